@@ -1,0 +1,169 @@
+"""Address-space layouts: where Linux puts things on each architecture.
+
+Here and only here are the numbers of an architecture: the levels of its page tables,
+where its linear mapping and its vmalloc window lie, and which part of RAM the linear
+mapping reaches.  Everything else in `mm` reads them from a `Layout`.
+
+The addresses are those of a kernel without address randomisation (nokaslr), so that
+two runs print the same ones.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = [
+    "LAYOUTS",
+    "PAGE_MASK",
+    "PAGE_SHIFT",
+    "PAGE_SIZE",
+    "PFN_PHYS",
+    "PHYS_PFN",
+    "Layout",
+    "Level",
+    "offset_in_page",
+    "page_align",
+]
+
+PAGE_SHIFT: Final = 12
+PAGE_SIZE: Final = 1 << PAGE_SHIFT
+PAGE_MASK: Final = ~(PAGE_SIZE - 1)
+
+
+def PFN_PHYS(pfn: int) -> int:
+    """The physical address of page frame `pfn`."""
+    return pfn << PAGE_SHIFT
+
+
+def PHYS_PFN(phys: int) -> int:
+    """The number of the page frame that physical address `phys` lies in."""
+    return phys >> PAGE_SHIFT
+
+
+def offset_in_page(address: int) -> int:
+    """How many bytes `address` lies behind the start of its page."""
+    return address & (PAGE_SIZE - 1)
+
+
+def page_align(size: int) -> int:
+    """`size` in bytes, rounded up to whole pages (Linux: PAGE_ALIGN())."""
+    return (size + PAGE_SIZE - 1) & PAGE_MASK
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of a radix page table."""
+
+    name: str
+    """What Linux calls a table of this level: pgd, pud, pmd, pte."""
+    shift: int
+    """log2 of the bytes that one entry covers."""
+    bits: int
+    """log2 of the entries in a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One architecture's kernel address space.  All addresses are absolute."""
+
+    name: str
+    levels: tuple[Level, ...]
+    """Top level first; the last one's entries map pages."""
+    pointer_size: int
+    """Bytes in a pointer, and in a page-table entry."""
+    phys_mask: int
+    """The bits of a page-table entry that are a physical address."""
+    table_flags: int
+    """Set in an entry that points to a lower table."""
+    page_kernel: int
+    """Set in an entry that maps a page of RAM (PAGE_KERNEL)."""
+    page_kernel_io: int
+    """Set in an entry that maps device memory (PAGE_KERNEL_NOCACHE, PROT_DEVICE_nGnRE)."""
+    page_offset: int
+    """PAGE_OFFSET: where physical address 0 appears in the linear mapping."""
+    lowmem: int
+    """The linear mapping reaches physical addresses below this."""
+    vmalloc_start: int
+    vmalloc_end: int
+    """The first address behind the window (Linux's VMALLOC_END is the last one on x86_64)."""
+    phys_bits: int
+    """Width of a physical address: what ioremap() accepts."""
+    ioremap_max_order: int
+    """log2 of the largest alignment that an ioremap() area gets (IOREMAP_MAX_ORDER)."""
+
+    @property
+    def pointer_digits(self) -> int:
+        """Hexadecimal digits of a pointer in the kernel's listings."""
+        return self.pointer_size * 2
+
+    @property
+    def vmalloc_pages(self) -> int:
+        """Size of the vmalloc window in pages."""
+        return (self.vmalloc_end - self.vmalloc_start) >> PAGE_SHIFT
+
+
+LAYOUTS: Final[dict[str, Layout]] = {
+    layout.name: layout
+    for layout in (
+        # Linux: Documentation/arch/x86/x86_64/mm.rst, four-level tables
+        Layout(
+            name="x86_64",
+            levels=(
+                Level("pgd", 39, 9),
+                Level("pud", 30, 9),
+                Level("pmd", 21, 9),
+                Level("pte", 12, 9),
+            ),
+            pointer_size=8,
+            phys_mask=0x000F_FFFF_FFFF_F000,
+            table_flags=0x63,
+            page_kernel=0x8000_0000_0000_0163,
+            page_kernel_io=0x8000_0000_0000_0173,
+            page_offset=0xFFFF_8880_0000_0000,
+            lowmem=1 << 46,
+            vmalloc_start=0xFFFF_C900_0000_0000,
+            vmalloc_end=0xFFFF_E900_0000_0000,
+            phys_bits=46,
+            ioremap_max_order=30,
+        ),
+        # Linux: arch/x86/include/asm/pgtable_32_areas.h, without PAE.  A real i386 leaves a hole of
+        # 8 MiB (VMALLOC_OFFSET) between lowmem and the window; here lowmem ends that much
+        # lower, as if booted with vmalloc=136M, and all of the 128 MiB can be had.
+        Layout(
+            name="i386",
+            levels=(Level("pgd", 22, 10), Level("pte", 12, 10)),
+            pointer_size=4,
+            phys_mask=0xFFFF_F000,
+            table_flags=0x63,
+            page_kernel=0x163,
+            page_kernel_io=0x173,
+            page_offset=0xC000_0000,
+            lowmem=0x36FF_E000,
+            vmalloc_start=0xF77F_E000,
+            vmalloc_end=0xFF7F_E000,
+            phys_bits=32,
+            ioremap_max_order=22,
+        ),
+        # Linux: Documentation/arch/arm64/memory.rst, 4 KiB pages, 48-bit addresses.  RAM begins at
+        # physical address 0 here, where boards put it higher (PHYS_OFFSET).
+        Layout(
+            name="arm64",
+            levels=(
+                Level("pgd", 39, 9),
+                Level("pud", 30, 9),
+                Level("pmd", 21, 9),
+                Level("pte", 12, 9),
+            ),
+            pointer_size=8,
+            phys_mask=0x0000_FFFF_FFFF_F000,
+            table_flags=0x3,
+            page_kernel=0x0068_0000_0000_0703,
+            page_kernel_io=0x0068_0000_0000_0713,
+            page_offset=0xFFFF_0000_0000_0000,
+            lowmem=1 << 46,
+            vmalloc_start=0xFFFF_8000_8000_0000,
+            vmalloc_end=0xFFFF_FBFF_F000_0000,
+            phys_bits=48,
+            ioremap_max_order=30,
+        ),
+    )
+}

@@ -1,0 +1,100 @@
+"""The kernel log: what printk() and WARN() write, and `proc/kmsg` shows.
+
+A ring buffer of lines, as in Linux: the oldest fall out.  `mm` writes here what Linux
+would say to the administrator; errors that a caller has to handle are return values.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from .errors import KernelBug
+
+__all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "Record", "Task"]
+
+KERN_ERR: Final = 3
+KERN_WARNING: Final = 4
+KERN_INFO: Final = 6
+
+LOG_LINES: Final = 4096
+"""How many lines the ring holds."""
+
+
+class Task(NamedTuple):
+    """Who is running: Linux's `current`, as far as a report names it."""
+
+    pid: int
+    comm: str
+
+
+class Record(NamedTuple):
+    """One line of the log."""
+
+    level: int
+    nanoseconds: int
+    """Since the machine was switched on."""
+    text: str
+
+    def __str__(self) -> str:
+        """The line as /proc/kmsg has it (Linux: kernel/printk/printk.c:record_print_text())."""
+        seconds, rest = divmod(self.nanoseconds, 1_000_000_000)
+        return f"<{self.level}>[{seconds:5d}.{rest // 1000:06d}] {self.text}"
+
+
+class KernelLog:
+    """The log of one machine.
+
+    Args:
+        panic_on_warn: raise KernelBug from `warn()`, as the kernel's parameter of that
+            name stops a machine at its first warning.  Tests run with it.
+        clock: nanoseconds, monotonic.
+    """
+
+    def __init__(
+        self, panic_on_warn: bool = False, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        self.panic_on_warn = panic_on_warn
+        self.current: Callable[[], Task] = lambda: Task(0, "swapper/0")
+        """Asked for the running task when a report names it; the mount puts its own here."""
+        self._clock = clock
+        self._start = clock()
+        self._records: deque[Record] = deque(maxlen=LOG_LINES)
+        self._warned: set[str] = set()
+
+    def printk(self, level: int, text: str) -> None:
+        """Append `text`, one record a line."""
+        now = self._clock() - self._start
+        self._records.extend(Record(level, now, line) for line in text.split("\n"))
+
+    def warn(self, text: str, where: str) -> None:
+        """WARN(): a warning with the place it was raised at, `where`, such as "vfree".
+
+        Raises:
+            KernelBug: under `panic_on_warn`.
+        """
+        task = self.current()
+        self.printk(
+            KERN_WARNING,
+            f"------------[ cut here ]------------\n{text}\n"
+            f"WARNING: CPU: 0 PID: {task.pid} at {where}\n"
+            f"CPU: 0 PID: {task.pid} Comm: {task.comm}\n"
+            "---[ end trace 0000000000000000 ]---",
+        )
+        if self.panic_on_warn:
+            raise KernelBug(text)
+
+    def warn_once(self, text: str, where: str) -> None:
+        """WARN_ONCE(): as `warn()`, but only the first time for each place."""
+        if where not in self._warned:
+            self._warned.add(where)
+            self.warn(text, where)
+
+    def warn_alloc(self, text: str) -> None:
+        """What Linux says when an allocation fails (Linux: mm/page_alloc.c:warn_alloc())."""
+        task = self.current()
+        self.printk(KERN_WARNING, f"{task.comm}: {text}, mode:0xcc0(GFP_KERNEL), nodemask=(null)")
+
+    def records(self) -> list[Record]:
+        """All lines, oldest first."""
+        return list(self._records)
