@@ -1,0 +1,325 @@
+"""The page allocator: zones of page frames, and the per-cpu list in front of each.
+
+Single frames come and go through the per-cpu list, which costs a slice of an array;
+the buddy system below it is asked for many frames at once.
+
+A frame moves like this (`pcp` is the per-cpu list):
+
+        buddy --refill--> pcp.cold --alloc--> allocated --free--> pcp.hot --drain--> buddy
+          |                                    ^  |  ^               |
+          +------------alloc(order > 0)--------+  |  +----alloc------+
+          ^                                       |
+          +-------------free(order > 0)-----------+
+
+`shuffle`: a machine that has been up for months hands out frames from all over RAM. With
+it, a refill takes up to 64 random blocks of 4 MiB and deals their frames out in turns,
+in a seeded random order (`_Deck`); a quarter of the large blocks at most is broken up ahead.
+Without it, frames come as the buddy system gives them on a freshly booted machine.
+
+Confessed: there is one CPU's list; Linux drains its list as soon as it is longer than
+`high`, here `idle_work()` does, so that freeing is quick; a frame on a list counts as
+free memory of order 0 (Linux's MemFree leaves the list's frames out).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from random import Random
+from typing import Final, NamedTuple
+
+from .buddy import MAX_PAGE_ORDER, Buddy
+from .errors import KernelBug
+from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
+from .ram import ZERO_PAGE, Ram
+
+__all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics", "Zone"]
+
+BATCH: Final = 512
+"""Frames of a refill, at least."""
+PCP_HIGH: Final = 4096
+"""`idle_work()` leaves this many freed frames on the per-cpu list (16 MiB)."""
+DECK_BLOCKS: Final = 64
+"""Blocks that a shuffled refill deals from."""
+
+
+class PageStatistics(NamedTuple):
+    """The page allocator's books, in frames."""
+
+    total: int
+    """Frames that can be handed out."""
+    free: int
+    """Frames not handed out, those on the per-cpu lists included."""
+    free_by_order: dict[str, list[int]]
+    """Zone name -> free blocks of each order, frames of the per-cpu list as order 0."""
+    dirty: int
+    """Free frames that the host may hold memory for."""
+
+
+class _Deck:
+    """Clean frames of some random blocks, dealt one from each block in turn."""
+
+    def __init__(self, blocks: list[int], order: int, rng: Random) -> None:
+        size = 1 << order
+        # A block starts at a multiple of its size: XOR with an offset below the size walks
+        # through its frames, and with a random one first, differently in each block.
+        self._blocks = [pfn ^ rng.randrange(size) for pfn in blocks]
+        self._offsets = rng.sample(range(size), size) if blocks else []
+
+    def __len__(self) -> int:
+        return len(self._blocks) * len(self._offsets)
+
+    def deal(self, count: int) -> array[int]:
+        """At least `count` frames, unless fewer are left."""
+        frames = array("I")
+        while self._offsets and len(frames) < count:
+            offset = self._offsets.pop()
+            frames.extend([pfn ^ offset for pfn in self._blocks])
+        return frames
+
+    def frames(self) -> list[int]:
+        """What is still to be dealt."""
+        return [pfn ^ offset for offset in self._offsets for pfn in self._blocks]
+
+
+class Zone:
+    """A range of frames with its buddy system and per-cpu list (Linux: struct zone)."""
+
+    def __init__(
+        self, name: str, start_pfn: int, end_pfn: int, ram: Ram, rng: Random | None
+    ) -> None:
+        self.name: Final = name
+        self.buddy: Final = Buddy(start_pfn, end_pfn, ram.release)
+        self._ram = ram
+        self._rng = rng
+        self._deck = _Deck([], 0, Random(0))
+        self.hot = array("I")
+        """Frames that were freed, the last one on top; the host holds memory for them."""
+        self.cold = array("I")
+        """Frames straight from the buddy system: they read as zeros."""
+
+    @property
+    def nr_pcp(self) -> int:
+        """Frames on the per-cpu list."""
+        return len(self.hot) + len(self.cold) + len(self._deck)
+
+    @property
+    def nr_free(self) -> int:
+        """Frames not handed out."""
+        return self.nr_pcp + self.buddy.nr_free
+
+    def alloc_bulk(self, nr_pages: int, zero: bool) -> array[int]:
+        """Take up to `nr_pages` frames; freed ones first, as they are still in the caches."""
+        hot = self.hot
+        if len(hot) < nr_pages:
+            return self._alloc_bulk_cold(nr_pages, zero)
+        frames = hot[-nr_pages:]
+        del hot[-nr_pages:]
+        if zero:
+            self._clear(frames)
+        return frames
+
+    def _alloc_bulk_cold(self, nr_pages: int, zero: bool) -> array[int]:
+        frames, self.hot = self.hot, array("I")
+        if zero:
+            self._clear(frames)
+        wanted = nr_pages - len(frames)
+        if len(self.cold) < wanted:
+            self._refill(wanted - len(self.cold))
+        frames.extend(self.cold[: -wanted - 1 : -1])
+        del self.cold[-wanted:]
+        return frames
+
+    def _refill(self, wanted: int) -> None:
+        """Fetch `wanted` frames or more from the buddy system, if it has them."""
+        wanted = max(wanted, BATCH)
+        fetched = array("I")
+        while len(fetched) < wanted:
+            if self._rng is not None:
+                if not self._deck:
+                    self._deck = _Deck(*self.buddy.alloc_random(DECK_BLOCKS, self._rng), self._rng)
+                frames = self._deck.deal(wanted - len(fetched))
+            else:
+                block = self.buddy.alloc_smallest(wanted - len(fetched))
+                frames = array("I", _block(*block)) if block else array("I")
+            if not frames:
+                break
+            fetched.extend(frames)
+        fetched.reverse()  # frames are taken from the end
+        self.cold = fetched + self.cold
+
+    def _clear(self, frames: array[int]) -> None:
+        view = self._ram.bytes
+        for pfn in frames:
+            phys = pfn << PAGE_SHIFT
+            view[phys : phys + PAGE_SIZE] = ZERO_PAGE
+
+    def drain(self, keep: int = 0) -> None:
+        """Give the frames of the per-cpu list back to the buddy system.
+
+        With `keep`, only freed frames, and all but that many of them.
+        Linux: mm/page_alloc.c:drain_all_pages()
+        """
+        surplus = self.hot[: len(self.hot) - keep]
+        del self.hot[: len(surplus)]
+        self.buddy.free_frames(surplus, dirty=True)
+        if not keep:
+            self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=False)
+            self.cold = array("I")
+
+    def free_by_order(self) -> list[int]:
+        """Free blocks of each order; a frame on the per-cpu list is one of order 0."""
+        counts = [len(area.heads) for area in self.buddy.free_area]
+        counts[0] += self.nr_pcp
+        return counts
+
+    def check(self) -> set[int]:
+        """Assert the invariants; return all free frames.  Slow: for tests.
+
+        - no frame is on the list twice, nor on the list and in the buddy system
+        - a frame on `cold` reads as zeros
+        """
+        free = self.buddy.check()
+        for frames in (self.hot, self.cold, self._deck.frames()):
+            listed = set(frames)
+            assert len(listed) == len(frames)
+            assert not free & listed
+            free |= listed
+        for pfn in self.cold:
+            assert self._ram.bytes[pfn << PAGE_SHIFT :][:PAGE_SIZE] == ZERO_PAGE
+        return free
+
+
+def _block(pfn: int, order: int) -> range:
+    return range(pfn, pfn + (1 << order))
+
+
+class PageAllocator:
+    """The page frames of a machine.  Frame 0 is never handed out.
+
+    Args:
+        seed: of the random order under `shuffle`.
+    """
+
+    def __init__(self, ram: Ram, layout: Layout, shuffle: bool, seed: int) -> None:
+        self._page_offset = layout.page_offset
+        rng = Random(seed) if shuffle else None
+        lowmem = min(ram.nr_pages, layout.lowmem >> PAGE_SHIFT)
+        self._lowmem = Zone("Normal", 1, lowmem, ram, rng)
+        self.zones: Final = [self._lowmem]
+        """Lowest first.  The linear mapping reaches only the first one."""
+        if ram.nr_pages > lowmem:
+            self.zones.append(Zone("HighMem", lowmem, ram.nr_pages, ram, rng))
+        self._highest = self.zones[-1]
+        self.on_surplus: Callable[[], None] = lambda: None
+        """Called when there may be work for `idle_work()` (Linux: wakeup_kswapd())."""
+        self.totalram_pages: Final = ram.nr_pages - 1
+        """Frames that can be handed out (Linux: totalram_pages())."""
+        self.high_memory: Final = layout.page_offset + (lowmem << PAGE_SHIFT)
+        """The first address behind the linear mapping."""
+
+    def alloc_pages_bulk(self, nr_pages: int, zero: bool = False) -> array[int] | None:
+        """Allocate `nr_pages` single frames (1 or more), from high memory first.
+
+        With `zero` they are filled with zeros (__GFP_ZERO).  None, and nothing is
+        allocated, when fewer are free.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
+        """
+        if nr_pages > len(self._highest.hot) and nr_pages > self.nr_free:
+            return None  # before the last large block is broken up for nothing
+        frames = self._highest.alloc_bulk(nr_pages, zero)
+        if len(frames) < nr_pages and self._highest is not self._lowmem:
+            frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))
+        return frames
+
+    def free_pages_bulk(self, frames: array[int]) -> None:
+        """Free single frames, given in the order of `alloc_pages_bulk()`."""
+        if self._highest is self._lowmem:
+            hot = self._lowmem.hot
+            hot.extend(frames)
+            if len(hot) > PCP_HIGH:
+                self.on_surplus()
+            return
+        end = self._lowmem.buddy.end_pfn
+        for pfn in frames:
+            (self._lowmem if pfn < end else self._highest).hot.append(pfn)
+        self.on_surplus()
+
+    def alloc_pages(self, order: int) -> int | None:
+        """Allocate 2**`order` contiguous frames that the linear mapping reaches, zeroed.
+
+        Returns the first frame, or None.  Linux: mm/page_alloc.c:alloc_pages_noprof()
+        """
+        if order > MAX_PAGE_ORDER:
+            return None
+        if not order:
+            frames = self._lowmem.alloc_bulk(1, zero=True)
+            return frames[0] if frames else None
+        pfn = self._lowmem.buddy.alloc(order)
+        if pfn is None and self._lowmem.nr_pcp:
+            self._lowmem.drain()
+            pfn = self._lowmem.buddy.alloc(order)
+        return pfn
+
+    def free_pages(self, pfn: int, order: int) -> None:
+        """Free what `alloc_pages()` gave (Linux: mm/page_alloc.c:__free_pages()).
+
+        Raises:
+            KernelBug: the frame is free already, or there is none of that number.
+        """
+        zone = self._lowmem
+        if not zone.buddy.start_pfn <= pfn < zone.buddy.end_pfn or zone.buddy.is_free(pfn):
+            raise KernelBug(f"BUG: Bad page state  pfn:{pfn:05x}")
+        if order:
+            zone.buddy.free(pfn, order, dirty=True)
+        else:
+            zone.hot.append(pfn)
+
+    def get_free_pages(self, order: int) -> int | None:
+        """As `alloc_pages()`, but the address in the linear mapping.
+
+        Linux: mm/page_alloc.c:get_free_pages_noprof(), with __GFP_ZERO
+        """
+        pfn = self.alloc_pages(order)
+        return None if pfn is None else self._page_offset + (pfn << PAGE_SHIFT)
+
+    def free_get_pages(self, address: int, order: int) -> None:
+        """Free what `get_free_pages()` gave (Linux: mm/page_alloc.c:free_pages())."""
+        self.free_pages((address - self._page_offset) >> PAGE_SHIFT, order)
+
+    def idle_work(self, nr_pages: int = 1024) -> bool:
+        """Do a slice of what can wait: empty long per-cpu lists, give freed RAM back to the host.
+
+        Goes over some `nr_pages` frames, which takes a millisecond or two.  Returns whether
+        there is more to do.
+        """
+        for zone in self.zones:
+            surplus = len(zone.hot) - PCP_HIGH
+            if surplus > 0:
+                zone.drain(keep=len(zone.hot) - min(surplus, nr_pages))
+                return True
+            if zone.buddy.nr_dirty:
+                zone.buddy.release_dirty(nr_pages)
+                return True
+        return False
+
+    @property
+    def nr_free(self) -> int:
+        """Frames not handed out."""
+        return sum(zone.nr_free for zone in self.zones)
+
+    def statistics(self) -> PageStatistics:
+        """The books as they stand now."""
+        return PageStatistics(
+            total=self.totalram_pages,
+            free=self.nr_free,
+            free_by_order={zone.name: zone.free_by_order() for zone in self.zones},
+            dirty=sum(len(zone.hot) + zone.buddy.nr_dirty for zone in self.zones),
+        )
+
+    def check(self) -> set[int]:
+        """Assert the invariants of all zones; return all free frames.  Slow: for tests."""
+        free: set[int] = set()
+        for zone in self.zones:
+            free |= zone.check()
+        assert len(free) == self.nr_free
+        return free

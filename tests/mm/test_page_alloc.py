@@ -1,0 +1,431 @@
+"""The page allocator: per-cpu list, shuffling, high memory, and what goes back to the host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from array import array
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from scullvfs.mm import KernelBug
+from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
+from scullvfs.mm.machine import Machine
+from scullvfs.mm.page_alloc import PageAllocator
+from scullvfs.mm.ram import ZERO_PAGE, Ram
+
+from .helpers import GIB, MIB, P, fragment, take_all
+
+
+def new(mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0) -> tuple[PageAllocator, Ram]:
+    """A page allocator of x86_64 with nothing taken."""
+    ram = Ram(mem, 8)
+    return PageAllocator(ram, LAYOUTS["x86_64"], shuffle, seed), ram
+
+
+def bulk(page_alloc: PageAllocator, nr_pages: int, zero: bool = False) -> array[int]:
+    """As `alloc_pages_bulk()`, which must succeed."""
+    frames = page_alloc.alloc_pages_bulk(nr_pages, zero)
+    assert frames is not None
+    return frames
+
+
+def page(ram: Ram, pfn: int) -> bytes:
+    """What is in a frame."""
+    return bytes(ram.bytes[pfn << PAGE_SHIFT : (pfn + 1) << PAGE_SHIFT])
+
+
+def fill(ram: Ram, frames: array[int]) -> None:
+    """Write something into frames."""
+    for pfn in frames:
+        ram.bytes[pfn << PAGE_SHIFT : (pfn << PAGE_SHIFT) + 8] = b"leftover"
+
+
+def idle(page_alloc: PageAllocator) -> int:
+    """Do idle work until there is nothing to do; returns the number of slices."""
+    for slices in range(100_000):
+        if not page_alloc.idle_work():
+            return slices
+    pytest.fail("idle_work() never finds that there is nothing to do")
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("mem", [MIB, 4 * MIB, 4 * MIB + P, 9 * MIB + 3 * P, 64 * MIB])
+def test_alloc_pages_bulk_gives_every_frame_once(mem: int, shuffle: bool) -> None:
+    """Whatever the size of RAM, each frame but frame 0 can be had, once, and then none is left."""
+    page_alloc, ram = new(mem, shuffle)
+
+    frames = take_all(page_alloc)
+
+    assert list(frames) == list(range(1, ram.nr_pages))
+    assert page_alloc.alloc_pages_bulk(1) is None
+    assert page_alloc.alloc_pages(0) is None
+    assert page_alloc.check() == set()
+
+
+def test_alloc_pages_bulk_follows_the_seed() -> None:
+    """The same seed gives the same frames in the same order, another seed other ones."""
+    first, again, other = (list(bulk(new(seed=seed)[0], 700)) for seed in (1, 1, 2))
+
+    assert first == again
+    assert first != other
+    assert set(first) != set(other)
+
+
+def test_alloc_pages_bulk_unshuffled_ignores_the_seed() -> None:
+    """Without shuffling there is nothing random."""
+    first, other = (list(bulk(new(shuffle=False, seed=seed)[0], 700)) for seed in (1, 2))
+
+    assert first == other
+
+
+def test_alloc_pages_bulk_unshuffled_is_ascending() -> None:
+    """A freshly booted machine gives frames in ascending order, from one call to the next."""
+    page_alloc, _ = new(shuffle=False)
+
+    frames = [*bulk(page_alloc, 3), *bulk(page_alloc, 16), *bulk(page_alloc, 2000)]
+
+    assert frames == list(range(1, 2020))
+
+
+# |<------------------------- 1 GiB of RAM, in 16 parts ------------------------->|
+# | *  * | *  * | *  * |   ...   a few thousand frames, some in every part  | *  * |
+def test_alloc_pages_bulk_shuffled_is_scattered_over_all_ram() -> None:
+    """Expect frames from each part of RAM, and almost none beside the one before."""
+    page_alloc, ram = new(GIB)
+
+    frames = [pfn for _ in range(256) for pfn in bulk(page_alloc, 16)]
+
+    assert {pfn * 16 // ram.nr_pages for pfn in frames} == set(range(16))
+    neighbours = sum(abs(b - a) == 1 for a, b in pairwise(frames))
+    assert neighbours < len(frames) // 50
+
+
+def test_alloc_pages_bulk_takes_freed_frames_first() -> None:
+    """What was freed last comes back first, in the order in which it was handed out."""
+    page_alloc, _ = new()
+    bulk(page_alloc, 100)
+    first, second = bulk(page_alloc, 16), bulk(page_alloc, 16)
+    page_alloc.free_pages_bulk(first)
+    page_alloc.free_pages_bulk(second)
+
+    assert bulk(page_alloc, 16) == second
+    assert bulk(page_alloc, 16) == first
+
+
+def test_alloc_pages_bulk_mixes_freed_and_fresh_frames() -> None:
+    """With too few freed frames the rest comes from the buddy system, none of them twice."""
+    page_alloc, _ = new()
+    page_alloc.free_pages_bulk(bulk(page_alloc, 10))
+
+    frames = bulk(page_alloc, 5000)
+
+    assert len(set(frames)) == 5000
+    assert page_alloc.nr_free == page_alloc.totalram_pages - 5000
+    assert not page_alloc.check() & set(frames)
+
+
+@pytest.mark.parametrize("hot", [0, 7, 3000])
+def test_alloc_pages_bulk_zero_clears_freed_frames(hot: int) -> None:
+    """With `zero` every frame reads as zeros, freed ones that had content and fresh ones."""
+    page_alloc, ram = new(16 * MIB)
+    used = bulk(page_alloc, 3000)
+    fill(ram, used)
+    page_alloc.free_pages_bulk(used[:hot])
+
+    frames = bulk(page_alloc, hot + 500, zero=True)
+
+    assert len(frames) == hot + 500
+    assert all(page(ram, pfn) == ZERO_PAGE for pfn in frames)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_alloc_pages_bulk_beyond_what_is_free_takes_nothing(shuffle: bool) -> None:
+    """A request for one frame too many is None, breaks up no block, and dirties nothing."""
+    page_alloc, _ = new(shuffle=shuffle)
+    held = bulk(page_alloc, 1000)
+    before = page_alloc.statistics()
+
+    assert page_alloc.alloc_pages_bulk(before.free + 1) is None
+
+    assert page_alloc.statistics() == before
+    page_alloc.free_pages_bulk(held)
+    assert len(bulk(page_alloc, page_alloc.totalram_pages)) == page_alloc.totalram_pages
+
+
+@pytest.mark.parametrize("order", range(11))
+def test_alloc_pages_gives_aligned_zeroed_blocks(order: int) -> None:
+    """A block of each order is aligned to its size and all zeros, used before or not."""
+    page_alloc, ram = new(shuffle=False)
+    used = bulk(page_alloc, 9000)
+    fill(ram, used)
+    page_alloc.free_pages_bulk(used)
+
+    pfn = page_alloc.alloc_pages(order)
+
+    assert pfn is not None
+    assert pfn % (1 << order) == 0
+    assert all(page(ram, pfn + i) == ZERO_PAGE for i in range(1 << order))
+    page_alloc.free_pages(pfn, order)
+    assert page_alloc.nr_free == page_alloc.totalram_pages
+
+
+def test_alloc_pages_above_the_largest_order_is_none() -> None:
+    """There is no block of 8 MiB, however much is free."""
+    assert new()[0].alloc_pages(11) is None
+
+
+def test_alloc_pages_drains_the_per_cpu_list_for_a_large_block() -> None:
+    """When all that is free waits on the per-cpu list, a large block is joined from it."""
+    page_alloc, _ = new(shuffle=False)
+    page_alloc.free_pages_bulk(take_all(page_alloc))
+    assert page_alloc.statistics().free_by_order["Normal"][10] == 0
+
+    assert page_alloc.alloc_pages(10) is not None
+
+
+def test_alloc_pages_shuffled_still_finds_large_blocks() -> None:
+    """Handing out scattered frames breaks up a quarter of the large blocks ahead at most."""
+    page_alloc, _ = new(256 * MIB)
+    bulk(page_alloc, 16)
+
+    assert page_alloc.statistics().free_by_order["Normal"][10] >= 63 * 3 // 4
+
+
+# frames:  |f|m|f|m|f|m|f|m| ...      f free, m taken: a block of two does not exist
+def test_alloc_pages_fails_on_fragmented_ram() -> None:
+    """Expect order 0 to succeed and order 1 to fail, with half of RAM free."""
+    page_alloc, _ = new(16 * MIB)
+    held = fragment(page_alloc)
+
+    assert page_alloc.nr_free >= page_alloc.totalram_pages // 2
+    assert page_alloc.alloc_pages(1) is None
+    assert page_alloc.alloc_pages(0) is not None
+    page_alloc.free_pages_bulk(held)
+    assert page_alloc.alloc_pages(1) is not None
+
+
+@pytest.mark.parametrize("order", [1, 5, 10])
+def test_free_pages_twice_is_a_bug(order: int) -> None:
+    """Freeing a block twice, joined with its buddy in between or not, is found."""
+    page_alloc, _ = new()
+    pfn = page_alloc.alloc_pages(order)
+    assert pfn is not None
+    page_alloc.free_pages(pfn, order)
+
+    with pytest.raises(KernelBug, match=f"Bad page state  pfn:{pfn:05x}"):
+        page_alloc.free_pages(pfn, order)
+    page_alloc.check()
+
+
+def test_free_pages_twice_of_a_drained_frame_is_a_bug() -> None:
+    """A single frame that has gone back to the buddy system cannot be freed again."""
+    page_alloc, _ = new()
+    pfn = page_alloc.alloc_pages(0)
+    assert pfn is not None
+    page_alloc.free_pages(pfn, 0)
+    assert page_alloc.alloc_pages(10) is not None
+    for zone in page_alloc.zones:
+        zone.drain()
+
+    with pytest.raises(KernelBug, match="Bad page state"):
+        page_alloc.free_pages(pfn, 0)
+
+
+@pytest.mark.parametrize("pfn", [0, 64 * MIB // P, 1 << 40, -1])
+def test_free_pages_of_no_such_frame_is_a_bug(pfn: int) -> None:
+    """Frame 0 and what lies behind RAM were never handed out."""
+    with pytest.raises(KernelBug, match="Bad page state"):
+        new()[0].free_pages(pfn, 0)
+
+
+def test_get_free_pages_lies_in_the_linear_mapping() -> None:
+    """The address is PAGE_OFFSET plus the physical one, and frees the same block."""
+    page_alloc, ram = new()
+    layout = LAYOUTS["x86_64"]
+
+    address = page_alloc.get_free_pages(3)
+
+    assert address is not None
+    phys = address - layout.page_offset
+    assert phys % (8 * P) == 0
+    assert 0 < phys < ram.size
+    assert page_alloc.nr_free == page_alloc.totalram_pages - 8
+    page_alloc.free_get_pages(address, 3)
+    assert page_alloc.nr_free == page_alloc.totalram_pages
+    assert page_alloc.get_free_pages(11) is None
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_free_by_order_adds_up_at_every_step(shuffle: bool) -> None:
+    """The counts of the orders make the number of free frames, through random work."""
+    page_alloc, _ = new(16 * MIB, shuffle)
+    rng, singles, blocks = Random(5), [], []
+    for _ in range(400):
+        match rng.randrange(5):
+            case 0:
+                singles.append(bulk(page_alloc, rng.randrange(1, 20)))
+            case 1 if singles:
+                page_alloc.free_pages_bulk(singles.pop(rng.randrange(len(singles))))
+            case 2:
+                order = rng.randrange(6)
+                blocks.append((page_alloc.alloc_pages(order), order))
+                assert blocks[-1][0] is not None
+            case 3 if blocks:
+                page_alloc.free_pages(*blocks.pop(rng.randrange(len(blocks))))
+            case _:
+                page_alloc.idle_work(64)
+        books = page_alloc.statistics()
+        held = sum(map(len, singles)) + sum(1 << order for _, order in blocks)
+        assert books.free == books.total - held
+        counts = books.free_by_order["Normal"]
+        assert sum(count << order for order, count in enumerate(counts)) == books.free
+    free = page_alloc.check()
+    held_frames = {pfn for frames in singles for pfn in frames}
+    held_frames |= {pfn + i for pfn, order in blocks for i in range(1 << order)}
+    assert free | held_frames == set(range(1, 4096))
+    assert not free & held_frames
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_idle_work_gives_freed_ram_back_to_the_host(shuffle: bool) -> None:
+    """After it finds nothing to do, few free frames are dirty; the others read as zeros."""
+    page_alloc, ram = new(shuffle=shuffle)
+    frames = take_all(page_alloc)
+    fill(ram, frames)
+    page_alloc.free_pages_bulk(frames)
+    assert page_alloc.statistics().dirty == len(frames)
+
+    assert idle(page_alloc) > 1
+
+    assert page_alloc.statistics().dirty <= 4096
+    assert page_alloc.nr_free == page_alloc.totalram_pages
+    leftover = sum(page(ram, pfn) != ZERO_PAGE for pfn in frames)
+    assert leftover == page_alloc.statistics().dirty
+    page_alloc.check()
+
+
+def test_idle_work_has_nothing_to_do_on_a_fresh_machine() -> None:
+    """Nothing was freed, so nothing waits."""
+    assert new()[0].idle_work() is False
+
+
+def test_idle_work_is_done_in_slices() -> None:
+    """One call goes over about as many frames as it was told, not over all that wait."""
+    page_alloc, ram = new()
+    frames = take_all(page_alloc)
+    fill(ram, frames)
+    page_alloc.free_pages_bulk(frames)
+    dirty = page_alloc.statistics().dirty
+    listed = page_alloc.zones[0].nr_pcp
+
+    assert page_alloc.idle_work(100) is True
+
+    assert page_alloc.zones[0].nr_pcp == listed - 100
+    assert page_alloc.statistics().dirty == dirty
+
+
+# physical:  |<------ lowmem: 12 MiB less 2 pages ------>|<------ HighMem: 20 MiB ------>|
+def test_highmem_serves_vmalloc_first(highmem: Machine) -> None:
+    """Expect vmalloc's frames from high memory, until there is none of it left."""
+    end = highmem.page_alloc.zones[0].buddy.end_pfn
+    assert end == 12 * MIB // P - 2
+    frames = bulk(highmem.page_alloc, 5000)
+    assert all(pfn >= end for pfn in frames)
+
+    more = bulk(highmem.page_alloc, 200)
+
+    assert {pfn < end for pfn in more} == {True, False}
+    highmem.page_alloc.free_pages_bulk(frames + more)
+    highmem.page_alloc.check()
+
+
+def test_highmem_never_serves_the_linear_mapping(highmem: Machine) -> None:
+    """kmalloc, get_free_pages and page tables get lowmem or nothing."""
+    end = highmem.page_alloc.high_memory
+    blocks = []
+    while (address := highmem.page_alloc.get_free_pages(0)) is not None:
+        blocks.append(address)
+
+    assert all(highmem.layout.page_offset < address < end for address in blocks)
+    assert highmem.page_alloc.nr_free == 20 * MIB // P + 2
+    assert highmem.slab.kmalloc(64) is None
+    assert highmem.pgtable.map_pages(highmem.layout.vmalloc_start, array("I", [0x1063])) is False
+    assert highmem.vm.vmalloc(P) is None
+    for address in blocks:
+        highmem.page_alloc.free_get_pages(address, 0)
+
+
+def test_highmem_frame_freed_as_lowmem_is_a_bug(highmem: Machine) -> None:
+    """What alloc_pages() cannot have given, free_pages() does not take."""
+    with pytest.raises(KernelBug, match="Bad page state"):
+        highmem.page_alloc.free_pages(12 * MIB // P, 0)
+
+
+def test_highmem_short_of_both_zones_takes_nothing(highmem: Machine) -> None:
+    """One frame more than both zones have is None, and the books stay."""
+    before = highmem.page_alloc.statistics()
+
+    assert highmem.page_alloc.alloc_pages_bulk(before.free + 1) is None
+
+    assert highmem.page_alloc.statistics() == before
+
+
+@pytest.mark.parametrize(
+    ("mem", "zones"),
+    [
+        (512 * MIB, {"Normal": 512 * MIB}),
+        (0x36FF_E000, {"Normal": 0x36FF_E000}),
+        (0x36FF_F000, {"Normal": 0x36FF_E000, "HighMem": P}),
+        (4 * GIB, {"Normal": 0x36FF_E000, "HighMem": 4 * GIB - 0x36FF_E000}),
+    ],
+)
+def test_i386_has_high_memory_above_lowmem(mem: int, zones: dict[str, int]) -> None:
+    """The real i386: what the linear mapping does not reach is a zone of its own."""
+    machine = Machine(mem=mem, arch="i386")
+
+    found = {zone.name: (zone.buddy.end_pfn - zone.buddy.start_pfn) * P
+             for zone in machine.page_alloc.zones}  # fmt: skip
+
+    assert found == {**zones, "Normal": zones["Normal"] - P}
+    assert sum(found.values()) == machine.page_alloc.totalram_pages * P
+
+
+RESIDENT = """
+import psutil
+from scullvfs.mm import Machine
+machine = Machine(mem=16 << 30, shuffle={shuffle})
+address = machine.vm.vmalloc(64 << 10)
+machine.memory.write(address, bytes(64 << 10))
+print(psutil.Process().memory_info().rss, machine.page_alloc.totalram_pages)
+"""
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_machine_of_16_gib_is_small_on_the_host(shuffle: bool) -> None:
+    """A machine of 16 GiB that has begun to work keeps less than 100 MB of the host's memory."""
+    command = [sys.executable, "-c", RESIDENT.format(shuffle=shuffle)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    resident, total = map(int, output.split())
+    assert total == 16 * GIB // P - 1
+    assert resident < 100_000_000
+
+
+def test_idle_work_of_a_machine_reaches_the_end(make_machine: Callable[..., Machine]) -> None:
+    """After a trim of most of its RAM a machine comes to rest, with little dirty memory."""
+    machine = make_machine()
+    areas = [machine.vm.vmalloc(MIB) for _ in range(50)]
+    for address in areas:
+        assert address is not None
+        machine.memory.memset(address, 0xAA, MIB)
+        machine.vm.vfree(address)
+
+    for _ in range(100_000):
+        if not machine.idle_work():
+            break
+    assert machine.idle_work() is False
+    assert machine.page_alloc.statistics().dirty <= 4096
