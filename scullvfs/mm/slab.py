@@ -1,0 +1,287 @@
+"""kmalloc: small objects in the linear mapping, packed into slabs.
+
+A slab is 2**order contiguous frames cut into objects of one size.  Larger requests
+(above 8 KiB) get their own block of frames.  An address is PAGE_OFFSET + the physical
+address, so nothing here writes a page-table entry: the counters of `pgtable` show it.
+
+Confessed: a slab's free objects are bits of one number beside it, not a list threaded
+through the objects; which slab an object comes from follows SLUB's rule of thumb (the one
+last allocated from or freed to first), not its per-cpu machinery.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from .errors import KernelBug
+from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
+from .page_alloc import MAX_PAGE_ORDER, PageAllocator
+from .ram import Ram
+
+__all__ = ["KMALLOC_MAX_CACHE_SIZE", "KMALLOC_MAX_SIZE", "ObjectRun", "Slab", "SlabStatistics"]
+
+KMALLOC_SIZES: Final = (8, 16, 32, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096, 8192)
+"""Object sizes of the kmalloc caches (Linux: mm/slab_common.c:kmalloc_info)."""
+KMALLOC_MAX_CACHE_SIZE: Final = KMALLOC_SIZES[-1]
+KMALLOC_MAX_SIZE: Final = PAGE_SIZE << MAX_PAGE_ORDER
+"""4 MiB: more than that kmalloc never gives."""
+
+_MIN_OBJECTS: Final = 8
+_SLUB_MAX_ORDER: Final = 3
+
+
+def get_order(size: int) -> int:
+    """The smallest order whose block holds `size` bytes (Linux: get_order())."""
+    return max((size - 1) >> PAGE_SHIFT, 0).bit_length()
+
+
+class ObjectRun(NamedTuple):
+    """Objects of one cache that fill 2**`order` contiguous frames."""
+
+    address: int
+    """Of the first object, at the start of a page."""
+    order: int
+    size: int
+    """Of an object, in bytes; none crosses a page boundary."""
+
+    @property
+    def nr_objects(self) -> int:
+        """How many objects there are."""
+        return PAGE_SIZE // self.size << self.order
+
+    def object(self, index: int) -> int:
+        """The address of one of them."""
+        page, place = divmod(index, PAGE_SIZE // self.size)
+        return self.address + (page << PAGE_SHIFT) + place * self.size
+
+
+class SlabStatistics(NamedTuple):
+    """kmalloc's books."""
+
+    pages: int
+    """Frames taken for slabs and large objects."""
+    objects: int
+    """Objects allocated and not freed."""
+    nbytes: int
+    """The bytes of those objects, each rounded up to its cache's object size."""
+
+
+class _Page:
+    """One slab."""
+
+    __slots__ = ("cache", "free", "nr_free", "objects", "order", "pfn")
+
+    def __init__(self, cache: _Cache, pfn: int, order: int) -> None:
+        self.cache = cache
+        self.pfn = pfn
+        self.order = order
+        self.objects = (PAGE_SIZE << order) // cache.size
+        self.free = (1 << self.objects) - 1
+        """Bit n is set when object n is free."""
+        self.nr_free = self.objects
+
+
+class _Cache:
+    """A kmalloc cache (Linux: struct kmem_cache)."""
+
+    def __init__(self, size: int) -> None:
+        self.size: Final = size
+        # Linux: mm/slub.c:calculate_order(), for one CPU
+        self.order: Final = min(get_order(size * _MIN_OBJECTS), _SLUB_MAX_ORDER)
+        self.min_order: Final = get_order(size)
+        self.partial: dict[int, _Page] = {}
+        """Slabs with a free object, by frame; the last one is allocated from."""
+
+
+class Slab:
+    """kmalloc and kfree of one machine."""
+
+    def __init__(self, page_alloc: PageAllocator, ram: Ram, layout: Layout) -> None:
+        self._page_alloc = page_alloc
+        self._page_offset = layout.page_offset
+        self._ram = ram
+        self._caches = [_Cache(size) for size in KMALLOC_SIZES]
+        self._cache_of = [
+            next(cache for cache in self._caches if cache.size >= max(words * 8, 1))
+            for words in range(KMALLOC_MAX_CACHE_SIZE // 8 + 1)
+        ]
+        self._slabs: dict[int, _Page] = {}
+        """Frame -> the slab that it is part of, for every frame of every slab."""
+        self._large: dict[int, int] = {}
+        """First frame of a large object -> its order."""
+        self._runs: dict[int, ObjectRun] = {}
+        """First address -> run of `kmem_cache_alloc_bulk()`."""
+
+    def kmalloc(self, size: int) -> int | None:
+        """Allocate `size` bytes, physically contiguous; what is in them is left as it was.
+
+        Returns the address in the linear mapping, or None when no memory of that size
+        can be had, or `size` is above KMALLOC_MAX_SIZE.  (Linux returns ZERO_SIZE_PTR for
+        0 bytes; here that is an object of the smallest size.)
+        Linux: mm/slub.c:__kmalloc_noprof()
+        """
+        if size > KMALLOC_MAX_CACHE_SIZE:
+            return self._kmalloc_large(size)
+        cache = self._cache_of[(size + 7) >> 3]
+        if cache.partial:
+            page = next(reversed(cache.partial.values()))
+        else:
+            fresh = self._new_slab(cache)
+            if fresh is None:
+                return None
+            page = fresh
+        bit = page.free & -page.free
+        page.free ^= bit
+        page.nr_free -= 1
+        if not page.nr_free:
+            del cache.partial[page.pfn]
+        return self._page_offset + (page.pfn << PAGE_SHIFT) + (bit.bit_length() - 1) * cache.size
+
+    def kzalloc(self, size: int) -> int | None:
+        """As `kmalloc()`, filled with zeros."""
+        address = self.kmalloc(size)
+        if address is not None and size <= KMALLOC_MAX_CACHE_SIZE:  # larger ones come as zeros
+            phys = address - self._page_offset
+            self._ram.bytes[phys : phys + size] = bytes(size)
+        return address
+
+    def _new_slab(self, cache: _Cache) -> _Page | None:
+        order = cache.order
+        pfn = self._page_alloc.alloc_pages(order)
+        if pfn is None:  # Linux: mm/slub.c:allocate_slab() makes do with less, too
+            order = cache.min_order
+            pfn = self._page_alloc.alloc_pages(order)
+        if pfn is None:
+            return None
+        page = _Page(cache, pfn, order)
+        for frame in range(pfn, pfn + (1 << order)):
+            self._slabs[frame] = page
+        cache.partial[pfn] = page
+        return page
+
+    def _kmalloc_large(self, size: int) -> int | None:
+        if size > KMALLOC_MAX_SIZE:
+            return None
+        order = get_order(size)
+        pfn = self._page_alloc.alloc_pages(order)
+        if pfn is None:
+            return None
+        self._large[pfn] = order
+        return self._page_offset + (pfn << PAGE_SHIFT)
+
+    def kfree(self, address: int | None) -> None:
+        """Free what `kmalloc()` gave; None is fine.
+
+        Raises:
+            KernelBug: a double free, or an address that kmalloc() did not give.
+        """
+        if address is None:
+            return
+        phys = address - self._page_offset
+        pfn = phys >> PAGE_SHIFT
+        page = self._slabs.get(pfn)
+        if page is None:
+            order = None if phys % PAGE_SIZE else self._large.pop(pfn, None)
+            if order is None:
+                raise KernelBug(f"kfree: not an allocated object: {address:#x}")
+            self._page_alloc.free_pages(pfn, order)
+            return
+        cache = page.cache
+        index, rest = divmod(phys - (page.pfn << PAGE_SHIFT), cache.size)
+        bit = 1 << index
+        if rest or page.free & bit or index >= page.objects:
+            raise KernelBug(f"kmalloc-{cache.size}: Object {address:#x} already free")
+        page.free |= bit
+        page.nr_free += 1
+        if page.nr_free == 1:
+            cache.partial[page.pfn] = page
+        if page.nr_free == page.objects and len(cache.partial) > 1:
+            # One empty slab stays, for the next kmalloc (SLUB's min_partial).
+            self._free_slab(page)
+
+    def _free_slab(self, page: _Page) -> None:
+        del page.cache.partial[page.pfn]
+        for frame in range(page.pfn, page.pfn + (1 << page.order)):
+            del self._slabs[frame]
+        self._page_alloc.free_pages(page.pfn, page.order)
+
+    def kmem_cache_alloc_bulk(self, size: int, count: int) -> list[ObjectRun] | None:
+        """Allocate at least `count` objects of `size` bytes (a page at most), as whole pages.
+
+        However many they are, it takes a handful of steps: the pages come as the largest
+        blocks there are, and nobody touches them.  None, and nothing is allocated, when
+        there is not enough memory.  Linux: mm/slub.c:kmem_cache_alloc_bulk_noprof()
+        """
+        size = self._cache_of[(size + 7) >> 3].size
+        left = -(-count // (PAGE_SIZE // size))
+        if left > self._page_alloc.nr_free:
+            return None
+        runs: list[ObjectRun] = []
+        order = MAX_PAGE_ORDER
+        while left:
+            order = min(order, left.bit_length() - 1)
+            pfn = self._page_alloc.alloc_pages(order)
+            if pfn is not None:
+                runs.append(ObjectRun(self._page_offset + (pfn << PAGE_SHIFT), order, size))
+                left -= 1 << order
+            elif order:
+                order -= 1
+            else:
+                self._free_runs(runs)
+                return None
+        self._runs.update((run.address, run) for run in runs)
+        return runs
+
+    def kmem_cache_free_bulk(self, runs: list[ObjectRun]) -> None:
+        """Free what `kmem_cache_alloc_bulk()` gave.
+
+        Raises:
+            KernelBug: it did not give one of them, or it is freed already.
+        """
+        for run in runs:
+            if self._runs.pop(run.address, None) != run:
+                raise KernelBug(f"kmem_cache_free_bulk: not an allocated run: {run.address:#x}")
+        self._free_runs(runs)
+
+    def _free_runs(self, runs: list[ObjectRun]) -> None:
+        for run in runs:
+            self._page_alloc.free_pages(self._pfn(run.address), run.order)
+
+    def statistics(self) -> SlabStatistics:
+        """The books as they stand now."""
+        slabs = set(self._slabs.values())
+        objects = [(page.objects - page.nr_free, page.cache.size) for page in slabs]
+        objects += [(1, PAGE_SIZE << order) for order in self._large.values()]
+        objects += [(run.nr_objects, run.size) for run in self._runs.values()]
+        orders = [page.order for page in slabs]
+        orders += [*self._large.values(), *(run.order for run in self._runs.values())]
+        return SlabStatistics(
+            pages=sum(1 << order for order in orders),
+            objects=sum(count for count, _ in objects),
+            nbytes=sum(count * size for count, size in objects),
+        )
+
+    def check(self) -> set[int]:
+        """Assert the invariants; return all frames in use.  Slow: for tests.
+
+        - no two slabs, large objects or runs share a frame
+        - a slab is on its cache's partial list just when it has a free object
+        - `nr_free` is the number of free objects
+        """
+        frames: set[int] = set()
+        blocks = [(page.pfn, page.order) for page in set(self._slabs.values())]
+        blocks += self._large.items()
+        blocks += [(self._pfn(run.address), run.order) for run in self._runs.values()]
+        for pfn, order in blocks:
+            block = set(range(pfn, pfn + (1 << order)))
+            assert not frames & block
+            frames |= block
+        for frame, page in self._slabs.items():
+            assert page.pfn <= frame < page.pfn + (1 << page.order)
+            assert page.nr_free == page.free.bit_count() <= page.objects
+            assert page.free < 1 << page.objects
+            assert (page.pfn in page.cache.partial) == (page.nr_free > 0)
+        return frames
+
+    def _pfn(self, address: int) -> int:
+        return (address - self._page_offset) >> PAGE_SHIFT

@@ -1,0 +1,345 @@
+"""kmalloc: caches, large objects, bulk allocation, and that none of it touches a page table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from scullvfs.mm import KernelBug
+from scullvfs.mm.machine import Machine
+from scullvfs.mm.slab import KMALLOC_MAX_SIZE, KMALLOC_SIZES, ObjectRun, get_order
+
+from .helpers import MIB, P, books, fragment, take_all
+
+
+@pytest.mark.parametrize(
+    ("size", "order"),
+    [(0, 0), (1, 0), (P, 0), (P + 1, 1), (2 * P, 1), (2 * P + 1, 2), (4 * MIB, 10)],
+)
+def test_get_order_rounds_up(size: int, order: int) -> None:
+    """The smallest order whose block holds the size."""
+    assert get_order(size) == order
+
+
+@pytest.mark.parametrize("size", [0, 1, *(s + d for s in KMALLOC_SIZES for d in (-1, 0, 1))])
+def test_kmalloc_gives_the_smallest_object_that_fits(machine: Machine, size: int) -> None:
+    """Each cache's edges: the object's bytes are the next cache size, or whole blocks above."""
+    address = machine.slab.kmalloc(size)
+
+    assert address is not None
+    nbytes = machine.slab.statistics().nbytes
+    assert nbytes == next((s for s in KMALLOC_SIZES if s >= size), 4 * P)
+    phys = address - machine.layout.page_offset
+    assert phys % (nbytes & -nbytes) == 0, "an object of a power of two is aligned to its size"
+    assert 0 < phys < machine.ram.size
+    machine.memory.write(address, b"\x5a" * max(size, 1))
+    machine.slab.kfree(address)
+    assert machine.slab.statistics().objects == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "pages"),
+    [(8193, 4), (16384, 4), (16385, 8), (MIB, 256), (4 * MIB - 1, 1024), (4 * MIB, 1024)],
+)
+def test_kmalloc_above_the_caches_takes_a_block(machine: Machine, size: int, pages: int) -> None:
+    """A large object has a block of its own, which goes back at once."""
+    free = machine.page_alloc.nr_free
+
+    address = machine.slab.kmalloc(size)
+
+    assert address is not None
+    assert (address - machine.layout.page_offset) % (pages * P) == 0
+    assert machine.slab.statistics() == (pages, 1, pages * P)
+    assert machine.page_alloc.nr_free == free - pages
+    machine.slab.kfree(address)
+    assert machine.slab.statistics() == (0, 0, 0)
+    assert machine.page_alloc.nr_free == free
+
+
+def test_kmalloc_above_4_mib_is_none(machine: Machine) -> None:
+    """KMALLOC_MAX_SIZE is the most, and more changes nothing."""
+    before = books(machine)
+
+    assert machine.slab.kmalloc(KMALLOC_MAX_SIZE + 1) is None
+    assert machine.slab.kzalloc(1 << 40) is None
+    assert books(machine) == before
+
+
+def test_kmalloc_writes_no_page_table_entry(any_arch: Machine) -> None:
+    """The point of the chapter: kmalloc writes no entry, vmalloc does, ioremap does and takes
+    no frame."""
+    machine = any_arch
+    written, tables = machine.pgtable.entries_written, machine.pgtable.statistics().tables
+
+    objects = [machine.slab.kmalloc(size) for size in (1, 100, 5000, 20000, MIB)]
+    block = machine.page_alloc.get_free_pages(4)
+    assert machine.pgtable.entries_written == written
+
+    address = machine.vm.vmalloc(10 * P)
+    tables = machine.pgtable.statistics().tables - tables
+    assert tables >= len(machine.layout.levels) - 1
+    assert machine.pgtable.entries_written == written + 10 + tables
+
+    written, free = machine.pgtable.entries_written, machine.page_alloc.nr_free
+    registers = machine.vm.ioremap(machine.ram.size, 3 * P)
+    assert machine.pgtable.entries_written == written + 3
+    assert machine.page_alloc.nr_free == free
+
+    machine.vm.vfree(address)
+    assert registers is not None
+    assert block is not None
+    machine.vm.iounmap(registers)
+    machine.page_alloc.free_get_pages(block, 4)
+    for address in objects:
+        machine.slab.kfree(address)
+
+
+def test_kmalloc_objects_do_not_overlap(machine: Machine) -> None:
+    """Objects of all sizes that live together share no byte."""
+    rng = Random(6)
+    taken: dict[int, int] = {}
+    for _ in range(2000):
+        size = rng.choice([8, 33, 96, 150, 192, 700, 4096, 8192, 9000])
+        address = machine.slab.kmalloc(size)
+        assert address is not None
+        taken[address] = address + size
+
+    ends = sorted(taken.items())
+    assert all(end <= start for (_, end), (start, _) in pairwise(ends))
+    for address in taken:
+        machine.slab.kfree(address)
+
+
+def test_kzalloc_is_filled_with_zeros(machine: Machine) -> None:
+    """Used memory comes back cleared, of every size."""
+    for size in (1, 8, 96, 4096, 8192, 20000, MIB):
+        address = machine.slab.kmalloc(size)
+        assert address is not None
+        machine.memory.memset(address, 0xFF, size)
+        machine.slab.kfree(address)
+
+        address = machine.slab.kzalloc(size)
+        assert address is not None
+        assert bytes(machine.memory.read(address, size)) == bytes(size)
+        machine.slab.kfree(address)
+
+
+def test_kfree_of_none_is_fine(machine: Machine) -> None:
+    """kfree(NULL) does nothing."""
+    machine.slab.kfree(None)
+
+
+@pytest.mark.parametrize("size", [0, 8, 192, 8192, 8193, MIB])
+def test_kfree_twice_is_a_bug(machine: Machine, size: int) -> None:
+    """The second kfree() of an object is found, and harms nothing."""
+    neighbour = machine.slab.kmalloc(size)
+    address = machine.slab.kmalloc(size)
+    assert address is not None
+    machine.slab.kfree(address)
+
+    with pytest.raises(KernelBug, match=r"already free|not an allocated object"):
+        machine.slab.kfree(address)
+    machine.slab.kfree(neighbour)
+
+
+@pytest.mark.parametrize("size", [96, 8192, 20000])
+@pytest.mark.parametrize("offset", [1, 8, P])
+def test_kfree_of_the_middle_is_a_bug(machine: Machine, size: int, offset: int) -> None:
+    """An address that kmalloc() did not give is not taken, inside of an object or beside it."""
+    address = machine.slab.kmalloc(size)
+    assert address is not None
+
+    with pytest.raises(KernelBug):
+        machine.slab.kfree(address + offset)
+    machine.slab.kfree(address)
+
+
+@pytest.mark.parametrize("where", ["null", "page_offset", "vmalloc", "behind"])
+def test_kfree_of_a_strange_address_is_a_bug(any_arch: Machine, where: str) -> None:
+    """Addresses of no slab at all: NULL as a number, frame 0, vmalloc's, behind RAM."""
+    address = any_arch.vm.vmalloc(P)
+    assert address is not None
+    strange = {
+        "null": 0,
+        "page_offset": any_arch.layout.page_offset,
+        "vmalloc": address,
+        "behind": any_arch.page_alloc.high_memory,
+    }[where]
+
+    with pytest.raises(KernelBug, match="not an allocated object"):
+        any_arch.slab.kfree(strange)
+    any_arch.vm.vfree(address)
+
+
+def test_kfree_keeps_one_empty_slab(machine: Machine) -> None:
+    """Of many slabs that become empty, all but one go back."""
+    objects = [machine.slab.kmalloc(1024) for _ in range(100)]
+    assert machine.slab.statistics().pages == 13 * 2
+
+    for address in objects:
+        machine.slab.kfree(address)
+
+    assert machine.slab.statistics() == (2, 0, 0)
+
+
+# frames:  |f|m|f|m|f|m| ...   slabs of one frame with one object each
+@pytest.mark.parametrize("size", [2048, 4096])
+def test_kfree_gives_single_frame_slabs_back(machine: Machine, size: int) -> None:
+    """Expect slabs made with less than usual, on fragmented RAM, to be given back as others."""
+    held = fragment(machine.page_alloc)
+    free = machine.page_alloc.nr_free
+    objects = [machine.slab.kmalloc(size) for _ in range(50)]
+    assert None not in objects
+    assert machine.page_alloc.nr_free == free - 50 * size // P
+
+    for address in objects:
+        machine.slab.kfree(address)
+
+    assert machine.slab.statistics() == (1, 0, 0)
+    machine.page_alloc.free_pages_bulk(held)
+
+
+def test_kmalloc_without_memory_is_none(machine: Machine) -> None:
+    """Out of frames, kmalloc() still gives what fits into a slab that exists, then None."""
+    first = machine.slab.kmalloc(1024)
+    held = take_all(machine.page_alloc)
+    objects = [machine.slab.kmalloc(1024) for _ in range(8)]
+
+    assert None not in objects[:7]
+    assert objects[7] is None
+    assert machine.slab.kmalloc(64) is None
+    assert machine.slab.kzalloc(20000) is None
+    machine.page_alloc.free_pages_bulk(held)
+    for address in [first, *objects]:
+        machine.slab.kfree(address)
+
+
+def test_get_free_pages_fails_where_vmalloc_succeeds(machine: Machine) -> None:
+    """The story: on fragmented RAM contiguous frames cannot be had, contiguous addresses can."""
+    held = fragment(machine.page_alloc)
+
+    for order in (1, 4, 10):
+        assert machine.page_alloc.get_free_pages(order) is None
+        address = machine.vm.vmalloc(P << order)
+        assert address is not None
+        machine.memory.write(address, bytes(P << order))
+        machine.vm.vfree(address)
+    machine.page_alloc.free_pages_bulk(held)
+
+
+@pytest.mark.parametrize(("size", "count"), [(8, 1), (16, 256), (16, 257), (192, 1000), (P, 5)])
+def test_kmem_cache_alloc_bulk_gives_enough_objects(
+    machine: Machine, size: int, count: int
+) -> None:
+    """There are as many objects as asked for, or the rest of a page more, each at its place."""
+    runs = machine.slab.kmem_cache_alloc_bulk(size, count)
+
+    assert runs is not None
+    total = sum(run.nr_objects for run in runs)
+    assert count <= total < count + P // size
+    places = [run.object(i) for run in runs for i in range(run.nr_objects)]
+    assert len(set(places)) == total
+    assert all(place // P == (place + size - 1) // P for place in places)
+    assert machine.slab.statistics().objects == total
+    machine.slab.kmem_cache_free_bulk(runs)
+    assert machine.slab.statistics() == (0, 0, 0)
+
+
+def test_kmem_cache_alloc_bulk_of_a_million_is_a_few_blocks(
+    make_machine: Callable[..., Machine],
+) -> None:
+    """A million objects are a handful of runs of the largest blocks, and no frame is touched."""
+    machine = make_machine(256 * MIB)
+    free = machine.page_alloc.nr_free
+
+    runs = machine.slab.kmem_cache_alloc_bulk(32, 1_000_000)
+
+    assert runs is not None
+    assert len(runs) < 16
+    assert free - machine.page_alloc.nr_free == -(-1_000_000 // 128)
+    assert machine.page_alloc.statistics().dirty == 0
+    machine.slab.kmem_cache_free_bulk(runs)
+    assert machine.page_alloc.nr_free == free
+
+
+def test_kmem_cache_alloc_bulk_without_memory_changes_nothing(machine: Machine) -> None:
+    """More objects than RAM holds: None, at once, with the books as they were."""
+    before = machine.page_alloc.statistics()
+
+    assert machine.slab.kmem_cache_alloc_bulk(P, before.free + 1) is None
+
+    assert machine.page_alloc.statistics() == before
+    assert machine.slab.statistics() == (0, 0, 0)
+
+
+def test_kmem_cache_alloc_bulk_uses_fragmented_ram(machine: Machine) -> None:
+    """Single frames serve where no block is left, down to the last one."""
+    held = fragment(machine.page_alloc)
+    free = machine.page_alloc.nr_free
+
+    assert machine.slab.kmem_cache_alloc_bulk(P, free + 1) is None
+    runs = machine.slab.kmem_cache_alloc_bulk(P, free)
+
+    assert runs is not None
+    assert {run.order for run in runs} == {0}
+    assert machine.page_alloc.nr_free == 0
+    machine.slab.kmem_cache_free_bulk(runs)
+    machine.page_alloc.free_pages_bulk(held)
+
+
+def test_kmem_cache_alloc_bulk_short_of_lowmem_changes_nothing(highmem: Machine) -> None:
+    """Free high memory is no help: None, and what was taken on the way is given back."""
+    free = highmem.page_alloc.nr_free
+
+    assert highmem.slab.kmem_cache_alloc_bulk(P, 12 * MIB // P) is None
+
+    assert highmem.page_alloc.nr_free == free
+    assert highmem.slab.statistics() == (0, 0, 0)
+
+
+def test_kmem_cache_free_bulk_of_a_strange_run_is_a_bug(machine: Machine) -> None:
+    """A run freed twice, or made up, is found."""
+    runs = machine.slab.kmem_cache_alloc_bulk(64, 64)
+    assert runs is not None
+    machine.slab.kmem_cache_free_bulk(runs)
+
+    with pytest.raises(KernelBug, match="not an allocated run"):
+        machine.slab.kmem_cache_free_bulk(runs)
+    with pytest.raises(KernelBug, match="not an allocated run"):
+        machine.slab.kmem_cache_free_bulk([ObjectRun(machine.layout.page_offset, 0, 64)])
+
+
+def test_kfree_of_a_bulk_object_is_a_bug(machine: Machine) -> None:
+    """Objects of a run are freed with the run, not singly."""
+    runs = machine.slab.kmem_cache_alloc_bulk(64, 64)
+    assert runs is not None
+
+    with pytest.raises(KernelBug, match="not an allocated object"):
+        machine.slab.kfree(runs[0].object(3))
+    machine.slab.kmem_cache_free_bulk(runs)
+
+
+def test_kmalloc_reuses_what_was_freed(machine: Machine) -> None:
+    """Random kmalloc and kfree keep the books, and end with one empty slab a cache at most."""
+    rng, live = Random(7), {}
+    for step in range(4000):
+        if rng.random() < 0.5 or not live:
+            size = rng.choice([*KMALLOC_SIZES, 12000, 70000])
+            address = machine.slab.kmalloc(size)
+            assert address is not None
+            assert address not in live
+            live[address] = size if size <= 8192 else P << get_order(size)
+        else:
+            address = rng.choice(list(live))
+            del live[address]
+            machine.slab.kfree(address)
+        if step % 200 == 0:
+            machine.slab.check()
+            found = machine.slab.statistics()
+            assert (found.objects, found.nbytes) == (len(live), sum(live.values()))
+    for address in live:
+        machine.slab.kfree(address)
+    assert machine.slab.statistics().pages <= 8 * len(KMALLOC_SIZES)
