@@ -1,0 +1,243 @@
+"""The kernel's page tables: radix trees in RAM, and the one walker through them.
+
+A table is one page frame full of entries; an entry holds a physical address and flags,
+and 0 maps nothing.  On x86_64 an address is cut like this:
+
+     63    48 47   39 38   30 29   21 20   12 11      0
+    +--------+-------+-------+-------+-------+---------+
+    |  sign  |  pgd  |  pud  |  pmd  |  pte  | offset  |
+    +--------+---|---+---|---+---|---+---|---+---------+
+                 v       v       v       v
+               table   table   table   table --> page frame
+
+The levels come from the layout.  Everything that reads or writes entries (mapping,
+unmapping, looking up, reporting a fault) goes through `_walk()`.
+
+A table that has become empty keeps its frame until `free_empty_tables()`, which the
+purge of lazily freed areas calls: before the CPUs have flushed what they cached of the
+table, it must not be used for anything else.  (Linux keeps it for good.)
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
+from .page_alloc import PageAllocator
+from .ram import WORD_FORMAT, Ram
+
+__all__ = ["PageTables", "PgtableStatistics"]
+
+
+class PgtableStatistics(NamedTuple):
+    """The page tables' books."""
+
+    tables: int
+    """Frames that are page tables."""
+    entries_written: int
+    """Entries set or cleared since the machine was switched on, of all levels."""
+
+
+class PageTables:
+    """The page tables of one machine's kernel address space.
+
+    Raises:
+        MemoryError: there is no frame for the top-level table.
+    """
+
+    def __init__(self, page_alloc: PageAllocator, ram: Ram, layout: Layout) -> None:
+        self._page_alloc = page_alloc
+        self._words = ram.words
+        self._layout = layout
+        self._word_shift: Final = layout.pointer_size.bit_length() - 1
+        self._table_bits: Final = layout.levels[-1].bits
+        self._levels: Final = tuple((level.shift, (1 << level.bits) - 1) for level in layout.levels)
+        self._none = array(WORD_FORMAT[layout.pointer_size], bytes(PAGE_SIZE))
+        self._entries: dict[int, int] = {}
+        """Frame of each table -> how many of its entries are set."""
+        self._empty: dict[int, int] = {}
+        """Frame of each table that may be empty -> an address that it covers."""
+        self.entries_written = 0
+        top = page_alloc.alloc_pages(0)
+        if top is None:
+            raise MemoryError("no page frame for the top-level page table")
+        self._top: Final = top << self._table_bits
+        self._entries[top] = 0
+
+    # An entry is named by its place: physical address / pointer size, the index in `words`.
+
+    def _walk(self, address: int, create: bool = False) -> list[int]:
+        """The places of the entries that translate `address`, top level first.
+
+        The list has an entry for each level, unless the last one in it is empty; with
+        `create`, unless there is no frame for a table that is missing.
+        """
+        words, phys_mask, word_shift = self._words, self._layout.phys_mask, self._word_shift
+        table = self._top
+        path: list[int] = []
+        for shift, mask in self._levels:
+            place = table + (address >> shift & mask)
+            path.append(place)
+            if shift == PAGE_SHIFT:
+                break
+            entry = words[place]
+            if not entry:
+                if not create:
+                    break
+                entry = self._new_table(place)
+                if not entry:
+                    break
+            table = (entry & phys_mask) >> word_shift
+        return path
+
+    def _new_table(self, place: int) -> int:
+        """Hang an empty table into the entry at `place`; returns the entry, 0 without memory."""
+        pfn = self._page_alloc.alloc_pages(0)
+        if pfn is None:
+            return 0
+        self._entries[pfn] = 0
+        entry = self._words[place] = (pfn << PAGE_SHIFT) | self._layout.table_flags
+        self._entries[place >> self._table_bits] += 1
+        self.entries_written += 1
+        return entry
+
+    def _span(self, address: int, nr_pages: int) -> int:
+        """How many of `nr_pages` from `address` on one lowest-level table maps."""
+        mask = self._levels[-1][1]
+        return min(nr_pages, mask + 1 - (address >> PAGE_SHIFT & mask))
+
+    def map_pages(self, address: int, entries: array[int]) -> bool:
+        """Write the lowest-level `entries` for the pages from `address` on, none mapped yet.
+
+        Returns False when there is no frame for a table; the first pages may be mapped
+        then, and `unmap_pages()` takes them away.
+        Linux: mm/vmalloc.c:vmap_small_pages_range_noflush()
+        """
+        done, nr_pages, words = 0, len(entries), self._words
+        while done < nr_pages:
+            count = self._span(address, nr_pages - done)
+            path = self._walk(address, create=True)
+            if len(path) < len(self._levels):
+                return False
+            place = path[-1]
+            assert not any(words[place : place + count]), "mapped already"
+            words[place : place + count] = entries[done : done + count]
+            self._entries[place >> self._table_bits] += count
+            self.entries_written += count
+            address += count << PAGE_SHIFT
+            done += count
+        return True
+
+    def unmap_pages(self, address: int, nr_pages: int) -> None:
+        """Clear the entries of `nr_pages` pages from `address` on, mapped or not.
+
+        Linux: mm/vmalloc.c:vunmap_range_noflush()
+        """
+        words, table_bits = self._words, self._table_bits
+        while nr_pages:
+            count = self._span(address, nr_pages)
+            path = self._walk(address)
+            place = path[-1]
+            table = place >> table_bits
+            if len(path) == len(self._levels):
+                was_set = count - words[place : place + count].tolist().count(0)
+                words[place : place + count] = self._none[:count]
+                self._entries[table] -= was_set
+                self.entries_written += was_set
+            # Of a mapping that ran out of frames, tables of any level may be left empty.
+            if not self._entries[table]:
+                self._empty[table] = address
+            address += count << PAGE_SHIFT
+            nr_pages -= count
+
+    def lookup(self, address: int) -> int:
+        """The entry that maps the page of `address`, or 0."""
+        path = self._walk(address)
+        return self._words[path[-1]] if len(path) == len(self._levels) else 0
+
+    def lookup_pages(self, address: int, nr_pages: int) -> list[int]:
+        """The entries of `nr_pages` pages from `address` on, 0 for each that is not mapped."""
+        entries: list[int] = []
+        while nr_pages:
+            count = self._span(address, nr_pages)
+            path = self._walk(address)
+            if len(path) == len(self._levels):
+                entries += self._words[path[-1] : path[-1] + count].tolist()
+            else:
+                entries += [0] * count
+            address += count << PAGE_SHIFT
+            nr_pages -= count
+        return entries
+
+    def walk(self, address: int) -> list[tuple[str, int]]:
+        """(level name, entry) from the top down, to the first empty one or the page's.
+
+        It is what Linux prints in an oops (Linux: arch/x86/mm/fault.c:dump_pagetable()).
+        """
+        path = self._walk(address)
+        return [
+            (level.name, self._words[place])
+            for level, place in zip(self._layout.levels, path, strict=False)
+        ]
+
+    def mappings(self) -> Iterator[tuple[int, int]]:
+        """Every (page address, entry) that is mapped, lowest address first."""
+        va_bits = self._layout.levels[0].shift + self._layout.levels[0].bits
+        high = self._layout.page_offset >> va_bits << va_bits
+        return self._mappings(self._top, 0, high)
+
+    def _mappings(self, table: int, level: int, base: int) -> Iterator[tuple[int, int]]:
+        shift, mask = self._levels[level]
+        for index in range(mask + 1):
+            entry = self._words[table + index]
+            if entry and shift == PAGE_SHIFT:
+                yield base + (index << shift), entry
+            elif entry:
+                lower = (entry & self._layout.phys_mask) >> self._word_shift
+                yield from self._mappings(lower, level + 1, base + (index << shift))
+
+    def free_empty_tables(self) -> None:
+        """Give the frames of empty tables back, of all levels but the top one."""
+        for table, address in self._empty.items():
+            if self._entries.get(table):
+                continue  # in use again
+            path = self._walk(address)
+            while len(path) > 1:
+                pfn = path.pop() >> self._table_bits
+                if self._entries[pfn]:
+                    break
+                del self._entries[pfn]
+                self._page_alloc.free_pages(pfn, 0)
+                self._words[path[-1]] = 0
+                self._entries[path[-1] >> self._table_bits] -= 1
+                self.entries_written += 1
+        self._empty.clear()
+
+    def statistics(self) -> PgtableStatistics:
+        """The books as they stand now."""
+        return PgtableStatistics(len(self._entries), self.entries_written)
+
+    def check(self) -> set[int]:
+        """Assert the invariants; return the frames of all tables.  Slow: for tests.
+
+        - every table but the top one is hung into exactly one entry
+        - each table's count is the number of its entries that are set
+        - an empty table is on the list of `free_empty_tables()`
+        """
+        found: set[int] = set()
+        todo = [(self._top, 0)]
+        while todo:
+            table, level = todo.pop()
+            pfn = table >> self._table_bits
+            assert pfn not in found
+            found.add(pfn)
+            entries = [e for e in self._words[table : table + (1 << self._table_bits)] if e]
+            assert len(entries) == self._entries[pfn]
+            assert entries or level == 0 or pfn in self._empty
+            if level + 1 < len(self._levels):
+                phys_mask = self._layout.phys_mask
+                todo += [((entry & phys_mask) >> self._word_shift, level + 1) for entry in entries]
+        assert found == set(self._entries)
+        return found
