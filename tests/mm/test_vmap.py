@@ -1,0 +1,307 @@
+"""The vmalloc address space: busy, lazily freed, pooled and free again."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from scullvfs.mm.layout import LAYOUTS
+from scullvfs.mm.vmap import MAX_VA_SIZE_PAGES, VmapArea, VmapSpace
+
+from .helpers import ARCHS, MIB, P, linear_scan
+
+
+class Space(VmapSpace):
+    """An address space that counts its flushes; tests speak of pages from the window's start."""
+
+    def __init__(self, arch: str = "x86_64", cpus: int = 1) -> None:
+        super().__init__(LAYOUTS[arch], cpus, self.count_flush)
+        self.start = LAYOUTS[arch].vmalloc_start
+        self.flushes = 0
+
+    def count_flush(self) -> None:
+        self.flushes += 1
+
+    def alloc(self, nr_pages: int, align: int = P) -> VmapArea:
+        """As `alloc_vmap_area()`, which must succeed."""
+        area = self.alloc_vmap_area(nr_pages * P, align)
+        assert area is not None
+        return area
+
+    def page(self, area: VmapArea) -> int:
+        """Where an area starts."""
+        return (area.va_start - self.start) // P
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_alloc_vmap_area_starts_at_the_window(arch: str) -> None:
+    """The first area is at the window's start, the next one right behind it."""
+    space = Space(arch)
+
+    first, second = space.alloc(3), space.alloc(1)
+
+    assert (first.va_start, first.va_end) == (space.start, space.start + 3 * P)
+    assert space.page(second) == 3
+    assert space.nr_busy_pages == 4
+    space.check()
+
+
+# pages:  0     2     4           8         ...
+#         | A 2 |free | B    4    | free ...
+# take 1: | A 2 |*|   | B    4    |
+# take 3: | A 2 |*|   | B    4    |***|
+def test_alloc_vmap_area_takes_the_lowest_that_fits() -> None:
+    """Expect a small request in the gap, and one that does not fit there behind everything."""
+    space = Space()
+    space.alloc(2)
+    gap = space.alloc(2)
+    space.alloc(4)
+    space.free_vmap_area_noflush(gap)
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(1)) == 2
+    assert space.page(space.alloc(3)) == 8
+    assert space.page(space.alloc(1)) == 3
+    space.check()
+
+
+# pages:  0     3         16              32
+#         | A 3 |  free   | B  16 pages    |
+# take 1: | A 3 |*|       | B              |
+def test_alloc_vmap_area_aligns_and_keeps_what_it_skips() -> None:
+    """Expect an aligned area at the next multiple, and the addresses before it still usable."""
+    space = Space()
+    space.alloc(3)
+
+    aligned = space.alloc(16, align=16 * P)
+
+    assert aligned.va_start % (16 * P) == 0
+    assert space.page(aligned) == 16
+    assert space.page(space.alloc(1)) == 3
+    space.check()
+
+
+# pages:  0     2
+#         |lazy | free ...
+# take 2: |lazy |***|
+def test_free_vmap_area_noflush_does_not_reuse_addresses() -> None:
+    """Expect freed addresses to stay out of use until a purge, and to be first then."""
+    space = Space()
+    space.free_vmap_area_noflush(space.alloc(2))
+
+    assert space.page(space.alloc(2)) == 2
+    assert space.nr_lazy_pages == 2
+    assert space.flushes == 0
+
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(2)) == 0
+    assert (space.nr_lazy_pages, space.lazy, space.flushes, space.purges) == (0, [], 1, 1)
+
+
+@pytest.mark.parametrize(("cpus", "fls"), [(1, 1), (2, 2), (3, 2), (4, 3), (8, 4), (255, 8)])
+def test_lazy_max_pages_is_fls_of_the_cpus(cpus: int, fls: int) -> None:
+    """fls(cpus) * 32 MiB may wait."""
+    assert Space(cpus=cpus).lazy_max_pages * P == fls * 32 * MIB
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+def test_free_vmap_area_noflush_purges_above_the_limit(cpus: int) -> None:
+    """Exactly the limit waits; one page more, and everything is purged."""
+    space = Space(cpus=cpus)
+    areas = [space.alloc(space.lazy_max_pages // 4) for _ in range(4)]
+    last = space.alloc(1)
+    for area in areas:
+        space.free_vmap_area_noflush(area)
+    assert space.nr_lazy_pages == space.lazy_max_pages
+    assert space.purges == 0
+
+    space.free_vmap_area_noflush(last)
+
+    assert space.purges == space.flushes == 1
+    assert space.nr_lazy_pages == 0
+    space.check()
+
+
+# window: |<--------------------------- 128 MiB --------------------------->|
+#         | 32 MiB lazy | 64 MiB busy            | 32 MiB free             |
+def test_alloc_vmap_area_purges_when_nothing_else_fits() -> None:
+    """Expect lazily freed addresses to be purged and used as soon as no others are left."""
+    space = Space("i386")
+    quarter = space.lazy_max_pages
+    low = space.alloc(quarter)
+    space.alloc(2 * quarter)
+    space.free_vmap_area_noflush(low)
+    assert space.page(space.alloc(quarter)) == 3 * quarter
+
+    again = space.alloc(quarter)
+
+    assert space.page(again) == 0
+    assert space.purges == 1
+
+
+def test_alloc_vmap_area_without_addresses_is_none() -> None:
+    """When even a purge leaves nothing that fits there is no area; the books stay."""
+    space = Space("i386")
+    half = LAYOUTS["i386"].vmalloc_pages // 2
+    first = space.alloc(half)
+    space.alloc(half - 1)
+
+    assert space.alloc_vmap_area(2 * P) is None
+    assert space.largest_free == P
+    assert space.page(space.alloc(1)) == 2 * half - 1
+    assert space.alloc_vmap_area(P) is None
+    assert len(space.busy) == 3
+    space.check()
+    space.free_vmap_area_noflush(first)
+    assert space.page(space.alloc(half)) == 0
+
+
+# pages, cpus=2:  0     3     6     9
+#                 |poolA|poolB|  C  | free ...
+# take 2:         |poolA|poolB|  C  |**|       not from the pool of 3
+# take 3:         |poolA|*****|  C  |**|       the area freed last
+def test_pool_serves_its_size_only() -> None:
+    """Expect purged small areas to serve requests of just their size, the last one first."""
+    space = Space(cpus=2)
+    first, second, _ = space.alloc(3), space.alloc(3), space.alloc(3)
+    space.free_vmap_area_noflush(first)
+    space.free_vmap_area_noflush(second)
+    space.purge_vmap_area_lazy()
+    space.check()
+
+    assert space.page(space.alloc(2)) == 9
+    assert space.alloc(3) is second
+    assert second.vm is None
+    assert space.page(space.alloc(3)) == 0
+    assert space.page(space.alloc(3)) == 11
+    space.check()
+
+
+def test_pool_does_not_exist_with_one_cpu() -> None:
+    """With cpus=1 purged addresses are free for any size at once."""
+    space = Space(cpus=1)
+    area = space.alloc(3)
+    space.alloc(3)
+    space.free_vmap_area_noflush(area)
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(2)) == 0
+
+
+def test_pool_area_of_the_wrong_alignment_is_not_used() -> None:
+    """A pool's area that is not aligned as wanted is left there."""
+    space = Space(cpus=2)
+    space.alloc(1)
+    area = space.alloc(2)
+    space.free_vmap_area_noflush(area)
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(2, align=4 * P)) == 4
+    assert space.alloc(2) is area
+
+
+def test_pool_takes_no_large_area() -> None:
+    """Above 256 pages addresses go back to the free ones, with several CPUs too."""
+    space = Space(cpus=2)
+    small, large = space.alloc(MAX_VA_SIZE_PAGES), space.alloc(MAX_VA_SIZE_PAGES + 1)
+    space.alloc(1)
+    for area in (small, large):
+        space.free_vmap_area_noflush(area)
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(1)) == MAX_VA_SIZE_PAGES
+    assert space.alloc(MAX_VA_SIZE_PAGES) is small
+
+
+def test_pool_decays_by_a_quarter_at_each_purge() -> None:
+    """Each purge gives a quarter of a pool back, a full one everything."""
+    space = Space(cpus=2)
+    areas = [space.alloc(1) for _ in range(64)]
+    space.alloc(1)
+    for area in areas:
+        space.free_vmap_area_noflush(area)
+    top = space.largest_free
+    space.purge_vmap_area_lazy()
+    space.purge_vmap_area_lazy()
+    # The last 16 that were freed are free, the other 48 in the pool.
+    assert space.page(space.alloc(16)) == 48
+    assert space.page(space.alloc(2)) == 65
+
+    space.purge_vmap_area_lazy(full_pool_decay=True)
+
+    assert space.page(space.alloc(48)) == 0
+    assert space.largest_free == top - 2 * P
+    space.check()
+
+
+def test_pool_is_emptied_when_addresses_run_out() -> None:
+    """Pooled addresses are used for another size when nothing else is left."""
+    space = Space("i386", cpus=2)
+    pages = LAYOUTS["i386"].vmalloc_pages
+    areas = [space.alloc(256) for _ in range(16)]
+    space.alloc(pages - 16 * 256)
+    for area in areas:
+        space.free_vmap_area_noflush(area)
+    space.purge_vmap_area_lazy()
+    assert space.largest_free == 0
+
+    assert space.page(space.alloc(300)) == 0
+    space.check()
+
+
+def test_find_vmap_area_knows_every_address_of_an_area() -> None:
+    """The first byte, one in the middle and the last one find it; lazily freed ones nothing."""
+    space = Space()
+    first, second = space.alloc(3), space.alloc(2)
+
+    assert space.find_vmap_area(first.va_start) is first
+    assert space.find_vmap_area(first.va_start + P + 5) is first
+    assert space.find_vmap_area(first.va_end - 1) is first
+    assert space.find_vmap_area(first.va_end) is second
+    assert space.find_vmap_area(second.va_end) is None
+    assert space.find_vmap_area(space.start - 1) is None
+    space.free_vmap_area_noflush(first)
+    assert space.find_vmap_area(first.va_start) is None
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+@pytest.mark.parametrize("seed", range(3))
+def test_alloc_vmap_area_equals_a_linear_scan(arch: str, seed: int) -> None:
+    """Random work with lazy frees and purges: each address is the oracle's, each purge too."""
+    rng, space = Random(seed), Space(arch)
+    layout = LAYOUTS[arch]
+    window = layout.vmalloc_start, layout.vmalloc_end
+    busy: dict[int, VmapArea] = {}
+    lazy: dict[int, int] = {}
+    purges = 0
+    for step in range(1200):
+        if rng.random() < 0.55 or not busy:
+            nr_pages = rng.choice([1, 2, 3, 17, 17, 65, 257, 1025, 2000])
+            align = P << rng.choice([0, 0, 0, 0, 3, 8, 10])
+            size = nr_pages * P
+            taken = [(area.va_start, area.va_end) for area in busy.values()]
+            expected = linear_scan([*taken, *lazy.items()], window, size, align)
+            if expected is None:
+                lazy.clear()
+                purges += 1
+                expected = linear_scan(taken, window, size, align)
+            area = space.alloc_vmap_area(size, align)
+            assert (area.va_start if area else None) == expected
+            if area:
+                assert area.va_end == area.va_start + size
+                busy[area.va_start] = area
+        else:
+            area = busy.pop(rng.choice(list(busy)))
+            space.free_vmap_area_noflush(area)
+            lazy[area.va_start] = area.va_end
+            if sum(end - start for start, end in lazy.items()) > space.lazy_max_pages * P:
+                lazy.clear()
+                purges += 1
+        assert space.purges == purges
+        assert space.nr_lazy_pages * P == sum(end - start for start, end in lazy.items())
+        if step % 60 == 0:
+            space.check()
+            assert space.nr_busy_pages == sum(area.nr_pages for area in busy.values())
+    assert purges
