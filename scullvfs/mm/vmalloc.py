@@ -1,0 +1,393 @@
+"""vmalloc and its kin: memory that is contiguous in addresses and scattered in RAM.
+
+      vmalloc(12288)                                       page frames
+     |<--- page --->|<--- page --->|<--- page --->|guard|
+            |              |              |
+            |              |              +-------------------> frame 0x2a1f7
+            |              +--------------------> frame 0x00c44
+            +---------------------------------------------------------> frame 0x31b02
+
+An area (`vmap.VmapArea`) is the range of addresses, a `VmStruct` what lives there.  The
+page behind the last one is never mapped: running over the end is a page fault and not
+a neighbour's corrupted data.
+
+`None` stands for NULL.  What a caller does wrong is answered as Linux answers it, most of
+the time with a warning in the kernel log and no harm done.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from .access import KernelMemory
+from .layout import (
+    PAGE_MASK,
+    PAGE_SHIFT,
+    PAGE_SIZE,
+    PFN_PHYS,
+    PHYS_PFN,
+    Layout,
+    offset_in_page,
+    page_align,
+)
+from .page_alloc import PageAllocator
+from .pgtable import PageTables
+from .printk import KERN_ERR, KERN_WARNING, KernelLog
+from .ram import WORD_FORMAT
+from .slab import Slab
+from .vmap import VmapArea, VmapSpace
+
+__all__ = ["VM_ALLOC", "VM_IOREMAP", "VM_MAP", "VM_MAP_PUT_PAGES", "Page", "VmStruct", "Vmalloc"]
+
+# Linux: include/linux/vmalloc.h
+VM_IOREMAP: Final = 0x1
+VM_ALLOC: Final = 0x2
+VM_MAP: Final = 0x4
+VM_MAP_PUT_PAGES: Final = 0x200
+"""vfree() frees the pages that vmap() was given."""
+
+
+class Page(NamedTuple):
+    """One page frame (as little of Linux's struct page as anybody needs here)."""
+
+    pfn: int
+
+    @property
+    def phys(self) -> int:
+        """Its physical address."""
+        return PFN_PHYS(self.pfn)
+
+
+class VmStruct:
+    """What lives in an area (Linux: struct vm_struct)."""
+
+    __slots__ = ("addr", "caller", "flags", "nr_pages", "page_array", "pages", "phys_addr", "size")
+
+    def __init__(self, addr: int, size: int, flags: int, caller: str) -> None:
+        self.addr = addr
+        self.size = size
+        """In bytes, the guard page included."""
+        self.flags = flags
+        self.caller = caller
+        """Who asked for it, as the listing shows it."""
+        self.pages: array[int] | None = None
+        """The frames that vfree() will free."""
+        self.nr_pages = 0
+        self.page_array: int | None = None
+        """Kernel address of the array of page pointers."""
+        self.phys_addr = 0
+
+
+class Vmalloc:
+    """vmalloc, vmap and ioremap of one machine."""
+
+    def __init__(
+        self,
+        vmap_space: VmapSpace,
+        page_alloc: PageAllocator,
+        slab: Slab,
+        pgtable: PageTables,
+        memory: KernelMemory,
+        layout: Layout,
+        log: KernelLog,
+    ) -> None:
+        self._vmap_space = vmap_space
+        self._page_alloc = page_alloc
+        self._slab = slab
+        self._pgtable = pgtable
+        self._memory = memory
+        self._layout = layout
+        self._log = log
+        self._entry_format: Final = WORD_FORMAT[layout.pointer_size]
+        self._page_kernel: Final = layout.page_kernel
+        self.nr_vmalloc_pages = 0
+        """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
+
+    # -- vmalloc ---------------------------------------------------------------------------
+
+    def vmalloc(self, size: int, caller: str = "") -> int | None:
+        """Allocate `size` bytes, rounded up to whole pages; what is in them is left as it was.
+
+        Args:
+            caller: named in the listing of areas, such as "scullv_write [scullv]".
+
+        Returns:
+            The address, or None (with a line in the kernel log) when `size` is 0, or there
+            are not enough frames, or not enough addresses.
+
+        Linux: mm/vmalloc.c:__vmalloc_node_range_noprof()
+        """
+        return self._vmalloc(size, caller, zero=False)
+
+    def vzalloc(self, size: int, caller: str = "") -> int | None:
+        """As `vmalloc()`, filled with zeros."""
+        return self._vmalloc(size, caller, zero=True)
+
+    def _vmalloc(self, size: int, caller: str, zero: bool) -> int | None:
+        if size <= 0:
+            self._log.warn_once("vmalloc of 0 bytes", "__vmalloc_node_range+0x0/0x0")
+            return None
+        nr_pages = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
+        if nr_pages > self._page_alloc.totalram_pages:
+            self._failed(size, "exceeds total pages")
+            return None
+        area = self._get_vm_area(nr_pages << PAGE_SHIFT, PAGE_SIZE, VM_ALLOC, caller)
+        if area is None:
+            self._failed(size, "vm_struct allocation failed")
+            return None
+        vm = area.vm
+        assert vm is not None
+        array_size = nr_pages * self._layout.pointer_size
+        if array_size > PAGE_SIZE:
+            vm.page_array = self._vmalloc(array_size, caller, zero=True)
+        else:
+            vm.page_array = self._slab.kmalloc(array_size)
+        if vm.page_array is None:
+            self._free_vm_area(area, nr_pages)
+            self._failed(size, f"failed to allocated page array size {array_size}")
+            return None
+        pages = self._page_alloc.alloc_pages_bulk(nr_pages, zero)
+        if pages is None:
+            self._kvfree(vm.page_array)
+            self._free_vm_area(area, nr_pages)
+            self._failed(size, "failed to allocate pages")
+            return None
+        vm.pages, vm.nr_pages = pages, nr_pages
+        self.nr_vmalloc_pages += nr_pages
+        flags = self._page_kernel
+        entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
+        if not self._pgtable.map_pages(area.va_start, entries):
+            self.vfree(area.va_start)
+            self._failed(size, "failed to map pages")
+            return None
+        return area.va_start
+
+    def _failed(self, size: int, why: str) -> None:
+        self._log.warn_alloc(f"vmalloc error: size {size}, {why}")
+
+    def vfree(self, address: int | None) -> None:
+        """Free what `vmalloc()` gave, or `vmap()` with VM_MAP_PUT_PAGES; None is fine.
+
+        An unknown or unaligned address is a warning in the kernel log.  An aligned address
+        inside of an area frees the whole area, as in Linux.
+        Linux: mm/vmalloc.c:vfree()
+        """
+        if address is None:
+            return
+        area = self._remove_vm_area(address)
+        if area is None:
+            self._warn(f"Trying to vfree() nonexistent vm area ({self._pointer(address)})", "vfree")
+            return
+        vm = area.vm
+        if vm is not None and vm.pages is not None:
+            self._page_alloc.free_pages_bulk(vm.pages)
+            if not vm.flags & VM_MAP_PUT_PAGES:
+                self.nr_vmalloc_pages -= vm.nr_pages
+                self._kvfree(vm.page_array)
+
+    def _kvfree(self, address: int | None) -> None:
+        """Linux: mm/util.c:kvfree()"""
+        if address is not None and self.is_vmalloc_addr(address):
+            self.vfree(address)
+        else:
+            self._slab.kfree(address)
+
+    # -- areas -----------------------------------------------------------------------------
+
+    def _get_vm_area(self, size: int, align: int, flags: int, caller: str) -> VmapArea | None:
+        """Addresses for `size` bytes and a guard page.
+
+        Linux: mm/vmalloc.c:__get_vm_area_node()
+        """
+        size += PAGE_SIZE
+        area = self._vmap_space.alloc_vmap_area(size, align)
+        if area is None:
+            start, end = self._layout.vmalloc_start, self._layout.vmalloc_end
+            self._log.printk(
+                KERN_WARNING,
+                f"vmalloc_node_range for size {size} failed: "
+                f"Address range restricted to {start:#x} - {end:#x}",
+            )
+            return None
+        area.vm = VmStruct(area.va_start, size, flags, caller)
+        return area
+
+    def _free_vm_area(self, area: VmapArea, nr_pages: int) -> None:
+        self._pgtable.unmap_pages(area.va_start, nr_pages)
+        self._vmap_space.free_vmap_area_noflush(area)
+
+    def _remove_vm_area(self, address: int) -> VmapArea | None:
+        """Unmap the area that `address` lies in and free its addresses.
+
+        Linux: mm/vmalloc.c:remove_vm_area()
+        """
+        if address & ~PAGE_MASK:
+            self._warn(
+                f"Trying to vfree() bad address ({self._pointer(address)})", "remove_vm_area"
+            )
+            return None
+        area = self._vmap_space.find_vmap_area(address)
+        if area is not None:
+            self._free_vm_area(area, area.nr_pages)
+        return area
+
+    def find_vm_area(self, address: int) -> VmStruct | None:
+        """What lives at `address`, or None (Linux: mm/vmalloc.c:find_vm_area())."""
+        area = self._vmap_space.find_vmap_area(address)
+        return area.vm if area is not None else None
+
+    # -- vmap ------------------------------------------------------------------------------
+
+    def vmap(self, pages: Sequence[int], flags: int = VM_MAP, caller: str = "") -> int | None:
+        """Map frames that the caller has into contiguous addresses.
+
+        Args:
+            pages: their numbers, in the order in which they shall appear.
+            flags: VM_MAP, with VM_MAP_PUT_PAGES if `vfree()` shall free the frames.
+
+        Returns:
+            The address, or None: no pages, more than there is RAM, no addresses, no
+            frame for a page table.
+
+        Linux: mm/vmalloc.c:vmap()
+        """
+        if not 0 < len(pages) <= self._page_alloc.totalram_pages:
+            return None
+        area = self._get_vm_area(len(pages) << PAGE_SHIFT, PAGE_SIZE, flags, caller)
+        if area is None or not self._map_frames(area, pages, self._page_kernel):
+            return None
+        if flags & VM_MAP_PUT_PAGES and area.vm is not None:
+            area.vm.pages, area.vm.nr_pages = array("I", pages), len(pages)
+        return area.va_start
+
+    def vunmap(self, address: int | None) -> None:
+        """Undo `vmap()`; the frames stay the caller's.  None is fine, an unknown address a warning.
+
+        Linux: mm/vmalloc.c:vunmap()
+        """
+        if address is not None and self._remove_vm_area(address) is None:
+            self._warn(
+                f"Trying to vunmap() nonexistent vm area ({self._pointer(address)})", "vunmap"
+            )
+
+    def _map_frames(self, area: VmapArea, pages: Sequence[int], flags: int) -> bool:
+        """Map an area's frames; without a frame for a page table, free the area."""
+        entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
+        if self._pgtable.map_pages(area.va_start, entries):
+            return True
+        self._free_vm_area(area, len(pages))
+        return False
+
+    # -- ioremap ---------------------------------------------------------------------------
+
+    def ioremap(self, phys: int, size: int, caller: str = "") -> int | None:
+        """Map `size` bytes of device memory at physical address `phys`; takes no page frames.
+
+        The area starts at a multiple of its size, rounded up to a power of two, up to
+        the layout's `ioremap_max_order`.
+
+        Returns:
+            The address of the byte at `phys`, or None (with a warning in the kernel log)
+            when the range is empty, not a physical address, or RAM; or without addresses.
+
+        Linux: mm/ioremap.c:generic_ioremap_prot(), arch/x86/mm/ioremap.c
+        """
+        last = phys + size - 1
+        if size <= 0 or phys < 0:
+            self._log.warn_once("ioremap: empty range", "__ioremap_caller")
+            return None
+        if last >> self._layout.phys_bits:
+            self._log.printk(KERN_WARNING, f"ioremap: invalid physical address {phys:x}")
+            self._log.warn_once("ioremap: invalid physical address", "__ioremap_caller+0x0/0x1")
+            return None
+        if PHYS_PFN(phys) <= self._page_alloc.totalram_pages:
+            self._log.warn_once(f"ioremap on RAM at {phys:#018x} - {last:#018x}", "__ioremap_check")
+            return None
+        offset = offset_in_page(phys)
+        size = page_align(size + offset)
+        order = min(max((size - 1).bit_length(), PAGE_SHIFT), self._layout.ioremap_max_order)
+        area = self._get_vm_area(size, 1 << order, VM_IOREMAP, caller)
+        if area is None:
+            return None
+        first = PHYS_PFN(phys)
+        frames = range(first, first + (size >> PAGE_SHIFT))
+        if not self._map_frames(area, frames, self._layout.page_kernel_io):
+            return None
+        if area.vm is not None:
+            area.vm.phys_addr = phys - offset
+        return area.va_start + offset
+
+    def iounmap(self, address: int) -> None:
+        """Undo `ioremap()`.  An unknown address is an error in the kernel log.
+
+        Linux: arch/x86/mm/ioremap.c:iounmap()
+        """
+        if not self.is_vmalloc_addr(address):
+            return
+        vm = self.find_vm_area(address & PAGE_MASK)
+        if vm is None or not vm.flags & VM_IOREMAP:
+            self._log.printk(KERN_ERR, f"iounmap: bad address {self._pointer(address)}")
+            return
+        self._remove_vm_area(vm.addr)
+
+    # -- looking up ------------------------------------------------------------------------
+
+    def is_vmalloc_addr(self, address: int) -> bool:
+        """Whether `address` lies in the vmalloc window (Linux: mm/vmalloc.c:is_vmalloc_addr())."""
+        return self._layout.vmalloc_start <= address < self._layout.vmalloc_end
+
+    def vmalloc_to_pfn(self, address: int) -> int | None:
+        """The number of the frame that `address` is mapped to, or None.
+
+        Linux: mm/vmalloc.c:vmalloc_to_pfn()
+        """
+        entry = self._pgtable.lookup(address)
+        return PHYS_PFN(entry & self._layout.phys_mask) if entry else None
+
+    def vmalloc_to_page(self, address: int) -> Page | None:
+        """The frame that `address` is mapped to, or None.
+
+        Linux: mm/vmalloc.c:vmalloc_to_page()
+        """
+        pfn = self.vmalloc_to_pfn(address)
+        return None if pfn is None else Page(pfn)
+
+    def vm_unmap_aliases(self) -> None:
+        """Purge what is lazily freed now (Linux: mm/vmalloc.c:vm_unmap_aliases())."""
+        self._vmap_space.purge_vmap_area_lazy()
+
+    def _pointer(self, address: int) -> str:
+        return f"{address:0{self._layout.pointer_digits}x}"
+
+    def _warn(self, text: str, where: str) -> None:
+        self._log.warn(text, where)
+
+    def check(self) -> set[int]:
+        """Assert the invariants; return the frames that vmalloc() holds.  Slow: for tests.
+
+        - every page of an area is mapped to the frame that the area says, its guard page to none
+        - nothing else is mapped, and no frame that vmalloc() holds belongs to two areas
+        - `nr_vmalloc_pages` is the number of these frames
+        """
+        self._vmap_space.check()
+        mapped = {at: PHYS_PFN(e & self._layout.phys_mask) for at, e in self._pgtable.mappings()}
+        owned: set[int] = set()
+        seen = 0
+        for area in self._vmap_space.busy.values():
+            vm = area.vm
+            assert vm is not None
+            assert vm.addr == area.va_start
+            assert vm.size == area.va_end - area.va_start
+            assert area.va_end - PAGE_SIZE not in mapped, "a guard page is mapped"
+            pages = range(area.va_start, area.va_end - PAGE_SIZE, PAGE_SIZE)
+            frames = [mapped[address] for address in pages]
+            seen += len(frames)
+            if vm.pages is not None:
+                assert frames == list(vm.pages)
+                assert not owned & set(frames)
+                owned |= set(frames) if not vm.flags & VM_MAP_PUT_PAGES else set()
+        assert seen == len(mapped)
+        assert len(owned) == self.nr_vmalloc_pages
+        return owned
