@@ -1,0 +1,121 @@
+"""The machine: one emulated computer, its parts wired together.
+
+Everything that Linux keeps in globals is an attribute of a `Machine`, so that any number
+of them can live in one process and a test starts from a fresh one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .access import KernelMemory
+from .layout import LAYOUTS, PAGE_SIZE, Layout
+from .page_alloc import PageAllocator
+from .pgtable import PageTables
+from .printk import KERN_INFO, KernelLog
+from .ram import Ram
+from .slab import Slab
+from .vmalloc import Vmalloc
+from .vmap import VmapSpace
+
+__all__ = ["MIN_MEM", "Machine"]
+
+MIN_MEM: Final = 1 << 20
+"""The smallest RAM that makes a machine, 1 MiB."""
+
+
+class Machine:
+    """One emulated computer.
+
+        >>> machine = Machine(mem=64 << 20)
+        >>> address = machine.vm.vmalloc(3 * 4096)
+        >>> hex(address)
+        '0xffffc90000000000'
+        >>> machine.memory.write(address, b"hello")
+        >>> bytes(machine.memory.read(address, 5))
+        b'hello'
+        >>> machine.vm.vfree(address)
+
+    Args:
+        mem: bytes of RAM, a multiple of PAGE_SIZE, at least MIN_MEM; on i386 at most 4 GiB.
+        arch: a name from `layout.LAYOUTS`: x86_64, i386 or arm64.
+        shuffle: frames come from all over RAM, as on a machine that has been up for months.
+        seed: of that random order; the same seed gives the same frames.
+        cpus: how many the kernel believes it has: more of them let more freed addresses wait.
+        panic_on_warn: raise KernelBug where the kernel would warn.
+
+    Raises:
+        ValueError: an argument out of its range.
+        OSError: the host refuses so much memory.
+    """
+
+    def __init__(
+        self,
+        mem: int = 1 << 30,
+        arch: str = "x86_64",
+        shuffle: bool = True,
+        seed: int = 0,
+        cpus: int = 1,
+        panic_on_warn: bool = False,
+    ) -> None:
+        layout = LAYOUTS.get(arch)
+        if layout is None:
+            raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(LAYOUTS)}")
+        if mem < MIN_MEM or mem % PAGE_SIZE:
+            raise ValueError(f"RAM of {mem} bytes: it has to be whole pages of 4096, 1 MiB or more")
+        if mem > 1 << layout.phys_bits:
+            raise ValueError(
+                f"RAM of {mem} bytes: {arch} addresses {1 << layout.phys_bits} at the most"
+            )
+        if cpus < 1:
+            raise ValueError(f"{cpus} CPUs: there has to be one")
+        self.layout: Final[Layout] = layout
+        self.cpus: Final = cpus
+        self.log: Final = KernelLog(panic_on_warn)
+        self.ram: Final = Ram(mem, layout.pointer_size)
+        self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed)
+        self.slab: Final = Slab(self.page_alloc, self.ram, layout)
+        self.pgtable: Final = PageTables(self.page_alloc, self.ram, layout)
+        self.memory: Final = KernelMemory(self.page_alloc, self.pgtable, self.ram, layout)
+        self.vmap_space: Final = VmapSpace(layout, cpus, flush=self.pgtable.free_empty_tables)
+        self.vm: Final = Vmalloc(
+            self.vmap_space,
+            self.page_alloc,
+            self.slab,
+            self.pgtable,
+            self.memory,
+            layout,
+            self.log,
+        )
+        self.log.printk(
+            KERN_INFO,
+            f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "
+            f"{'shuffled' if shuffle else 'fresh'} page frames, seed {seed}",
+        )
+
+    def idle_work(self) -> bool:
+        """Do a millisecond or two of what can wait.  Returns whether there is more to do."""
+        return self.page_alloc.idle_work()
+
+    def close(self) -> None:
+        """Switch it off and give its RAM back to the host; nothing of it may be used any more."""
+        self.ram.close()
+
+    def check(self) -> None:
+        """Assert every part's invariants, and that the books add up.  Slow: for tests.
+
+        - each frame but frame 0 is free, or held by exactly one of slab, page tables and
+          vmalloc (frames that a caller got from `page_alloc` itself are nobody's here, so
+          it holds only where nobody did)
+        """
+        holders = (
+            self.page_alloc.check(),
+            self.slab.check(),
+            self.pgtable.check(),
+            self.vm.check(),
+        )
+        everything: set[int] = set()
+        for frames in holders:
+            assert not everything & frames, "a frame has two holders"
+            everything |= frames
+        assert everything == set(range(1, self.ram.nr_pages)), "a frame has no holder"

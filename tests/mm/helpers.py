@@ -1,0 +1,105 @@
+"""What several tests of `mm` need: a machine's books, slow oracles, shortages made on purpose."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from scullvfs.mm.buddy import MAX_PAGE_ORDER, Buddy
+from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE, Layout
+from scullvfs.mm.machine import Machine
+from scullvfs.mm.page_alloc import PageAllocator
+
+P = PAGE_SIZE
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+ARCHS = ["x86_64", "i386", "arm64"]
+
+
+class Books(NamedTuple):
+    """Everything that a call which fails, or which is undone, has to leave as it was."""
+
+    frames_free_or_in_slabs: int
+    objects: int
+    tables: int
+    vmalloc_pages: int
+    areas: list[tuple[int, int]]
+    mappings: dict[int, int]
+
+
+def books(machine: Machine) -> Books:
+    """The machine's books, after a purge (lazily freed addresses and empty tables count as free).
+
+    kmalloc may keep an empty slab, so the frames of slabs are counted with the free ones.
+    """
+    machine.vmap_space.purge_vmap_area_lazy(full_pool_decay=True)
+    slab = machine.slab.statistics()
+    return Books(
+        frames_free_or_in_slabs=machine.page_alloc.nr_free + slab.pages,
+        objects=slab.objects,
+        tables=machine.pgtable.statistics().tables,
+        vmalloc_pages=machine.vm.nr_vmalloc_pages,
+        areas=sorted((a.va_start, a.va_end) for a in machine.vmap_space.busy.values()),
+        mappings=dict(machine.pgtable.mappings()),
+    )
+
+
+def texts(machine: Machine) -> list[str]:
+    """The lines of the kernel log that are warnings or worse."""
+    return [record.text for record in machine.log.records() if record.level <= 4]
+
+
+def linear_scan(
+    taken: Iterable[tuple[int, int]], window: tuple[int, int], size: int, align: int
+) -> int | None:
+    """The lowest multiple of `align` with `size` untaken addresses: an oracle, reads everything.
+
+    `taken` are disjoint (start, end), in any order.
+    """
+    at, end = window
+    for taken_start, taken_end in [*sorted(taken), (end, end)]:
+        fit = -(-at // align) * align
+        if fit + size <= taken_start:
+            return fit
+        at = max(at, taken_end)
+    return None
+
+
+def free_blocks(buddy: Buddy) -> dict[int, int]:
+    """First frame -> order of every free block."""
+    return {pfn: area.order for area in buddy.free_area for pfn in area.heads}
+
+
+def largest_blocks(frames: Iterable[int]) -> dict[int, int]:
+    """The blocks that a set of free frames has to be joined into: an oracle for coalescing."""
+    left, blocks = set(frames), {}
+    for order in range(MAX_PAGE_ORDER, -1, -1):
+        for pfn in sorted(left):
+            block = range(pfn, pfn + (1 << order))
+            if pfn % (1 << order) == 0 and left.issuperset(block):
+                left.difference_update(block)
+                blocks[pfn] = order
+    return blocks
+
+
+def take_all(page_alloc: PageAllocator, leave: int = 0) -> array[int]:
+    """Take every frame but `leave` of them, singly; ascending.  The caller frees them."""
+    frames = page_alloc.alloc_pages_bulk(page_alloc.nr_free - leave)
+    assert frames is not None
+    return array("I", sorted(frames))
+
+
+def fragment(page_alloc: PageAllocator) -> array[int]:
+    """Take every other frame, so that no two that follow each other are free."""
+    frames = take_all(page_alloc)
+    page_alloc.free_pages_bulk(frames[::2])
+    return frames[1::2]
+
+
+def small_i386(lowmem: int) -> Layout:
+    """i386 whose linear mapping ends early, so that a small machine has high memory."""
+    return replace(LAYOUTS["i386"], lowmem=lowmem)

@@ -1,0 +1,256 @@
+"""A small machine against a model, in calls that hypothesis thinks up.
+
+The model is a dict: address -> the pages that are visible there, each a bytearray that
+several addresses may share (vmap).  After every call the machine's books are checked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from scullvfs.mm import KernelBug, Machine, PageFault
+
+from .helpers import ARCHS, MIB, P, books
+
+MEM = 2 * MIB
+
+
+@dataclass
+class Area:
+    """What the model knows of an area: its pages, and how many bytes an owner may use."""
+
+    pages: list[bytearray]
+    size: int
+
+    @property
+    def content(self) -> bytes:
+        """All bytes, those behind `size` too."""
+        return b"".join(self.pages)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Change bytes, page by page."""
+        for i, byte in enumerate(data, offset):
+            self.pages[i // P][i % P] = byte
+
+
+class MachineModel(RuleBasedStateMachine):
+    """Calls on a machine and on the dict."""
+
+    areas = Bundle("areas")
+    objects = Bundle("objects")
+    maps = Bundle("maps")
+    devices = Bundle("devices")
+    freed = Bundle("freed")
+
+    @initialize(
+        arch=st.sampled_from(ARCHS),
+        shuffle=st.booleans(),
+        cpus=st.sampled_from([1, 2]),
+        seed=st.integers(0, 3),
+    )
+    def switch_on(self, arch: str, shuffle: bool, cpus: int, seed: int) -> None:
+        self.machine = Machine(MEM, arch, shuffle, seed, cpus, panic_on_warn=True)
+        self.fresh = books(self.machine)
+        self.model: dict[int, Area] = {}
+        self.things: dict[int, bytearray] = {}
+        self.registers: dict[int, int] = {}
+        self.sources: dict[int, int] = {}
+        """vmap address -> address of the area whose frames it shows."""
+
+    def read(self, address: int, count: int) -> bytes:
+        return bytes(self.machine.memory.read(address, count))
+
+    @rule(target=areas, size=st.integers(1, 40 * P), zero=st.booleans())
+    def vmalloc(self, size: int, zero: bool) -> object:
+        free = self.machine.page_alloc.nr_free
+        vm = self.machine.vm
+        address = vm.vzalloc(size) if zero else vm.vmalloc(size)
+        nr_pages = -(-size // P)
+        if address is None:
+            assert free < nr_pages + 1 + 2 * len(self.machine.layout.levels)
+            return multiple()
+        assert address not in self.model
+        content = self.read(address, nr_pages * P)
+        assert not zero or content == bytes(nr_pages * P)
+        pages = [bytearray(content[at : at + P]) for at in range(0, len(content), P)]
+        self.model[address] = Area(pages, size)
+        return address
+
+    @rule(target=objects, size=st.integers(0, 20000), zero=st.booleans())
+    def kmalloc(self, size: int, zero: bool) -> object:
+        slab = self.machine.slab
+        written = self.machine.pgtable.entries_written
+        address = slab.kzalloc(size) if zero else slab.kmalloc(size)
+        assert self.machine.pgtable.entries_written == written
+        if address is None:
+            return multiple()
+        assert address not in self.things
+        content = self.read(address, max(size, 1))
+        assert not (zero and size) or content == bytes(size)
+        self.things[address] = bytearray(content)
+        return address
+
+    @rule(target=maps, source=areas, order=st.randoms(use_true_random=False))
+    def vmap(self, source: int, order: object) -> object:
+        area = self.model[source]
+        places = list(range(len(area.pages)))
+        order.shuffle(places)  # type: ignore[attr-defined]
+        pfns = [self.machine.vm.vmalloc_to_pfn(source + i * P) for i in places]
+        address = self.machine.vm.vmap([pfn for pfn in pfns if pfn is not None])
+        if address is None:
+            return multiple()
+        assert address not in self.model
+        self.model[address] = Area([area.pages[i] for i in places], len(places) * P)
+        self.sources[address] = source
+        return address
+
+    @rule(target=devices, offset=st.integers(0, P - 1), size=st.integers(1, 3 * P))
+    def ioremap(self, offset: int, size: int) -> object:
+        address = self.machine.vm.ioremap((1 << 31) + offset, size)
+        if address is None:
+            return multiple()
+        assert address % P == offset
+        assert self.read(address, size) == b"\xff" * size
+        self.registers[address] = size
+        return address
+
+    @rule(
+        address=st.one_of(areas, maps),
+        where=st.floats(0, 1, exclude_max=True),
+        data=st.binary(min_size=1, max_size=50),
+        repeat=st.integers(1, 200),
+    )
+    def write(self, address: int, where: float, data: bytes, repeat: int) -> None:
+        if address not in self.model:
+            return  # a vmap whose area is gone
+        area = self.model[address]
+        offset = int(where * area.size)
+        data = (data * repeat)[: area.size - offset]
+        self.machine.memory.write(address + offset, data)
+        area.write(offset, data)
+
+    @rule(
+        address=areas,
+        where=st.floats(0, 1, exclude_max=True),
+        value=st.integers(0, 255),
+        count=st.integers(1, 3 * P),
+    )
+    def memset(self, address: int, where: float, value: int, count: int) -> None:
+        area = self.model[address]
+        offset = int(where * area.size)
+        count = min(count, area.size - offset)
+        self.machine.memory.memset(address + offset, value, count)
+        area.write(offset, bytes([value]) * count)
+
+    @rule(address=objects, data=st.binary(min_size=1, max_size=100))
+    def write_object(self, address: int, data: bytes) -> None:
+        thing = self.things[address]
+        data = data[: len(thing)]
+        self.machine.memory.write(address, data)
+        thing[: len(data)] = data
+
+    @rule(address=st.one_of(areas, maps), before=st.integers(0, 2 * P), write=st.booleans())
+    def run_over_the_end(self, address: int, before: int, write: bool) -> None:
+        if address not in self.model:
+            return
+        end = address + len(self.model[address].pages) * P
+        start = max(end - before, address)
+        memory, count = self.machine.memory, end - start + 1
+        with pytest.raises(PageFault) as caught:
+            memory.write(start, b"!" * count) if write else memory.read(start, count)
+        assert (caught.value.address, caught.value.write) == (end, write)
+
+    @rule(target=freed, address=consumes(areas), page=st.integers(0, 40))
+    def vfree(self, address: int, page: int) -> object:
+        for at in [at for at, source in self.sources.items() if source == address]:
+            self.machine.vm.vunmap(at)
+            del self.model[at], self.sources[at]
+        area = self.model.pop(address)
+        self.machine.vm.vfree(address + min(page, len(area.pages)) * P)
+        return address
+
+    @rule(address=consumes(maps))
+    def vunmap(self, address: int) -> None:
+        if address in self.sources:
+            self.machine.vm.vunmap(address)
+            del self.model[address], self.sources[address]
+
+    @rule(address=consumes(objects))
+    def kfree(self, address: int) -> None:
+        del self.things[address]
+        self.machine.slab.kfree(address)
+        with pytest.raises(KernelBug):
+            self.machine.slab.kfree(address)
+
+    @rule(address=consumes(devices))
+    def iounmap(self, address: int) -> None:
+        del self.registers[address]
+        self.machine.vm.iounmap(address)
+
+    @rule(address=freed)
+    def vfree_twice(self, address: int) -> None:
+        in_use = self.machine.vmap_space.find_vmap_area(address) is not None
+        with pytest.raises(KernelBug, match="bad address" if in_use else "nonexistent"):
+            self.machine.vm.vfree(address + 1 if in_use else address)
+
+    @rule()
+    def idle_work(self) -> None:
+        self.machine.idle_work()
+
+    @rule(full=st.booleans())
+    def purge(self, full: bool) -> None:
+        self.machine.vmap_space.purge_vmap_area_lazy(full)
+
+    @rule()
+    def drain(self) -> None:
+        for zone in self.machine.page_alloc.zones:
+            zone.drain()
+
+    @invariant()
+    def books_add_up(self) -> None:
+        if hasattr(self, "machine"):
+            self.machine.check()
+
+    @invariant()
+    def everything_visible_is_as_the_model_says(self) -> None:
+        if not hasattr(self, "machine"):
+            return
+        for address, area in self.model.items():
+            assert self.read(address, len(area.pages) * P) == area.content
+        for address, thing in self.things.items():
+            assert self.read(address, len(thing)) == thing
+        mapped = {at + i * P for at, area in self.model.items() for i in range(len(area.pages))}
+        for at, size in self.registers.items():
+            mapped |= set(range(at - at % P, at + size, P))
+        assert mapped == {at for at, _ in self.machine.pgtable.mappings()}
+
+    def teardown(self) -> None:
+        if not hasattr(self, "machine"):
+            return
+        for address in [*self.sources]:
+            self.machine.vm.vunmap(address)
+            del self.model[address]
+        for address in self.model:
+            self.machine.vm.vfree(address)
+        for address in self.things:
+            self.machine.slab.kfree(address)
+        for address in self.registers:
+            self.machine.vm.iounmap(address)
+        assert books(self.machine) == self.fresh
+
+
+TestMachineModel = MachineModel.TestCase
+TestMachineModel.settings = settings(max_examples=100, stateful_step_count=40)
