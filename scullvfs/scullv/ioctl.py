@@ -1,0 +1,80 @@
+"""ioctl(2) on a device: the 13 commands of scullv.h, as data and one function.
+
+The letters are LDD3's: Set through a pointer, Tell by value, Get through a pointer, Query by
+return value, eXchange (set and get through a pointer), sHift (tell and query by value).
+
+    0  RESET    order and qset back to what they are at load
+    1  SORDER   2  TORDER   3  GORDER   4  QORDER   5  XORDER   6  HORDER
+    7  SQSET    8  TQSET    9  GQSET   10  QQSET   11  XQSET   12  HQSET
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from typing import Final
+
+from .module import SCULLV_ORDER, SCULLV_QSET, Module
+
+__all__ = ["COMMANDS", "MAGIC", "scullv_ioctl"]
+
+MAGIC: Final = ord("K")
+INT: Final = struct.Struct("=i")
+
+# Linux: include/uapi/asm-generic/ioctl.h
+_NONE, _WRITE, _READ = 0, 1, 2
+_DIRECTION: Final = {
+    "S": _WRITE,
+    "T": _NONE,
+    "G": _READ,
+    "Q": _NONE,
+    "X": _WRITE | _READ,
+    "H": _NONE,
+}
+
+
+def _ioc(direction: int, nr: int, size: int) -> int:
+    return direction << 30 | size << 16 | MAGIC << 8 | nr
+
+
+COMMANDS: Final[dict[str, int]] = {"RESET": _ioc(_NONE, 0, 0)} | {
+    letter + parameter: _ioc(direction, nr, INT.size if direction else 0)
+    for first, parameter in ((1, "ORDER"), (7, "QSET"))
+    for nr, (letter, direction) in enumerate(_DIRECTION.items(), start=first)
+}
+"""Name -> number, such as "SORDER" -> 0x40044b01."""
+
+_NAMES: Final = {number: name for name, number in COMMANDS.items()}
+
+
+def scullv_ioctl(module: Module, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+    """Carry out one command.
+
+    Args:
+        cmd: the command's number.
+        arg: the third argument of ioctl(2), of which an int is taken.
+        data: what the kernel has fetched through it, for a command that reads through a pointer.
+
+    Returns:
+        The result of ioctl(2), and what is to be stored through the pointer.
+
+    Raises:
+        OSError: ENOTTY, no such command; EINVAL, a value that the real driver would crash
+            with (order outside 0..18, qset outside 1..1048576), and nothing is changed.
+
+    scullv: main.c:scullv_ioctl()
+    """
+    name = _NAMES.get(cmd)
+    if name is None:
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+    if name == "RESET":
+        module.scullv_order, module.scullv_qset = SCULLV_ORDER, SCULLV_QSET
+        return 0, b""
+    letter = name[0]
+    parameter = "scullv_" + name[1:].lower()
+    old: int = getattr(module, parameter)
+    if letter not in "GQ":
+        (value,) = INT.unpack(data if letter in "SX" else struct.pack("=I", arg & 0xFFFF_FFFF))
+        module.set_parameter(parameter, value)
+    return old if letter in "QH" else 0, INT.pack(old) if letter in "GX" else b""
