@@ -194,6 +194,21 @@ def test_alloc_releases_a_dirty_block_and_no_clean_one() -> None:
     assert buddy.nr_dirty == 1024 - 4
 
 
+# |<- 1024: dirty ->|<- 1025: clean ->|       either way round
+@pytest.mark.parametrize("dirty_first", [True, False])
+def test_free_joins_clean_and_dirty_to_dirty(dirty_first: bool) -> None:
+    """Expect one block that is dirty, whichever of the two came last."""
+    buddy = Buddy(1024, 1026, Released())
+    buddy.alloc(1)
+
+    buddy.free(1024, 0, dirty=dirty_first)
+    buddy.free(1025, 0, dirty=not dirty_first)
+
+    assert free_blocks(buddy) == {1024: 1}
+    assert buddy.nr_dirty == 2
+    buddy.check()
+
+
 def test_release_dirty_takes_large_blocks_first_and_cleans_them() -> None:
     """Each call gives about `nr_pages` back, the largest blocks first, until none is dirty."""
     released = Released()

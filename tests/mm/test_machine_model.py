@@ -6,18 +6,17 @@ several addresses may share (vmap).  After every call the machine's books are ch
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
-    multiple,
+    precondition,
     rule,
 )
 
@@ -26,6 +25,14 @@ from scullvfs.mm import KernelBug, Machine, PageFault
 from .helpers import ARCHS, MIB, P, books
 
 MEM = 2 * MIB
+PICK = st.integers(0, 99)
+WHERE = st.floats(0, 1, exclude_max=True)
+SIZES = st.integers(1, 40 * P) | st.sampled_from([1, P, P + 1, 2 * P, 200 * P])
+
+
+def some(addresses: Collection[int], pick: int) -> int:
+    """One of the addresses, which are not none."""
+    return sorted(addresses)[pick % len(addresses)]
 
 
 @dataclass
@@ -49,12 +56,6 @@ class Area:
 class MachineModel(RuleBasedStateMachine):
     """Calls on a machine and on the dict."""
 
-    areas = Bundle("areas")
-    objects = Bundle("objects")
-    maps = Bundle("maps")
-    devices = Bundle("devices")
-    freed = Bundle("freed")
-
     @initialize(
         arch=st.sampled_from(ARCHS),
         shuffle=st.booleans(),
@@ -65,6 +66,9 @@ class MachineModel(RuleBasedStateMachine):
         self.machine = Machine(MEM, arch, shuffle, seed, cpus, panic_on_warn=True)
         self.fresh = books(self.machine)
         self.model: dict[int, Area] = {}
+        """Every vmalloc and vmap area."""
+        self.areas: list[int] = []
+        """Those of vmalloc."""
         self.things: dict[int, bytearray] = {}
         self.registers: dict[int, int] = {}
         self.sources: dict[int, int] = {}
@@ -73,99 +77,89 @@ class MachineModel(RuleBasedStateMachine):
     def read(self, address: int, count: int) -> bytes:
         return bytes(self.machine.memory.read(address, count))
 
-    @rule(target=areas, size=st.integers(1, 40 * P), zero=st.booleans())
-    def vmalloc(self, size: int, zero: bool) -> object:
-        free = self.machine.page_alloc.nr_free
-        vm = self.machine.vm
+    @rule(size=SIZES, zero=st.booleans())
+    def vmalloc(self, size: int, zero: bool) -> None:
+        free, vm = self.machine.page_alloc.nr_free, self.machine.vm
         address = vm.vzalloc(size) if zero else vm.vmalloc(size)
         nr_pages = -(-size // P)
         if address is None:
             assert free < nr_pages + 1 + 2 * len(self.machine.layout.levels)
-            return multiple()
+            return
         assert address not in self.model
         content = self.read(address, nr_pages * P)
         assert not zero or content == bytes(nr_pages * P)
         pages = [bytearray(content[at : at + P]) for at in range(0, len(content), P)]
         self.model[address] = Area(pages, size)
-        return address
+        self.areas.append(address)
 
-    @rule(target=objects, size=st.integers(0, 20000), zero=st.booleans())
-    def kmalloc(self, size: int, zero: bool) -> object:
-        slab = self.machine.slab
-        written = self.machine.pgtable.entries_written
+    @rule(size=st.integers(0, 20000), zero=st.booleans())
+    def kmalloc(self, size: int, zero: bool) -> None:
+        slab, written = self.machine.slab, self.machine.pgtable.entries_written
         address = slab.kzalloc(size) if zero else slab.kmalloc(size)
         assert self.machine.pgtable.entries_written == written
-        if address is None:
-            return multiple()
-        assert address not in self.things
-        content = self.read(address, max(size, 1))
-        assert not (zero and size) or content == bytes(size)
-        self.things[address] = bytearray(content)
-        return address
+        if address is not None:
+            assert address not in self.things
+            content = self.read(address, max(size, 1))
+            assert not (zero and size) or content == bytes(size)
+            self.things[address] = bytearray(content)
 
-    @rule(target=maps, source=areas, order=st.randoms(use_true_random=False))
-    def vmap(self, source: int, order: object) -> object:
-        area = self.model[source]
-        places = list(range(len(area.pages)))
-        order.shuffle(places)  # type: ignore[attr-defined]
+    @precondition(lambda self: self.areas)
+    @rule(pick=PICK, turn=st.integers(0, 40), back=st.booleans())
+    def vmap(self, pick: int, turn: int, back: bool) -> None:
+        source = some(self.areas, pick)
+        pages = self.model[source].pages
+        turn %= len(pages)
+        places = [*range(turn, len(pages)), *range(turn)][:: -1 if back else 1]
         pfns = [self.machine.vm.vmalloc_to_pfn(source + i * P) for i in places]
         address = self.machine.vm.vmap([pfn for pfn in pfns if pfn is not None])
-        if address is None:
-            return multiple()
-        assert address not in self.model
-        self.model[address] = Area([area.pages[i] for i in places], len(places) * P)
-        self.sources[address] = source
-        return address
+        if address is not None:
+            assert address not in self.model
+            self.model[address] = Area([pages[i] for i in places], len(places) * P)
+            self.sources[address] = source
 
-    @rule(target=devices, offset=st.integers(0, P - 1), size=st.integers(1, 3 * P))
-    def ioremap(self, offset: int, size: int) -> object:
+    @rule(offset=st.integers(0, P - 1), size=st.integers(1, 3 * P))
+    def ioremap(self, offset: int, size: int) -> None:
         address = self.machine.vm.ioremap((1 << 31) + offset, size)
-        if address is None:
-            return multiple()
-        assert address % P == offset
-        assert self.read(address, size) == b"\xff" * size
-        self.registers[address] = size
-        return address
+        if address is not None:
+            assert address % P == offset
+            assert self.read(address, size) == b"\xff" * size
+            pages = -(-(offset + size) // P)
+            assert (address - offset) % (P << (pages - 1).bit_length()) == 0
+            self.registers[address] = size
 
-    @rule(
-        address=st.one_of(areas, maps),
-        where=st.floats(0, 1, exclude_max=True),
-        data=st.binary(min_size=1, max_size=50),
-        repeat=st.integers(1, 200),
-    )
-    def write(self, address: int, where: float, data: bytes, repeat: int) -> None:
-        if address not in self.model:
-            return  # a vmap whose area is gone
+    @precondition(lambda self: self.model)
+    @rule(pick=PICK, where=WHERE, data=st.binary(min_size=1, max_size=50), repeat=PICK)
+    def write(self, pick: int, where: float, data: bytes, repeat: int) -> None:
+        address = some(self.model, pick)
         area = self.model[address]
         offset = int(where * area.size)
-        data = (data * repeat)[: area.size - offset]
+        data = (data * (repeat + 1))[: area.size - offset]
         self.machine.memory.write(address + offset, data)
         area.write(offset, data)
 
-    @rule(
-        address=areas,
-        where=st.floats(0, 1, exclude_max=True),
-        value=st.integers(0, 255),
-        count=st.integers(1, 3 * P),
-    )
-    def memset(self, address: int, where: float, value: int, count: int) -> None:
+    @precondition(lambda self: self.model)
+    @rule(pick=PICK, where=WHERE, value=st.integers(0, 255), count=st.integers(1, 3 * P))
+    def memset(self, pick: int, where: float, value: int, count: int) -> None:
+        address = some(self.model, pick)
         area = self.model[address]
         offset = int(where * area.size)
         count = min(count, area.size - offset)
         self.machine.memory.memset(address + offset, value, count)
         area.write(offset, bytes([value]) * count)
 
-    @rule(address=objects, data=st.binary(min_size=1, max_size=100))
-    def write_object(self, address: int, data: bytes) -> None:
+    @precondition(lambda self: self.things)
+    @rule(pick=PICK, data=st.binary(min_size=1, max_size=100))
+    def write_object(self, pick: int, data: bytes) -> None:
+        address = some(self.things, pick)
         thing = self.things[address]
         data = data[: len(thing)]
         self.machine.memory.write(address, data)
         thing[: len(data)] = data
 
-    @rule(address=st.one_of(areas, maps), before=st.integers(0, 2 * P), write=st.booleans())
-    def run_over_the_end(self, address: int, before: int, write: bool) -> None:
-        if address not in self.model:
-            return
+    @precondition(lambda self: self.model)
+    @rule(pick=PICK, before=st.integers(0, 2 * P), write=st.booleans())
+    def run_over_the_end(self, pick: int, before: int, write: bool) -> None:
+        address = some(self.model, pick)
         end = address + len(self.model[address].pages) * P
         start = max(end - before, address)
         memory, count = self.machine.memory, end - start + 1
@@ -173,38 +167,41 @@ class MachineModel(RuleBasedStateMachine):
             memory.write(start, b"!" * count) if write else memory.read(start, count)
         assert (caught.value.address, caught.value.write) == (end, write)
 
-    @rule(target=freed, address=consumes(areas), page=st.integers(0, 40))
-    def vfree(self, address: int, page: int) -> object:
+    @precondition(lambda self: self.areas)
+    @rule(pick=PICK, page=st.integers(0, 40))
+    def vfree(self, pick: int, page: int) -> None:
+        address = some(self.areas, pick)
         for at in [at for at, source in self.sources.items() if source == address]:
             self.machine.vm.vunmap(at)
             del self.model[at], self.sources[at]
+        self.areas.remove(address)
         area = self.model.pop(address)
         self.machine.vm.vfree(address + min(page, len(area.pages)) * P)
-        return address
+        with pytest.raises(KernelBug, match="nonexistent"):
+            self.machine.vm.vfree(address)
 
-    @rule(address=consumes(maps))
-    def vunmap(self, address: int) -> None:
-        if address in self.sources:
-            self.machine.vm.vunmap(address)
-            del self.model[address], self.sources[address]
+    @precondition(lambda self: self.sources)
+    @rule(pick=PICK)
+    def vunmap(self, pick: int) -> None:
+        address = some(self.sources, pick)
+        self.machine.vm.vunmap(address)
+        del self.model[address], self.sources[address]
 
-    @rule(address=consumes(objects))
-    def kfree(self, address: int) -> None:
+    @precondition(lambda self: self.things)
+    @rule(pick=PICK)
+    def kfree(self, pick: int) -> None:
+        address = some(self.things, pick)
         del self.things[address]
         self.machine.slab.kfree(address)
         with pytest.raises(KernelBug):
             self.machine.slab.kfree(address)
 
-    @rule(address=consumes(devices))
-    def iounmap(self, address: int) -> None:
+    @precondition(lambda self: self.registers)
+    @rule(pick=PICK)
+    def iounmap(self, pick: int) -> None:
+        address = some(self.registers, pick)
         del self.registers[address]
         self.machine.vm.iounmap(address)
-
-    @rule(address=freed)
-    def vfree_twice(self, address: int) -> None:
-        in_use = self.machine.vmap_space.find_vmap_area(address) is not None
-        with pytest.raises(KernelBug, match="bad address" if in_use else "nonexistent"):
-            self.machine.vm.vfree(address + 1 if in_use else address)
 
     @rule()
     def idle_work(self) -> None:

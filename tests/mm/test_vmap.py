@@ -204,6 +204,7 @@ def test_pool_area_of_the_wrong_alignment_is_not_used() -> None:
 
 def test_pool_takes_no_large_area() -> None:
     """Above 256 pages addresses go back to the free ones, with several CPUs too."""
+    assert MAX_VA_SIZE_PAGES == 256
     space = Space(cpus=2)
     small, large = space.alloc(MAX_VA_SIZE_PAGES), space.alloc(MAX_VA_SIZE_PAGES + 1)
     space.alloc(1)

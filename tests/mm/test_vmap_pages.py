@@ -204,13 +204,14 @@ def test_ioremap_alignment_has_a_limit(
 ) -> None:
     """Not above IOREMAP_MAX_ORDER: the first multiple of that, not of the area's size."""
     machine = make_machine(arch=arch)
-    spoiler = machine.vm.vmalloc(P)
-    size = (1 << order) + P if arch == "i386" else (1 << order) - P
+    spoiler = machine.vm.vmalloc(4 * MIB)
+    limit = 1 << order
 
-    address = machine.vm.ioremap(GIB, size)
+    address = machine.vm.ioremap(GIB, limit + P)
 
-    start = machine.layout.vmalloc_start
-    assert address == -(-(start + 2 * P) // (1 << order)) * (1 << order)
+    behind = machine.layout.vmalloc_start + 4 * MIB
+    assert address == -(-behind // limit) * limit
+    assert address % (2 * limit), "a multiple of the area's size would be further up"
     machine.vm.iounmap(address)
     machine.vm.vfree(spoiler)
 
