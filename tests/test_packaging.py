@@ -1,0 +1,72 @@
+"""What pyproject.toml promises holds for the package."""
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+BUILD = tomllib.loads(PYPROJECT)["build-system"]["requires"]
+PROJECT = tomllib.loads(PYPROJECT)["project"]
+RUNTIME = PROJECT["dependencies"]
+EVERY_DEPENDENCY = RUNTIME + [
+    d for group in PROJECT["optional-dependencies"].values() for d in group
+]
+
+
+# setuptools runs it to build the extension; the program never imports it.
+BUILD_SCRIPT = ROOT / "scullvfs/fs/lowlevel/build.py"
+
+
+def names(requirements: list[str]) -> set[str]:
+    """Return what the requirements are called, without their versions."""
+    return {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+
+
+def third_party_imports(source: str) -> set[str]:
+    """Return the top-level modules that the source takes from neither Python nor us."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"scullvfs"}
+
+
+def reason(text: str, dependency: str) -> str:
+    """Return the comment on the line above the dependency, or ""."""
+    match = re.search(rf'^ *# (.*)\n *"{re.escape(dependency)}",$', text, re.MULTILINE)
+    return match[1] if match else ""
+
+
+def test_third_party_imports() -> None:
+    """Imports inside a function count; relative ones and Python's own do not."""
+    source = "import os, trio.lowlevel\nfrom . import a\ndef f():\n    from click import echo\n"
+    assert third_party_imports(source) == {"trio", "click"}
+
+
+def test_dependencies_are_what_is_imported() -> None:
+    """Nothing is imported that is not declared, and nothing declared that is not imported."""
+    imported: dict[bool, set[str]] = {False: set(), True: set()}
+    for path in ROOT.glob("scullvfs/**/*.py"):
+        imported[path == BUILD_SCRIPT] |= third_party_imports(path.read_text())
+    assert imported[False] <= names(RUNTIME)
+    assert imported[True] <= names(BUILD)
+    assert names(RUNTIME) <= imported[False] | imported[True]
+
+
+@pytest.mark.parametrize("dependency", EVERY_DEPENDENCY)
+def test_dependency_has_a_reason(dependency: str) -> None:
+    """Each dependency stands under a comment that says what it is for."""
+    assert len(reason(PYPROJECT, dependency).split()) >= 3
+
+
+def test_reason_missing() -> None:
+    """A dependency under another one has no reason of its own."""
+    text = '    # The one before has a reason.\n    "trio>=1",\n    "click",\n'
+    assert (reason(text, "trio>=1"), reason(text, "click")) == ("The one before has a reason.", "")
