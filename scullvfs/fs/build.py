@@ -1,0 +1,37 @@
+"""The plan of the mount: which node stands where.
+
+scullv0 .. scullvN-1    the devices
+scullv -> scullv0
+proc/                   the kernel's view
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from scullvfs.scullv import Module
+
+from .devices import FILE_RULES
+from .proc import PROC_FILES, TextFile
+from .tree import Directory, Symlink, Tree
+
+__all__ = ["build_tree"]
+
+
+def build_tree(module: Module, *, uid: int, gid: int, mode: int, semantics: str = "device") -> Tree:
+    """The tree of a loaded module, all of it owned by `uid` and `gid`.
+
+    Args:
+        mode: permission bits of the devices.
+        semantics: whose rules the devices follow, a key of FILE_RULES.
+    """
+    device_file = FILE_RULES[semantics]
+    root = Directory(uid, gid)
+    for device in module.devices:
+        root.add(f"scullv{device.index}", device_file(device, mode, uid, gid))
+    root.add("scullv", Symlink("scullv0", uid, gid))
+    proc = Directory(uid, gid)
+    for name, (permissions, show) in PROC_FILES.items():
+        proc.add(name, TextFile(partial(show, module), permissions, uid, gid))
+    root.add("proc", proc)
+    return Tree(root)

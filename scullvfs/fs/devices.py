@@ -1,0 +1,162 @@
+"""The device files: scullv0, scullv1, ... and the link scullv."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from scullvfs.mm.access import Buffer
+from scullvfs.scullv import ScullvDev, posix, scullv_ioctl
+
+from .tree import File, Handle
+
+__all__ = ["FILE_RULES", "DeviceFile", "PosixFile"]
+
+# Linux: include/uapi/linux/falloc.h
+FALLOC_FL_KEEP_SIZE: Final = 0x01
+FALLOC_FL_PUNCH_HOLE: Final = 0x02
+FALLOC_FL_ZERO_RANGE: Final = 0x10
+
+
+class DeviceFile(File):
+    """A scullv device as a regular file, by the driver's rules.
+
+    The kernel would hand a character device node to its own drivers, so it cannot be one.
+    """
+
+    direct_io = True
+    attr_timeout = 0  # an open may change the size under the kernel's feet
+
+    def __init__(self, device: ScullvDev, permissions: int, uid: int, gid: int) -> None:
+        super().__init__(permissions, uid, gid)
+        self.device: Final = device
+        self.frozen = False
+        self.mapped: Final[set[Handle]] = set()
+        """Open files that the page cache has read through, which is what mapping does."""
+
+    @property
+    def size(self) -> int:
+        """The device's size: SEEK_END goes by it, and `wc -c`."""
+        return self.device.size
+
+    @property
+    def allocated(self) -> int:
+        """Bytes of its quanta."""
+        return self.device.allocated
+
+    @property
+    def blksize(self) -> int:
+        """A quantum: what one call moves at most."""
+        return self.device.quantum
+
+    def open(self, flags: int) -> Handle:
+        """Open by the driver's rules; a device that is mapped is not emptied.
+
+        The kernel does not tell of mappings.  What has been read into the page cache is taken
+        for mapped until its open file is gone, and a mapping holds that.
+        """
+        size = self.device.size
+        if flags & os.O_TRUNC or not self.mapped:
+            self.device.open(flags)
+        if size != self.device.size:
+            self.modified()
+        return DeviceHandle(self)
+
+    def truncate(self, length: int) -> None:
+        """Set the device's size."""
+        self.device.truncate(length)
+        self.modified()
+
+
+class DeviceHandle(Handle):
+    """An open device."""
+
+    def __init__(self, file: DeviceFile) -> None:
+        self._file = file
+        self._device = file.device
+
+    def read(self, pos: int, count: int) -> Buffer:
+        """Read by the driver's rules."""
+        return self._device.read(pos, count)
+
+    def read_pages(self, pos: int, count: int) -> Buffer:
+        """A short read would be the end of the file to the page cache, so it spans quanta."""
+        self._file.mapped.add(self)
+        return posix.read_span(self._device, pos, count)
+
+    def write(self, pos: int, data: Buffer, append: bool) -> int:
+        """Write by the driver's rules."""
+        if append:
+            # The kernel appends at the size that it remembers, and it does not know that an
+            # open has emptied the device; nothing else makes a device smaller behind its back.
+            pos = min(pos, self._device.size)
+        count = self._device.write(pos, data)
+        self._file.modified()
+        return count
+
+    def fallocate(self, mode: int, off: int, length: int) -> None:
+        """Refused as for any device; for a hole so that cp --sparse=always goes on without it."""
+        if mode & FALLOC_FL_PUNCH_HOLE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        super().fallocate(mode, off, length)
+
+    def release(self) -> None:
+        """A mapping of it is no more."""
+        self._file.mapped.discard(self)
+
+    def ioctl(self, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+        """The driver's commands."""
+        return scullv_ioctl(self._device.module, cmd, arg, data)
+
+
+class PosixFile(DeviceFile):
+    """A device by the rules of a regular file, behind the kernel's page cache."""
+
+    direct_io = False
+    attr_timeout = 1  # every change comes through the kernel, which knows then
+
+    def open(self, flags: int) -> Handle:
+        """Only O_TRUNC empties it."""
+        if flags & os.O_TRUNC:
+            self.truncate(0)
+        return PosixHandle(self)
+
+
+class PosixHandle(DeviceHandle):
+    """An open device by the rules of a regular file."""
+
+    def read(self, pos: int, count: int) -> Buffer:
+        """Read up to the size."""
+        return posix.read_span(self._device, pos, count)
+
+    def write(self, pos: int, data: Buffer, append: bool) -> int:
+        """Write all of it, as long as there is memory."""
+        count = posix.write_span(self._device, pos, data)
+        self._file.modified()
+        return count
+
+    def lseek(self, off: int, whence: int) -> int:
+        """Find data and holes, quantum by quantum."""
+        if whence == os.SEEK_DATA:
+            return posix.seek_data(self._device, off)
+        if whence == os.SEEK_HOLE:
+            return posix.seek_hole(self._device, off)
+        return super().lseek(off, whence)
+
+    def fallocate(self, mode: int, off: int, length: int) -> None:
+        """Allocate quanta, punch holes, zero."""
+        what, keep_size = mode & ~FALLOC_FL_KEEP_SIZE, bool(mode & FALLOC_FL_KEEP_SIZE)
+        if what == 0:
+            posix.allocate(self._device, off, length, keep_size)
+        elif what == FALLOC_FL_PUNCH_HOLE:
+            posix.punch_hole(self._device, off, length)
+        elif what == FALLOC_FL_ZERO_RANGE:
+            posix.zero_range(self._device, off, length, keep_size)
+        else:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        self._file.modified()
+
+
+FILE_RULES: Final[dict[str, type[DeviceFile]]] = {"device": DeviceFile, "file": PosixFile}
+"""The values of the mount option `semantics`, and the files that follow them."""

@@ -1,0 +1,334 @@
+"""The adapter: pyfuse3 calls it, it asks the tree, and turns errors into errnos.
+
+There is no other logic in here, and nothing waits: a request is answered in one go, so
+that no two of them ever mix.  Only this module makes a `FUSEError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pyfuse3
+from pyfuse3 import (
+    EntryAttributes,
+    FileHandleT,
+    FileInfo,
+    FileNameT,
+    FlagT,
+    FUSEError,
+    InodeT,
+    ModeT,
+    ReaddirToken,
+    RequestContext,
+    SetattrFields,
+    StatvfsData,
+    XAttrNameT,
+)
+
+from scullvfs.mm import PAGE_SIZE, Machine, PageFault
+from scullvfs.mm.access import Buffer
+from scullvfs.mm.printk import Task
+
+from . import lowlevel
+from .tree import FOREVER, ROOT_INO, Directory, File, Handle, Node, Symlink, Tree
+
+__all__ = ["PID_XATTR", "Operations"]
+
+log = logging.getLogger(__name__)
+
+PID_XATTR: Final = b"user.scullvfs.pid"
+"""Extended attribute of the mount's root: the daemon's process id in decimal."""
+
+MAX_WRITE: Final = 255 * PAGE_SIZE
+"""Bytes of a request.  The kernel cuts a larger system call into requests, and goes on until
+one is answered short.  Were they of 256 pages, each would end with a quantum of 1 MiB,
+and the call would go on into the next one; so a request ends elsewhere, and the next one
+is short at the end of the quantum."""
+
+
+def _fail(error: Exception) -> NoReturn:
+    """Answer the request with the errno that stands for `error`."""
+    if isinstance(error, OSError) and error.errno is not None:
+        raise FUSEError(error.errno)
+    if isinstance(error, PageFault):
+        raise FUSEError(errno.EFAULT)
+    log.exception("unexpected error in a request; its caller gets EIO", exc_info=error)
+    raise FUSEError(errno.EIO)
+
+
+class Operations(pyfuse3.Operations):
+    """The requests of the kernel, served from a tree on a machine.
+
+    Args:
+        direct_io: whether the devices' reads and writes go past the page cache, as they do
+            by the driver's rules.
+    """
+
+    def __init__(self, tree: Tree, machine: Machine, direct_io: bool = True) -> None:
+        super().__init__()
+        self._tree = tree
+        self._machine = machine
+        self._handles: dict[int, Handle] = {}
+        self._openers: dict[int, tuple[int, int]] = {}
+        """File handle -> process that opened it, and with which flags."""
+        self._last_handle = 0
+        self._pid = 0
+        """Of the process whose request is being served."""
+        machine.log.current = self._current
+        # EINVAL as from the real device; cp and cat read and write then.
+        lowlevel.serve_with(
+            self, MAX_WRITE, copy_file_range_errno=errno.EINVAL if direct_io else errno.EOPNOTSUPP
+        )
+
+    # -- names and attributes ----------------------------------------------------------------
+
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Find a name in a directory."""
+        directory = self._directory(parent_inode)
+        if name == b"..":
+            return self._attributes(directory.parent)
+        node = directory if name == b"." else directory.entries.get(name)
+        if node is None:
+            raise FUSEError(errno.ENOENT)
+        return self._attributes(node)
+
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        """stat(2)."""
+        return self._attributes(self._tree.nodes[inode])
+
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        """truncate(2), chmod(2), chown(2), utimensat(2); the kernel has checked who may."""
+        node = self._tree.nodes[inode]
+        self._pid = ctx.pid
+        if node.frozen and (fields.update_mode or fields.update_uid or fields.update_gid):
+            raise FUSEError(errno.EPERM)
+        if fields.update_size:
+            try:
+                node.truncate(attr.st_size)
+            except Exception as error:
+                _fail(error)
+        if fields.update_mode:
+            node.mode = attr.st_mode
+        if fields.update_uid:
+            node.uid = attr.st_uid
+        if fields.update_gid:
+            node.gid = attr.st_gid
+        if fields.update_atime:
+            node.atime_ns = attr.st_atime_ns
+        if fields.update_mtime:
+            node.mtime_ns = attr.st_mtime_ns
+        node.changed()
+        return self._attributes(node)
+
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        """readlink(2)."""
+        node = self._tree.nodes[inode]
+        if not isinstance(node, Symlink):
+            raise FUSEError(errno.EINVAL)
+        return FileNameT(node.target)
+
+    def _directory(self, inode: InodeT) -> Directory:
+        node = self._tree.nodes[inode]
+        if not isinstance(node, Directory):
+            raise FUSEError(errno.ENOTDIR)
+        return node
+
+    def _attributes(self, node: Node) -> EntryAttributes:
+        entry = EntryAttributes()
+        entry.st_ino = InodeT(node.ino)
+        entry.st_mode = ModeT(node.mode)
+        entry.st_nlink = node.nlink
+        entry.st_uid = node.uid
+        entry.st_gid = node.gid
+        entry.st_size = node.size
+        entry.st_blocks = node.allocated // 512
+        entry.st_blksize = node.blksize
+        entry.st_atime_ns = node.atime_ns
+        entry.st_mtime_ns = node.mtime_ns
+        entry.st_ctime_ns = node.ctime_ns
+        entry.entry_timeout = FOREVER
+        entry.attr_timeout = node.attr_timeout
+        return entry
+
+    # -- directories -------------------------------------------------------------------------
+
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        """A directory's handle is its inode number."""
+        return FileHandleT(inode)
+
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        """List a directory; the n-th name has the id n, counted from 1."""
+        for number, (name, node) in enumerate(self._directory(InodeT(fh)), start=1):
+            if number > start_id and not pyfuse3.readdir_reply(
+                token, FileNameT(name), self._attributes(node), number
+            ):
+                return
+
+    # -- open files --------------------------------------------------------------------------
+
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        """open(2)."""
+        node = self._tree.nodes[inode]
+        self._pid = ctx.pid
+        if not isinstance(node, File):
+            raise FUSEError(errno.EISDIR)
+        try:
+            handle = node.open(flags)
+        except Exception as error:
+            _fail(error)
+        self._last_handle += 1
+        self._handles[self._last_handle] = handle
+        self._openers[self._last_handle] = ctx.pid, flags
+        return FileInfo(
+            fh=FileHandleT(self._last_handle),
+            direct_io=node.direct_io,
+            keep_cache=not node.direct_io,
+        )
+
+    async def read(self, fh: FileHandleT, off: int, size: int) -> Buffer:  # type: ignore[override]
+        """read(2), pread(2).  pyfuse3 takes any buffer, though it asks for bytes."""
+        self._pid, _ = self._openers[fh]
+        handle = self._handles[fh]
+        try:
+            if lowlevel.request.page_cache:
+                return handle.read_pages(off, size)
+            return handle.read(off, size)
+        except Exception as error:
+            _fail(error)
+
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        """write(2), pwrite(2)."""
+        self._pid, flags_at_open = self._openers[fh]
+        flags = lowlevel.request.flags
+        if flags < 0:
+            flags = flags_at_open
+        try:
+            return self._handles[fh].write(off, buf, append=bool(flags & os.O_APPEND))
+        except Exception as error:
+            _fail(error)
+
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        """fsync(2): there is nothing behind RAM to write to."""
+
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        """fsync(2) of a directory."""
+
+    async def release(self, fh: FileHandleT) -> None:
+        """The last descriptor and the last mapping of an open file are gone."""
+        self._handles.pop(fh).release()
+        del self._openers[fh]
+
+    # -- what pyfuse3 leaves out (lowlevel.Handlers) -----------------------------------------
+
+    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+        """ioctl(2)."""
+        return self._handles[fh].ioctl(cmd, arg, data)
+
+    def lseek(self, fh: int, off: int, whence: int) -> int:
+        """lseek(2) with SEEK_DATA and SEEK_HOLE."""
+        return self._handles[fh].lseek(off, whence)
+
+    def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
+        """fallocate(2)."""
+        self._handles[fh].fallocate(mode, off, length)
+
+    # -- the whole ---------------------------------------------------------------------------
+
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        """statfs(2): the machine's RAM."""
+        pages = self._machine.page_alloc
+        data = StatvfsData()
+        data.f_bsize = data.f_frsize = PAGE_SIZE
+        data.f_blocks = pages.totalram_pages
+        data.f_bfree = data.f_bavail = pages.nr_free
+        data.f_files = len(self._tree.nodes)
+        data.f_ffree = data.f_favail = 0
+        data.f_namemax = 255
+        return data
+
+    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        """The root has one extended attribute: the daemon's process id."""
+        if inode == ROOT_INO and name == PID_XATTR:
+            return str(os.getpid()).encode()
+        raise FUSEError(pyfuse3.ENOATTR)
+
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
+        """The attribute is for programs that know its name."""
+        return []
+
+    def _current(self) -> Task:
+        """Who made the request that is being served, for the kernel log.
+
+        The kernel does not say who reads and writes, so it is who opened the file.
+        """
+        try:
+            comm = Path(f"/proc/{self._pid}/comm").read_text().strip()
+        except OSError:
+            comm = "(gone)"
+        return Task(self._pid, comm)
+
+    # -- what nobody can do --------------------------------------------------------------------
+
+    async def create(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
+    ) -> tuple[FileInfo, EntryAttributes]:
+        """Names are made by the module alone."""
+        raise FUSEError(errno.EPERM)
+
+    async def mknod(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Names are made by the module alone."""
+        raise FUSEError(errno.EPERM)
+
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Names are made by the module alone."""
+        raise FUSEError(errno.EPERM)
+
+    async def symlink(
+        self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Names are made by the module alone."""
+        raise FUSEError(errno.EPERM)
+
+    async def link(
+        self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Names are made by the module alone."""
+        raise FUSEError(errno.EPERM)
+
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        """Names stay."""
+        raise FUSEError(errno.EPERM)
+
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        """Names stay."""
+        raise FUSEError(errno.EPERM)
+
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        """Names stay."""
+        raise FUSEError(errno.EPERM)

@@ -1,0 +1,190 @@
+"""The tree that a user sees in the mount: nodes, their inode numbers and attributes.
+
+Nodes are made once, when the file system is assembled, and live as long as it.  No FUSE
+here: `operations` asks a node for its attributes, and a file for a handle at each open.
+What cannot be done is an `OSError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from scullvfs.mm.access import Buffer
+
+__all__ = ["FOREVER", "ROOT_INO", "Directory", "File", "Handle", "Node", "Symlink", "Tree"]
+
+ROOT_INO: Final = 1
+"""Inode number of the mount's root, given by FUSE."""
+
+FOREVER: Final = 3600
+"""Seconds for which the kernel may remember what changes only through the kernel."""
+
+
+class Handle:
+    """An open file.  What it does not define is refused as the kernel refuses it."""
+
+    def read(self, pos: int, count: int) -> Buffer:
+        """Up to `count` bytes at `pos`, for read(2)."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def read_pages(self, pos: int, count: int) -> Buffer:
+        """`count` bytes at `pos`, fewer only at the end of the file, for the page cache."""
+        return self.read(pos, count)
+
+    def write(self, pos: int, data: Buffer, append: bool) -> int:
+        """Write at `pos`, the end of the file as the kernel knows it if `append` is set.
+
+        Returns how many bytes were taken.
+        """
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def ioctl(self, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+        """ioctl(2): its result, and what is to be stored through its pointer."""
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
+
+    def lseek(self, off: int, whence: int) -> int:
+        """lseek(2) with SEEK_DATA or SEEK_HOLE."""
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def fallocate(self, mode: int, off: int, length: int) -> None:
+        """fallocate(2)."""
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    def release(self) -> None:
+        """The last descriptor and the last mapping of it are gone."""
+
+
+class Node:
+    """Something with an inode.
+
+    Args:
+        mode: type and permission bits, as in st_mode.
+    """
+
+    attr_timeout = FOREVER
+    """Seconds for which the kernel may remember the attributes."""
+
+    def __init__(self, mode: int, uid: int, gid: int) -> None:
+        self.ino = 0
+        """Given by the tree."""
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.nlink = 1
+        self.atime_ns = self.mtime_ns = self.ctime_ns = time.time_ns()
+        self.frozen = True
+        """Whether permissions and owner cannot be changed."""
+
+    @property
+    def size(self) -> int:
+        """st_size."""
+        return 0
+
+    @property
+    def allocated(self) -> int:
+        """Bytes that it takes: st_blocks * 512."""
+        return 0
+
+    @property
+    def blksize(self) -> int:
+        """st_blksize."""
+        return 4096
+
+    def modified(self) -> None:
+        """Note that its content has changed."""
+        self.mtime_ns = self.ctime_ns = time.time_ns()
+
+    def changed(self) -> None:
+        """Note that an attribute of it has changed."""
+        self.ctime_ns = time.time_ns()
+
+    def truncate(self, length: int) -> None:
+        """Set its size, where that can be done.
+
+        Raises:
+            OSError: EINVAL, it cannot.
+        """
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+class Directory(Node):
+    """A directory.  Names are added while the tree is built, never later."""
+
+    def __init__(self, uid: int, gid: int) -> None:
+        super().__init__(stat.S_IFDIR | 0o755, uid, gid)
+        self.nlink = 2
+        self.parent = self
+        self.entries: dict[bytes, Node] = {}
+
+    @classmethod
+    def of(cls, nodes: Mapping[str, Node], uid: int, gid: int) -> Directory:
+        """A directory with these names in it."""
+        directory = cls(uid, gid)
+        for name, node in nodes.items():
+            directory.add(name, node)
+        return directory
+
+    def add(self, name: str, node: Node) -> None:
+        """Put a node in."""
+        self.entries[name.encode()] = node
+        if isinstance(node, Directory):
+            node.parent = self
+            self.nlink += 1
+
+    def __iter__(self) -> Iterator[tuple[bytes, Node]]:
+        """The names in it with their nodes, "." and ".." first."""
+        return itertools.chain([(b".", self), (b"..", self.parent)], self.entries.items())
+
+
+class Symlink(Node):
+    """A symbolic link."""
+
+    def __init__(self, target: str, uid: int, gid: int) -> None:
+        super().__init__(stat.S_IFLNK | 0o777, uid, gid)
+        self.target: Final = target.encode()
+
+    @property
+    def size(self) -> int:
+        """Length of the target."""
+        return len(self.target)
+
+
+class File(Node):
+    """A regular file."""
+
+    direct_io = True
+    """Whether each read and write comes here, past the kernel's page cache."""
+
+    def __init__(self, permissions: int, uid: int, gid: int) -> None:
+        super().__init__(stat.S_IFREG | permissions, uid, gid)
+
+    def open(self, flags: int) -> Handle:
+        """Open with the flags of open(2).
+
+        Raises:
+            OSError: it cannot be opened so.
+        """
+        raise NotImplementedError
+
+
+class Tree:
+    """All nodes by their inode number, from the root on."""
+
+    def __init__(self, root: Directory) -> None:
+        self.root: Final = root
+        self.nodes: Final[dict[int, Node]] = {}
+        """Inode number -> node."""
+        self._number(root)
+
+    def _number(self, node: Node) -> None:
+        node.ino = ROOT_INO + len(self.nodes)
+        self.nodes[node.ino] = node
+        if isinstance(node, Directory):
+            for child in node.entries.values():
+                self._number(child)
