@@ -13,6 +13,7 @@ from scullvfs.scullv import Module
 
 from .devices import FILE_RULES
 from .proc import PROC_FILES, TextFile
+from .sysfs import sysfs
 from .tree import Directory, Symlink, Tree
 
 __all__ = ["build_tree"]
@@ -34,4 +35,5 @@ def build_tree(module: Module, *, uid: int, gid: int, mode: int, semantics: str 
     for name, (permissions, show) in PROC_FILES.items():
         proc.add(name, TextFile(partial(show, module), permissions, uid, gid))
     root.add("proc", proc)
+    root.add("sys", sysfs(module, uid, gid))
     return Tree(root)

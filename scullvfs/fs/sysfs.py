@@ -1,0 +1,53 @@
+"""`sys/`: the module's parameters, and the devices of its class.
+
+    sys/module/scullv/parameters/   scullv_devs, scullv_order, scullv_qset
+    sys/class/scullv/scullvN/       order, qset, size, items, quanta
+
+A parameter set here and by ioctl(2) is the same one; a device takes it over when it is
+trimmed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from scullvfs.scullv import Module, ScullvDev
+
+from .attribute import AttributeFile
+from .tree import Directory, Node
+
+__all__ = ["sysfs"]
+
+
+def sysfs(module: Module, uid: int, gid: int) -> Directory:
+    """The directory `sys` of a loaded module."""
+    parameters: dict[str, Node] = {
+        "scullv_devs": AttributeFile(partial(len, module.devices), None, uid, gid)
+    }
+    for name in ("scullv_order", "scullv_qset"):
+        show, store = partial(getattr, module, name), partial(module.set_parameter, name)
+        parameters[name] = AttributeFile(show, store, uid, gid)
+    devices = {f"scullv{device.index}": _device(device, uid, gid) for device in module.devices}
+
+    def directory(nodes: Mapping[str, Node]) -> Directory:
+        return Directory.of(nodes, uid, gid)
+
+    return directory(
+        {
+            "module": directory({"scullv": directory({"parameters": directory(parameters)})}),
+            "class": directory({"scullv": directory(devices)}),
+        }
+    )
+
+
+def _device(device: ScullvDev, uid: int, gid: int) -> Directory:
+    values = {
+        "order": lambda: device.order,
+        "qset": lambda: device.qset,
+        "size": lambda: device.size,
+        "items": lambda: device.items.count,
+        "quanta": lambda: device.nr_quanta,
+    }
+    files = {name: AttributeFile(show, None, uid, gid) for name, show in values.items()}
+    return Directory.of(files, uid, gid)
