@@ -1,0 +1,114 @@
+"""`scullvfs ioctl`: the driver's 13 commands from a shell.
+
+The names are those of scullv.h spelled out: SCULLV_IOCSORDER is set-order.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+from typing import Final
+
+import click
+
+from scullvfs.daemon.errors import NotMountedError, RefusedError, ScullvfsError, UsageError
+from scullvfs.daemon.options import did_you_mean
+from scullvfs.scullv import COMMANDS
+from scullvfs.scullv.ioctl import INT
+
+__all__ = ["ioctl"]
+
+WORDS: Final = {
+    "S": ("set", "set it, through a pointer"),
+    "T": ("tell", "set it, by value"),
+    "G": ("get", "print it, through a pointer"),
+    "Q": ("query", "print it, by return value"),
+    "X": ("exchange", "set it and print the old one, through a pointer"),
+    "H": ("shift", "set it and print the old one, by value"),
+}
+"""First letter of a command -> its word here, and what it does."""
+
+
+def _word(name: str) -> str:
+    """How a command is written here: SORDER is set-order."""
+    return "reset" if name == "RESET" else f"{WORDS[name[0]][0]}-{name[1:].lower()}"
+
+
+NAMES: Final = {_word(name): name for name in COMMANDS}
+
+
+class IoctlCommand(click.Command):
+    """A command whose help ends with the table of ioctl commands."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table."""
+        rows = [("reset", "order 4 and qset 500, as at load")]
+        rows += [(f"{word}-order, {word}-qset", does) for word, does in WORDS.values()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.command(cls=IoctlCommand)
+@click.argument("device")
+@click.argument("command")
+@click.argument("value", required=False)
+def ioctl(device: str, command: str, value: str | None) -> None:
+    """Carry out COMMAND, with VALUE where it sets something, on the mount of DEVICE.
+
+    Order and qset are those of the module: a device takes them over when it is next
+    trimmed. The order is a number from 0 to 18, the qset one from 1 to 1048576.
+    """
+    name = NAMES.get(command)
+    if name is None:
+        hint = did_you_mean(command, NAMES) or "; 'scullvfs ioctl --help' lists them all"
+        raise UsageError(f"unknown ioctl command '{command}'{hint}")
+    answer = _call(device, name, _number(command, name, value))
+    if answer is not None:
+        click.echo(answer)
+
+
+def _number(command: str, name: str, value: str | None) -> int:
+    """The command's value; 0 where it takes none."""
+    if name == "RESET" or name[0] in "GQ":
+        if value is not None:
+            raise UsageError(f"'{command}' takes no value")
+        return 0
+    if value is None:
+        raise UsageError(f"'{command}' needs a value: 'scullvfs ioctl DEVICE {command} VALUE'")
+    try:
+        number = int(value, 0)
+        INT.pack(number)
+    except (ValueError, struct.error):
+        raise UsageError(f"{value} is no number that '{command}' can take") from None
+    return number
+
+
+def _call(device: str, name: str, number: int) -> int | None:
+    """ioctl(2) on the device; returns what there is to print."""
+    try:
+        fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK)  # not write-only: that would empty it
+    except PermissionError as error:
+        raise RefusedError(f"cannot open {device}: {error.strerror}") from None
+    except OSError as error:
+        raise NotMountedError(f"cannot open {device}: {error.strerror}") from None
+    try:
+        if name[0] in "GSX":
+            cell = bytearray(INT.pack(number))
+            fcntl.ioctl(fd, COMMANDS[name], cell)
+            return None if name[0] == "S" else int(INT.unpack(cell)[0])
+        result = fcntl.ioctl(fd, COMMANDS[name], number)
+        return result if name[0] in "QH" else None
+    except OSError as error:
+        raise _explain(error, device, number) from None
+    finally:
+        os.close(fd)
+
+
+def _explain(error: OSError, device: str, number: int) -> ScullvfsError:
+    if isinstance(error, PermissionError):
+        return RefusedError(f"{device}: {error.strerror}")
+    if error.errno == errno.EINVAL:
+        return UsageError(f"{number} is not possible; an order is 0 to 18, a qset 1 to 1048576")
+    if error.errno == errno.ENOTTY:
+        return NotMountedError(f"{device} is no scullv device, or its mount has no ioctl")
+    return ScullvfsError(f"{device}: {error.strerror}")

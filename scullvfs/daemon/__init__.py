@@ -1,0 +1,20 @@
+"""The process around the file system: from mount options to a clean unmount.
+
+A mount goes through these modules in this order::
+
+    options, values      -o text -> MountOptions              no system call
+    mountpoint           may this directory be mounted on?    reads, touches no mount
+    requirements         is FUSE here, may this user?         opens /dev/fuse once
+    memory               can the host give mem= ?             reads /proc and the cgroup
+    mount, background    fork, report to the parent, wait until the mount answers
+    server               pyfuse3 and trio: session, signals, the main loop
+    assemble             MountOptions -> Machine -> Module -> Tree -> Operations
+
+``unmount`` is the way back, ``mountinfo``, ``probe`` and ``users`` look at mounts without
+touching a dead one, ``log`` says where the daemon's words go, and ``errors`` holds every
+failure with its exit status.
+
+Only ``server`` and ``assemble`` import pyfuse3, trio, or what imports them; ``mount`` imports
+``server`` at the last moment, in the daemon's own process. Everything else here is safe to
+import, and is imported by ``scullvfs.cli``, where pyfuse3 is missing.
+"""

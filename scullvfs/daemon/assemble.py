@@ -1,0 +1,74 @@
+"""The wiring: from mount options to the operations that pyfuse3 calls.
+
+The one place that knows all four lower parts. What cannot be built is told in the
+daemon's language; used by `server` only.
+"""
+
+import errno
+from contextlib import ExitStack
+
+from scullvfs.daemon.errors import HostMemoryError, UsageError
+from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.values import format_size
+from scullvfs.fs.build import build_tree
+from scullvfs.fs.operations import Operations
+from scullvfs.mm import LAYOUTS, Machine
+from scullvfs.scullv import Module
+
+__all__ = ["assemble"]
+
+
+def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operations]:
+    """Build the machine, load the driver, make the tree; *undo* gets what closes them.
+
+    Raises:
+        UsageError: the options do not go together.
+        HostMemoryError: the host refuses the memory.
+    """
+    machine = _machine(options)
+    undo.callback(machine.close)
+    tree = build_tree(
+        _module(machine, options),
+        uid=options.uid,
+        gid=options.gid,
+        mode=options.mode,
+        semantics=options.semantics,
+    )
+    return machine, Operations(tree, machine, direct_io=options.semantics == "device")
+
+
+def _machine(options: MountOptions) -> Machine:
+    most = 1 << LAYOUTS[options.arch].phys_bits
+    if options.mem > most:
+        raise UsageError(
+            f"mem={format_size(options.mem)} is not possible with arch={options.arch}; "
+            f"it addresses {format_size(most)}"
+        )
+    try:
+        return Machine(options.mem, options.arch, options.shuffle, options.seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except (MemoryError, OSError) as error:
+        raise HostMemoryError(
+            f"the host refuses mem={format_size(options.mem)}: {error}; choose less"
+        ) from error
+
+
+def _module(machine: Machine, options: MountOptions) -> Module:
+    try:
+        return Module(
+            machine,
+            options.scullv_devs,
+            options.scullv_order,
+            options.scullv_qset,
+            quirk_ldd3=options.quirks == "ldd3",
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    except OSError as error:
+        if error.errno != errno.ENOMEM:
+            raise
+        raise UsageError(
+            f"mem={format_size(options.mem)} is too little for "
+            f"{options.scullv_devs} devices; give more mem or fewer devs"
+        ) from error

@@ -1,0 +1,82 @@
+"""The life of a mount as the `mount` command sees it: check, start, wait until it answers.
+
+The checks come cheapest first, and all of them before anything is forked. Imports
+pyfuse3 and trio only through `server`, at the last moment and in the serving process.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+from types import ModuleType
+from typing import Final
+
+from scullvfs.daemon import background
+from scullvfs.daemon.errors import BusyError, ExitStatus, ScullvfsError
+from scullvfs.daemon.log import log_to_stderr, log_to_syslog
+from scullvfs.daemon.memory import check_memory
+from scullvfs.daemon.mountpoint import check_mount_point
+from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.probe import ask
+from scullvfs.daemon.requirements import check_requirements, explain_import_error
+
+__all__ = ["mount"]
+
+log = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT: Final = 30.0
+"""Seconds that a fresh mount has to answer its first request."""
+
+
+def mount(options: MountOptions, path: str, *, foreground: bool) -> ExitStatus:
+    """Mount on *path*; in the background, return once the mount answers.
+
+    In the foreground, return when the mount is gone again.
+
+    Raises:
+        ScullvfsError: there is no mount, and why.
+    """
+    mountpoint = check_mount_point(path)
+    check_requirements(allow_other=options.allow_other)
+    check_memory(options.mem)
+    if foreground:
+        log_to_stderr()
+        return _serve(options, mountpoint, lambda: None)
+    pid = background.start(lambda ready: _daemon(options, mountpoint, ready))
+    _wait_until_it_answers(mountpoint, pid)
+    return ExitStatus.SUCCESS
+
+
+def _wait_until_it_answers(mountpoint: str, pid: int) -> None:
+    """Look at the first device; the daemon must not do so itself."""
+    device = os.path.join(mountpoint, "scullv0")
+    try:
+        ask(lambda: b"%d" % os.stat(device).st_ino, timeout=ANSWER_TIMEOUT)
+    except OSError as error:
+        os.kill(pid, signal.SIGTERM)
+        raise BusyError(f"the new mount does not answer ({error.strerror})") from None
+
+
+def _daemon(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
+    log_to_syslog()
+    return _serve(options, mountpoint, ready)
+
+
+def _serve(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
+    """Serve in this process; what nobody expected goes to the log, with its traceback."""
+    try:
+        _import_server().run(options, mountpoint, ready)
+    except ScullvfsError:
+        raise
+    except Exception:
+        log.exception("unexpected failure")
+        return ExitStatus.FAILURE
+    return ExitStatus.SUCCESS
+
+
+def _import_server() -> ModuleType:
+    try:
+        from scullvfs.daemon import server
+    except ImportError as error:
+        raise explain_import_error(error) or error from None
+    return server

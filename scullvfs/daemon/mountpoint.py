@@ -1,0 +1,85 @@
+"""May this directory be mounted on?
+
+The check that runs before anything is forked, so that each reason against a mount point
+has its own words. It touches no mount: what lies on the mount point already is read from
+mountinfo, and only one of our own is asked, from a child process, whether it still lives.
+"""
+
+import os
+import stat
+from typing import Final
+
+from scullvfs.daemon.errors import MountPointError, RefusedError, ScullvfsError
+from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
+from scullvfs.daemon.probe import daemon_pid
+
+__all__ = ["check_mount_point"]
+
+ALIVE_TIMEOUT: Final = 5.0
+"""Seconds that a mount in the way has to say that it lives; only the wording hangs on it."""
+
+
+def check_mount_point(path: str) -> str:
+    """The absolute, resolved form of *path*, which is fit to be mounted on.
+
+    Raises:
+        MountPointError: it is missing, not a directory, not empty or already mounted on.
+        RefusedError: this user may not read it or not mount on it.
+    """
+    try:
+        resolved = resolve(path)
+        mount = mount_at(resolved)
+        if mount is not None:
+            raise _in_the_way(mount, path)
+        with os.scandir(resolved) as entries:
+            empty = next(entries, None) is None
+        if not _may_mount(resolved):
+            raise RefusedError(
+                f"you may not mount on {path}; "
+                "mount on a directory that is yours and that you can write to"
+            )
+    except FileNotFoundError:
+        raise MountPointError(f"{path} does not exist; create it with 'mkdir {path}'") from None
+    except NotADirectoryError:
+        raise MountPointError(f"{path} is not a directory; mount on an empty one") from None
+    except PermissionError:
+        raise RefusedError(f"you may not look into {path}; mount on a directory of yours") from None
+    except OSError as error:
+        raise MountPointError(f"cannot mount on {path}: {error.strerror}") from None
+    if not empty:
+        raise MountPointError(f"{path} is not empty; mount on an empty directory")
+    return resolved
+
+
+def _may_mount(directory: str) -> bool:
+    """fusermount3's own rule; root may mount everywhere."""
+    if os.getuid() == 0:
+        return True
+    status = os.stat(directory)
+    foreign = bool(status.st_mode & stat.S_ISVTX) and status.st_uid != os.getuid()
+    return not foreign and os.access(directory, os.W_OK)
+
+
+def _in_the_way(mount: Mount, path: str) -> ScullvfsError:
+    """What to say about the *mount* that is already on *path*."""
+    if not mount.is_scullvfs:
+        return MountPointError(
+            f"{path} is already mounted on (type {mount.fstype}); choose another directory"
+        )
+    try:
+        pid = daemon_pid(mount, timeout=ALIVE_TIMEOUT)
+    except TimeoutError:
+        return MountPointError(
+            f"a scullvfs mount that does not answer is in the way at {path}; "
+            f"run 'scullvfs umount --lazy {path}' first"
+        )
+    except OSError:  # somebody else's; that it is there is all we may know
+        return MountPointError(f"scullvfs is already mounted on {path}; choose another directory")
+    if pid is None:
+        return MountPointError(
+            f"a dead scullvfs mount is in the way at {path}, its daemon is gone; "
+            f"run 'scullvfs umount {path}' first"
+        )
+    return MountPointError(
+        f"scullvfs is already mounted on {path} (pid {pid}); 'scullvfs umount {path}' takes it down"
+    )

@@ -1,0 +1,173 @@
+"""The mount options: one table, and the one loop that reads `-o` by it.
+
+Defined here and only here: which options exist, their ranges and defaults, and
+`MountOptions`, what the rest of the daemon sees of them. `scullvfs mount --help` prints
+the same table. Touches nothing of the system but the user database. A mistake of the
+user is a `UsageError` of one line.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from scullvfs.daemon.errors import UsageError
+from scullvfs.daemon.values import (
+    Parse,
+    choice,
+    format_size,
+    group,
+    number,
+    octal_mode,
+    size,
+    switch,
+    user,
+)
+from scullvfs.fs.devices import FILE_RULES
+from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
+from scullvfs.scullv.module import MAX_DEVS, MAX_ORDER, MAX_QSET
+
+__all__ = ["OPTIONS", "MountOptions", "Option", "did_you_mean", "parse_options"]
+
+MIN_MEM: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountOptions:
+    """How one mount is to be; every field bears the name of its option."""
+
+    scullv_devs: int = 4
+    """How many devices there are."""
+    scullv_order: int = 4
+    """A quantum is PAGE_SIZE << scullv_order bytes."""
+    scullv_qset: int = 500
+    """Quanta in a list item."""
+    mem: int = 1 << 30
+    """RAM of the emulated machine in bytes."""
+    arch: str = "x86_64"
+    """Its address-space layout, a key of LAYOUTS."""
+    shuffle: bool = True
+    """Whether its page frames come in random order."""
+    seed: int = 0
+    """What that order, and everything else that is random, follows from."""
+    semantics: str = "device"
+    """Whose rules reads, writes and opens follow, a key of FILE_RULES."""
+    quirks: str = "none"
+    """Which mistakes of the original are brought back: none, or ldd3's."""
+    uid: int = field(default_factory=os.getuid)
+    gid: int = field(default_factory=os.getgid)
+    """Who owns the files."""
+    mode: int = 0o664
+    """Permission bits of the devices."""
+    allow_other: bool = False
+    """Whether users other than the mounting one may enter."""
+
+    @property
+    def quantum(self) -> int:
+        """Size of a quantum in bytes."""
+        return PAGE_SIZE << self.scullv_order
+
+    def __str__(self) -> str:
+        """The machine in a few words, for the log."""
+        return f"{self.scullv_devs} devices, mem={format_size(self.mem)}, arch={self.arch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One row of the table of mount options."""
+
+    name: str
+    """Its long form, and the field of MountOptions that it sets."""
+    parse: Parse | None
+    """What reads its value; None for an option that takes none."""
+    default: str
+    """The default as a user would write it."""
+    help: str
+    """What it does, in one phrase."""
+    short: str = ""
+    """A second form of the name, or nothing."""
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Every way to write its name, the long one first."""
+        return (self.name, self.short) if self.short else (self.name,)
+
+    def value_of(self, form: str, text: str | None) -> Any:
+        """The value of `form=text`, where *text* is None if there was no `=`."""
+        if self.parse is None:
+            if text is not None:
+                raise UsageError(f"option '{form}' takes no value; write just '{form}'")
+            return True
+        if not text:
+            raise UsageError(
+                f"option '{form}' needs a value: write '{form}=...', {self.parse.expects}"
+            )
+        try:
+            return self.parse(text)
+        except ValueError:
+            raise UsageError(
+                f"{form}={text} is not possible; {form} must be {self.parse.expects}"
+            ) from None
+
+
+OPTIONS: Final = (
+    Option("scullv_devs", number(1, MAX_DEVS), "4", "how many devices", "devs"),
+    Option("scullv_order", number(0, MAX_ORDER), "4", "a quantum is 4K << order", "order"),
+    Option("scullv_qset", number(1, MAX_QSET), "500", "quanta in a list item", "qset"),
+    Option("mem", size(MIN_MEM), "1G", "RAM of the emulated machine"),
+    Option("arch", choice(LAYOUTS), "x86_64", "its address-space layout"),
+    Option("shuffle", switch(), "1", "page frames come in random order"),
+    Option("seed", number(0, (1 << 64) - 1), "0", "every run with the same seed is the same"),
+    Option("semantics", choice(FILE_RULES), "device", "LDD3's rules, or those of a regular file"),
+    Option("quirks", choice(("none", "ldd3")), "none", "bring LDD3's overrun of a quantum back"),
+    Option("uid", user(), "you", "owner of the files"),
+    Option("gid", group(), "yours", "group of the files"),
+    Option("mode", octal_mode(), "0664", "permission bits of the devices"),
+    Option("allow_other", None, "off", "let other users in, too"),
+)
+
+_BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}
+
+
+def parse_options(arguments: Iterable[str]) -> MountOptions:
+    """Read the arguments of all `-o`, in their order; of one name the last counts.
+
+    Raises:
+        UsageError: an option that does not exist, a value that it cannot have, or both
+            forms of a name with different values.
+    """
+    given: dict[str, Any] = {}
+    for item in ",".join(arguments).split(","):
+        if item:
+            form, equals, text = item.partition("=")
+            given[form] = _option(form).value_of(form, text if equals else None)
+    return MountOptions(**_one_value_each(given))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'order'?` if one of *known* is close to *word*, else nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _option(form: str) -> Option:
+    try:
+        return _BY_FORM[form]
+    except KeyError:
+        hint = did_you_mean(form, _BY_FORM) or "; 'scullvfs mount --help' lists them all"
+        raise UsageError(f"unknown option '{form}'{hint}") from None
+
+
+def _one_value_each(given: dict[str, Any]) -> dict[str, Any]:
+    """Fold the two forms of each name into one; they must agree."""
+    values: dict[str, Any] = {}
+    for form, value in given.items():
+        name = _BY_FORM[form].name
+        if values.setdefault(name, value) != value:
+            first, second = _BY_FORM[name].forms
+            raise UsageError(
+                f"{first}={given[first]} and {second}={given[second]} contradict each other; "
+                f"'{second}' is short for '{first}', give only one"
+            )
+    return values

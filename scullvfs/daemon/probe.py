@@ -1,0 +1,96 @@
+"""Asking a mount a question without hanging on it.
+
+A system call on a FUSE mount waits for its daemon, for ever if that one is stopped. So
+the question is asked by a child process, and only the child is left behind when no
+answer comes. Used wherever the program needs an answer from a mount; the daemon itself
+must not, since it would wait for itself.
+"""
+
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from scullvfs.daemon.mountinfo import Mount
+
+__all__ = ["PID_XATTR", "ask", "daemon_pid"]
+
+PID_XATTR: Final = "user.scullvfs.pid"
+"""The extended attribute of the mount's root that holds its daemon's pid in decimal."""
+
+DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)
+"""What the kernel answers for a daemon that is gone, or that goes while we wait."""
+
+Identity = tuple[int, int]
+"""uid and gid."""
+
+
+def ask(
+    question: Callable[[], bytes], *, timeout: float, identity: Identity | None = None
+) -> bytes:
+    """The answer of *question*, called in a child process, as *identity* if given.
+
+    Raises:
+        TimeoutError: no answer within *timeout* seconds.
+        OSError: what *question* raised.
+    """
+    receiver, sender = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _answer(question, sender, identity)
+    os.close(sender)
+    with open(receiver, "rb") as answers:
+        if not select.select([answers], [], [], timeout)[0]:
+            os.kill(pid, signal.SIGKILL)
+            # Not waited for: Linux does not even kill it while the daemon holds its request.
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        error, blank, answer = answers.read().partition(b" ")
+    os.waitpid(pid, 0)
+    number = int(error) if blank else errno.EIO  # the child died without a word
+    if number:
+        raise OSError(number, os.strerror(number))
+    return answer
+
+
+def daemon_pid(mount: Mount, *, timeout: float) -> int | None:
+    """The pid of the daemon behind *mount*, or None if the mount is dead.
+
+    Raises:
+        TimeoutError: the daemon did not answer within *timeout* seconds.
+        PermissionError: this user may not look into the mount.
+    """
+    try:
+        answer = ask(
+            lambda: os.getxattr(mount.path, PID_XATTR),
+            timeout=timeout,
+            identity=_who_may_enter(mount),
+        )
+    except OSError as error:
+        if error.errno in DEAD:
+            return None
+        raise
+    return int(answer)
+
+
+def _who_may_enter(mount: Mount) -> Identity | None:
+    """Without allow_other a FUSE mount is closed even to root; but root can become its user."""
+    if os.geteuid() != 0 or mount.user_id == 0:
+        return None
+    return mount.user_id, mount.group_id
+
+
+def _answer(question: Callable[[], bytes], sender: int, identity: Identity | None) -> NoReturn:
+    """The child: send `errno answer` and be gone, without any clean-up of the parent's."""
+    try:
+        if identity is not None:
+            uid, gid = identity
+            os.setgroups([])
+            os.setresgid(gid, gid, gid)
+            os.setresuid(uid, uid, uid)
+        os.write(sender, b"0 " + question())
+    except OSError as error:
+        os.write(sender, b"%d " % (error.errno or errno.EIO))
+    finally:
+        os._exit(0)

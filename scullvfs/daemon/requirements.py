@@ -1,0 +1,97 @@
+"""Is FUSE here, and may this user have it?
+
+The checks of the machine that run before anything is forked: the device, the helper of
+ordinary users, /etc/fuse.conf. Also the words for what only the import of pyfuse3 shows.
+Imports neither pyfuse3 nor trio.
+"""
+
+import errno
+import os
+import re
+import shutil
+import stat
+from pathlib import Path
+from typing import Final
+
+from scullvfs.daemon.errors import FuseMissingError, RefusedError
+
+__all__ = ["check_requirements", "explain_import_error", "find_fusermount"]
+
+DEVICE: Final = "/dev/fuse"
+DEVICE_NUMBER: Final = os.makedev(10, 229)
+"""Linux: include/linux/miscdevice.h:FUSE_MINOR"""
+
+FUSE_CONF: Final = Path("/etc/fuse.conf")
+
+ADVICE: Final = "run 'modprobe fuse'; a container needs '--device /dev/fuse --cap-add SYS_ADMIN'"
+
+
+def check_requirements(*, allow_other: bool) -> None:
+    """Check all that a mount by this user needs.
+
+    Raises:
+        FuseMissingError: /dev/fuse or fusermount3 is missing.
+        RefusedError: /dev/fuse is closed to this user, or allow_other forbidden.
+    """
+    _check_device()
+    if os.getuid() == 0:
+        return
+    if find_fusermount() is None:
+        raise FuseMissingError(
+            "fusermount3 is missing, without which only root can mount; run 'apt install fuse3'"
+        )
+    if allow_other and not _user_allow_other():
+        raise RefusedError(
+            f"allow_other is closed to ordinary users; ask root to write "
+            f"'user_allow_other' into {FUSE_CONF}, or leave it out"
+        )
+
+
+def find_fusermount() -> str | None:
+    """The path of fusermount3, None if it is not installed."""
+    return shutil.which("fusermount3", path=f"{os.environ.get('PATH', '')}:/usr/bin")
+
+
+def explain_import_error(error: ImportError) -> FuseMissingError | None:
+    """What a failed import of the server means to the user; None if it is a bug of ours."""
+    library = re.search(r"(libfuse3\.so\.([0-9]+)):", str(error))
+    if library is not None:
+        return FuseMissingError(
+            f"the FUSE library {library[1]} is missing or broken; "
+            f"run 'apt install libfuse3-{library[2]}'"
+        )
+    if error.name in ("pyfuse3", "trio"):
+        return FuseMissingError(
+            f"the Python package {error.name} is missing; run 'pip install {error.name}'"
+        )
+    return None
+
+
+def _check_device() -> None:
+    try:
+        if not stat.S_ISCHR(os.stat(DEVICE).st_mode):
+            raise FuseMissingError(f"{DEVICE} is not a device; {ADVICE}")
+        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        raise RefusedError(
+            f"you may not open {DEVICE}; ask root to run 'chmod 666 {DEVICE}', "
+            "or run the container with '--device /dev/fuse'"
+        ) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR):
+            raise
+        raise FuseMissingError(f"{DEVICE} is missing; {ADVICE}") from None
+    try:
+        if os.fstat(fd).st_rdev != DEVICE_NUMBER:
+            raise FuseMissingError(f"{DEVICE} is another device; {ADVICE}")
+    finally:
+        os.close(fd)
+
+
+def _user_allow_other() -> bool:
+    """Whether /etc/fuse.conf has the line `user_allow_other`."""
+    try:
+        lines = FUSE_CONF.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return "user_allow_other" in (line.strip() for line in lines)

@@ -1,0 +1,81 @@
+"""One FUSE session: the mount as the kernel sees it, made and unmade.
+
+Here and only here the daemon speaks to pyfuse3. Used by `server`. Nothing in here may
+touch the mount point: the daemon would wait for itself.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pyfuse3
+
+from scullvfs.daemon.errors import (
+    FuseMissingError,
+    MountPointError,
+    RefusedError,
+    ScullvfsError,
+)
+from scullvfs.daemon.mountinfo import is_mounted, mount_at
+
+__all__ = ["session", "terminate"]
+
+log = logging.getLogger(__name__)
+
+terminate = pyfuse3.terminate
+"""Make the main loop return; what is still mounted then, the end of `session` unmounts."""
+
+
+@contextmanager
+def session(
+    operations: pyfuse3.Operations, mountpoint: str, *, allow_other: bool
+) -> Iterator[None]:
+    """Mount on *mountpoint*, absolute and resolved, and unmount at the end.
+
+    Raises:
+        ScullvfsError: libfuse or the kernel refuses, with their own words.
+    """
+    options = {*pyfuse3.default_options, "default_permissions"}
+    options |= {"fsname=scullvfs", "subtype=scullvfs"}
+    if allow_other:
+        options.add("allow_other")
+    with _captured_stderr() as said:
+        try:
+            pyfuse3.init(operations, mountpoint, options)
+        except RuntimeError:
+            raise _refusal(mountpoint, said()) from None
+    mount = mount_at(mountpoint)
+    try:
+        yield
+    finally:
+        # Unmounted lazily, with files still open, it may have made room for another mount,
+        # and libfuse would unmount that one: it goes by the path.
+        pyfuse3.close(unmount=mount is not None and is_mounted(mount))
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Keep what libfuse and fusermount3 write to file descriptor 2; yields what reads it."""
+    kept = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    stderr = os.dup(2)
+    os.dup2(kept, 2)
+    try:
+        yield lambda: os.pread(kept, 1 << 16, 0).decode(errors="replace")
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(kept)
+
+
+def _refusal(mountpoint: str, said: str) -> ScullvfsError:
+    """What is left of a failed mount once all has been checked that can be checked before."""
+    words = "; ".join(line.strip() for line in said.splitlines()) or "libfuse gives no reason"
+    message = f"cannot mount on {mountpoint}: {words}"
+    if "not permitted" in said:
+        return RefusedError(f"{message}; a container needs '--cap-add SYS_ADMIN'")
+    if "ermission denied" in said:
+        return RefusedError(message)
+    if "modprobe" in said or "exec fusermount" in said:
+        return FuseMissingError(message)
+    return MountPointError(message)

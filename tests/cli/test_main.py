@@ -1,0 +1,114 @@
+"""The command line, without a mount."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner, Result
+
+import scullvfs
+from scullvfs.cli import main
+from scullvfs.daemon.errors import ExitStatus
+from scullvfs.daemon.options import OPTIONS
+
+
+def run(*arguments: str) -> Result:
+    """Run `scullvfs` with *arguments* in this process."""
+    return CliRunner().invoke(main, arguments, prog_name="scullvfs")
+
+
+def test_without_a_command() -> None:
+    """The help, as an error."""
+    result = run()
+    assert result.exit_code == ExitStatus.USAGE
+    assert result.stderr.startswith("Usage: scullvfs")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_the_commands(flag: str) -> None:
+    """Every command, with what it does."""
+    result = run(flag)
+    assert result.exit_code == ExitStatus.SUCCESS
+    assert all(f"\n  {command}  " in result.stdout for command in ("demo", "mount", "umount"))
+
+
+def test_mount_help_lists_every_option() -> None:
+    """Both forms, the range and the default of each."""
+    text = " ".join(run("mount", "--help").stdout.split())
+    for option in OPTIONS:
+        assert all(f" {form}" in text for form in option.forms)
+        assert f"; default {option.default}" in text
+        assert option.parse is None or option.parse.expects in text
+
+
+def test_mount_help_lists_every_exit_status() -> None:
+    """The one table of exit statuses, whole."""
+    text = " ".join(run("mount", "--help").stdout.split())
+    assert all(f" {status.value} {status.meaning}" in text for status in ExitStatus)
+
+
+def test_version() -> None:
+    """Everything that a report of a bug should name, in one line."""
+    result = run("--version")
+    assert result.exit_code == ExitStatus.SUCCESS
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"scullvfs {scullvfs.__version__} (Python {platform.python_version()}, ")
+    assert platform.release() in line
+    assert all(f" {part} " in line for part in ("pyfuse3", "trio", "libfuse"))
+    assert "missing" not in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["moutn"], "unknown command 'moutn'; did you mean 'mount'?"),
+        (["frobnicate"], "unknown command 'frobnicate'; 'scullvfs --help' says more"),
+        (["mount"], "Missing argument 'MOUNTPOINT'; 'scullvfs mount --help' says more"),
+        (["mount", "-o"], "Option '-o' requires an argument"),
+        (["mount", "--bogus", "/mnt"], "No such option"),
+        (["mount", "-o", "ordr=3", "/mnt"], "unknown option 'ordr'; did you mean 'order'?"),
+        (["mount", "-o", "order=19", "/mnt"], "order=19 is not possible"),
+        (["mount", "-o", "devs=1,scullv_devs=2", "/mnt"], "contradict each other"),
+        (["mount", "/mnt", "/mnt2"], "Got unexpected extra argument"),
+        (["umount"], "Missing argument 'MOUNTPOINT'"),
+        (["umount", "--timeout", "-1", "/mnt"], "'--timeout'"),
+    ],
+)
+def test_usage_error(arguments: list[str], words: str) -> None:
+    """One line that says what is wrong, and status 2."""
+    result = run(*arguments)
+    assert result.exit_code == ExitStatus.USAGE
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("scullvfs: ")
+    assert words in line
+
+
+def test_module_is_the_program() -> None:
+    """`python -m scullvfs` calls itself scullvfs and does the same."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scullvfs", "--help"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == run("--help").stdout.split()
+
+
+def test_import_needs_no_fuse() -> None:
+    """The command line is there without pyfuse3 and trio."""
+    program = "import sys, scullvfs.cli; sys.exit(str({'pyfuse3', 'trio'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr.strip() == "set()"
+
+
+def test_closed_stdout() -> None:
+    """A reader that goes away early gets no traceback."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "scullvfs", "mount", "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with command:
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+        assert command.stderr.read() == b""

@@ -1,0 +1,61 @@
+"""Asking in a child process, which may hang without hanging us."""
+
+import errno
+import os
+import signal
+
+import pytest
+
+from scullvfs.daemon.probe import ask
+
+DEADLINE = 30.0
+
+
+def test_ask_answer() -> None:
+    """The answer comes back as it is, blanks and all."""
+    assert ask(lambda: b"an answer 7 \n", timeout=DEADLINE) == b"an answer 7 \n"
+
+
+def test_ask_in_another_process() -> None:
+    """The question is put by a child."""
+    assert int(ask(lambda: b"%d" % os.getpid(), timeout=DEADLINE)) != os.getpid()
+
+
+def test_ask_error() -> None:
+    """The question's error is raised here."""
+    with pytest.raises(FileNotFoundError):
+        ask(lambda: bytes(os.stat("/no/such/file").st_ino), timeout=DEADLINE)
+
+
+def test_ask_no_answer() -> None:
+    """Who does not answer in time is left behind."""
+
+    def hang() -> bytes:
+        signal.pause()
+        return b""
+
+    with pytest.raises(TimeoutError):
+        ask(hang, timeout=0.05)
+
+
+def test_ask_child_dies() -> None:
+    """A child that ends without a word is an error, not an answer."""
+
+    def die() -> bytes:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        ask(die, timeout=DEADLINE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_ask_as_another_user() -> None:
+    """Root asks as the user who may."""
+    answer = ask(
+        lambda: f"{os.getresuid()}{os.getresgid()}".encode(),
+        timeout=DEADLINE,
+        identity=(65534, 65533),
+    )
+    assert answer == b"(65534, 65534, 65534)(65533, 65533, 65533)"
+    assert os.geteuid() == 0
