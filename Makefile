@@ -1,0 +1,80 @@
+# `make demo` and `make test` need nothing beforehand but git, make and Debian's python3:
+# what else they need is found out and installed (apt-get, with sudo when not root), then the
+# package goes into a virtual environment of its own. A second run starts at once.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Where the test tools keep their caches, so that the checkout stays clean.
+CACHES ?= $(abspath $(VENV))/caches
+
+BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
+PYTEST = $(BIN)/python -m pytest -o cache_dir=$(CACHES)/pytest
+export RUFF_CACHE_DIR ?= $(CACHES)/ruff
+export MYPY_CACHE_DIR ?= $(CACHES)/mypy
+export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHES)/hypothesis
+
+# $(call unless,COMMAND,PACKAGES): the Debian packages that are missing when COMMAND fails.
+unless = $(shell { $(1); } >/dev/null 2>&1 || echo $(2))
+include_dir = import sysconfig; print(sysconfig.get_path('include'))
+missing = $(strip \
+  $(call unless,$(PYTHON) -c "import ensurepip",python3-venv) \
+  $(call unless,test -e "$$($(PYTHON) -c "$(include_dir)")/Python.h",python3-dev) \
+  $(call unless,cc -E -include stdio.h -x c /dev/null,gcc libc6-dev) \
+  $(call unless,command -v pkg-config,pkg-config) \
+  $(call unless,pkg-config --exists fuse3,libfuse3-dev) \
+  $(call unless,command -v fusermount3,fuse3))
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint unit setup clean
+
+help: ## print this
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: $(BIN)/.installed ## a first tour on a temporary mount
+	@$(BIN)/scullvfs demo
+
+test: lint ## everything a change must pass: lint, then all tests
+	@$(PYTEST)
+
+unit: $(BIN)/.testable ## the tests that need no mount
+	@$(PYTEST) --ignore=tests/vfs --ignore=tests/truth
+
+lint: $(BIN)/.testable ## ruff and mypy
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy --strict scullvfs
+
+setup: $(BIN)/.testable ## only install what the others need
+
+clean: ## remove everything that the others made here
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find scullvfs tests -name __pycache__ -prune -exec rm -rf {} +
+	find scullvfs -name '*.so' -delete
+
+# Editable: what runs and what is tested is this checkout. Only the extension has to be rebuilt.
+EXTENSION = $(addprefix scullvfs/fs/lowlevel/,build.py interpose.c)
+
+$(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
+	@echo "installing scullvfs in $(VENV) ..."
+	@$(PIP_INSTALL) -e .
+	@touch $@
+
+$(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
+	@echo "installing scullvfs and its test tools in $(VENV) ..."
+	@$(PIP_INSTALL) -e '.[test]'
+	@touch $@ $(BIN)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "scullvfs needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@missing="$(missing)"; [ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then as_root=env; else as_root=sudo; fi; \
+	command -v apt-get >/dev/null && command -v $$as_root >/dev/null || { \
+	  echo "please install as root: apt-get install $$missing (Debian's names)" >&2; exit 1; }; \
+	echo "installing Debian's $$missing ..."; \
+	apt_get="$$as_root DEBIAN_FRONTEND=noninteractive apt-get -q"; \
+	log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$missing; } 2>&1) || { \
+	  echo "$$log" >&2; exit 1; }
+	@echo "making the virtual environment $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
