@@ -39,6 +39,8 @@ class KernelMemory:
         self._page_offset: Final = layout.page_offset
         self._high_memory: Final = page_alloc.high_memory
         self._word_shift: Final = layout.pointer_size.bit_length() - 1
+        self._va_bits: Final = layout.va_bits
+        self._kernel_half: Final = layout.page_offset >> layout.va_bits
 
     def translate(self, address: int, count: int, write: bool) -> list[tuple[int, int]]:
         """The runs of (physical address, bytes) behind `count` bytes at `address`.
@@ -50,6 +52,8 @@ class KernelMemory:
         """
         if self._page_offset <= address and address + count <= self._high_memory:
             return [(address - self._page_offset, count)]
+        if address >> self._va_bits != self._kernel_half:
+            raise PageFault(address, write, "", ())  # no walk tells such addresses apart
         phys_mask = self._phys_mask
         offset = offset_in_page(address)
         first = address - offset
@@ -147,6 +151,7 @@ class KernelMemory:
             PageFault: the address is elsewhere.
         """
         first = self._word(address, write=False)
+        self._word(address + (count - 1 << self._word_shift), write=False)
         return self._words[first : first + count].tolist()
 
     def _word(self, address: int, write: bool) -> int:

@@ -25,7 +25,7 @@ so it reads as zeros.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final
 
@@ -73,13 +73,18 @@ class FreeArea:
         """Whether the host may hold memory for a free block."""
         return bool(self.slots[pfn >> self.order] & 1)
 
-    def some_dirty(self, window: int) -> list[int]:
-        """The dirty ones among the next `window` blocks; each call looks on from the last."""
-        if self._cursor >= len(self.heads):
-            self._cursor = 0
-        blocks = self.heads[self._cursor : self._cursor + window]
-        self._cursor += window
-        return [pfn for pfn in blocks if self.is_dirty(pfn)]
+    def some_dirty(self, window: int) -> Iterator[int]:
+        """The dirty ones among the next `window` blocks; each call looks on from the last.
+
+        A block that is handed out may be marked clean, but not taken, before the next one.
+        """
+        for _ in range(min(window, len(self.heads))):
+            if self._cursor >= len(self.heads):
+                self._cursor = 0
+            pfn = self.heads[self._cursor]
+            self._cursor += 1
+            if self.is_dirty(pfn):
+                yield pfn
 
     def clean(self, pfn: int) -> None:
         """Mark a free block as clean."""

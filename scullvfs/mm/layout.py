@@ -96,6 +96,11 @@ class Layout:
         return self.pointer_size * 2
 
     @property
+    def va_bits(self) -> int:
+        """How many bits of an address the page tables look at; those above are all the same."""
+        return self.levels[0].shift + self.levels[0].bits
+
+    @property
     def vmalloc_pages(self) -> int:
         """Size of the vmalloc window in pages."""
         return (self.vmalloc_end - self.vmalloc_start) >> PAGE_SHIFT

@@ -94,7 +94,7 @@ class Machine:
         )
 
     def idle_work(self) -> bool:
-        """Do a millisecond or two of what can wait.  Returns whether there is more to do."""
+        """Do a few milliseconds' work of what can wait.  Returns whether there is more to do."""
         return self.page_alloc.idle_work()
 
     def close(self) -> None:

@@ -264,7 +264,8 @@ class PageAllocator:
         """Free what `alloc_pages()` gave (Linux: mm/page_alloc.c:__free_pages()).
 
         Raises:
-            KernelBug: the frame is free already, or there is none of that number.
+            KernelBug: there is no frame of that number, or it is free already (a frame that
+                is still on the per-cpu list goes unnoticed; `check()` finds it).
         """
         zone = self._lowmem
         if not zone.buddy.start_pfn <= pfn < zone.buddy.end_pfn or zone.buddy.is_free(pfn):
@@ -286,10 +287,10 @@ class PageAllocator:
         """Free what `get_free_pages()` gave (Linux: mm/page_alloc.c:free_pages())."""
         self.free_pages((address - self._page_offset) >> PAGE_SHIFT, order)
 
-    def idle_work(self, nr_pages: int = 1024) -> bool:
+    def idle_work(self, nr_pages: int = 512) -> bool:
         """Do a slice of what can wait: empty long per-cpu lists, give freed RAM back to the host.
 
-        Goes over some `nr_pages` frames, which takes a millisecond or two.  Returns whether
+        Goes over some `nr_pages` frames, which takes a few milliseconds at most.  Returns whether
         there is more to do.
         """
         for zone in self.zones:

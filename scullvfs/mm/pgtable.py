@@ -184,7 +184,7 @@ class PageTables:
 
     def mappings(self) -> Iterator[tuple[int, int]]:
         """Every (page address, entry) that is mapped, lowest address first."""
-        va_bits = self._layout.levels[0].shift + self._layout.levels[0].bits
+        va_bits = self._layout.va_bits
         high = self._layout.page_offset >> va_bits << va_bits
         return self._mappings(self._top, 0, high)
 

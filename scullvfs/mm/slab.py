@@ -239,8 +239,10 @@ class Slab:
             KernelBug: it did not give one of them, or it is freed already.
         """
         for run in runs:
-            if self._runs.pop(run.address, None) != run:
+            if self._runs.get(run.address) != run:
                 raise KernelBug(f"kmem_cache_free_bulk: not an allocated run: {run.address:#x}")
+        for run in runs:
+            del self._runs[run.address]
         self._free_runs(runs)
 
     def _free_runs(self, runs: list[ObjectRun]) -> None:

@@ -339,10 +339,12 @@ class Vmalloc:
         return self._layout.vmalloc_start <= address < self._layout.vmalloc_end
 
     def vmalloc_to_pfn(self, address: int) -> int | None:
-        """The number of the frame that `address` is mapped to, or None.
+        """The number of the frame that `address` in the window is mapped to, or None.
 
         Linux: mm/vmalloc.c:vmalloc_to_pfn()
         """
+        if not self.is_vmalloc_addr(address):
+            return None
         entry = self._pgtable.lookup(address)
         return PHYS_PFN(entry & self._layout.phys_mask) if entry else None
 

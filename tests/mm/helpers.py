@@ -12,6 +12,8 @@ from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
 
+Buffer = bytes | bytearray | memoryview
+
 P = PAGE_SIZE
 KIB = 1 << 10
 MIB = 1 << 20
@@ -51,6 +53,17 @@ def books(machine: Machine) -> Books:
 def texts(machine: Machine) -> list[str]:
     """The lines of the kernel log that are warnings or worse."""
     return [record.text for record in machine.log.records() if record.level <= 4]
+
+
+def difference(found: Buffer, expected: Buffer) -> int | None:
+    """Where two runs of bytes begin to differ, None if they do not.
+
+    pytest would explain a difference of megabytes line by line, and take minutes for it.
+    """
+    if found == expected:
+        return None
+    unequal = (i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b)
+    return next(unequal, min(len(found), len(expected)))
 
 
 def linear_scan(

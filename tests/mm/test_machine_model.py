@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from scullvfs.mm import KernelBug, Machine, PageFault
 
-from .helpers import ARCHS, MIB, P, books
+from .helpers import ARCHS, MIB, P, books, difference
 
 MEM = 2 * MIB
 PICK = st.integers(0, 99)
@@ -87,7 +87,7 @@ class MachineModel(RuleBasedStateMachine):
             return
         assert address not in self.model
         content = self.read(address, nr_pages * P)
-        assert not zero or content == bytes(nr_pages * P)
+        assert not zero or difference(content, bytes(nr_pages * P)) is None
         pages = [bytearray(content[at : at + P]) for at in range(0, len(content), P)]
         self.model[address] = Area(pages, size)
         self.areas.append(address)
@@ -100,7 +100,7 @@ class MachineModel(RuleBasedStateMachine):
         if address is not None:
             assert address not in self.things
             content = self.read(address, max(size, 1))
-            assert not (zero and size) or content == bytes(size)
+            assert not (zero and size) or difference(content, bytes(size)) is None
             self.things[address] = bytearray(content)
 
     @precondition(lambda self: self.areas)
@@ -226,9 +226,10 @@ class MachineModel(RuleBasedStateMachine):
         if not hasattr(self, "machine"):
             return
         for address, area in self.model.items():
-            assert self.read(address, len(area.pages) * P) == area.content
+            found = self.read(address, len(area.pages) * P)
+            assert difference(found, area.content) is None
         for address, thing in self.things.items():
-            assert self.read(address, len(thing)) == thing
+            assert difference(self.read(address, len(thing)), thing) is None
         mapped = {at + i * P for at, area in self.model.items() for i in range(len(area.pages))}
         for at, size in self.registers.items():
             mapped |= set(range(at - at % P, at + size, P))
@@ -251,3 +252,5 @@ class MachineModel(RuleBasedStateMachine):
 
 TestMachineModel = MachineModel.TestCase
 TestMachineModel.settings = settings(max_examples=100, stateful_step_count=40)
+# Passing takes seconds; a failure may be shrunk for up to five minutes.
+TestMachineModel.pytestmark = pytest.mark.timeout(400)  # type: ignore[attr-defined]

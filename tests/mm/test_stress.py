@@ -12,7 +12,7 @@ from scullvfs.mm import PageFault
 from scullvfs.mm.layout import LAYOUTS
 from scullvfs.mm.machine import Machine
 
-from .helpers import ARCHS, GIB, MIB, P, books, small_i386
+from .helpers import ARCHS, GIB, MIB, P, books, difference, small_i386
 
 SIZES = (1, 100, P, 3 * P, 64 * 1024, 200_000, MIB, 5 * MIB)
 
@@ -43,6 +43,10 @@ class Work:
     def some(self, addresses: dict[int, bytearray] | dict[int, int] | set[int]) -> int | None:
         return self.rng.choice(sorted(addresses)) if addresses else None
 
+    def compare(self, address: int, expected: bytes | bytearray) -> None:
+        found = self.machine.memory.read(address, len(expected))
+        assert difference(found, expected) is None
+
     def remember(self, address: int | None, size: int, zero: bool) -> None:
         if address is None:
             self.failed += 1
@@ -50,7 +54,7 @@ class Work:
         assert address not in self.areas
         data = bytes(self.machine.memory.read(address, size))
         if zero:
-            assert data == bytes(size)
+            assert difference(data, bytes(size)) is None
         self.areas[address] = bytearray(data)
 
     def alloc(self) -> None:
@@ -70,10 +74,7 @@ class Work:
         address = self.some(self.areas)
         if address is None:
             return
-        assert (
-            bytes(self.machine.memory.read(address, len(self.areas[address])))
-            == self.areas[address]
-        )
+        self.compare(address, self.areas[address])
         for at in [at for at, (area, _) in self.maps.items() if area == address]:
             self.machine.vm.vunmap(at)
             del self.maps[at]
@@ -106,9 +107,7 @@ class Work:
         data = self.areas[address]
         offset = self.rng.randrange(len(data))
         count = self.rng.randrange(1, len(data) - offset + 1)
-        assert bytes(self.machine.memory.read(address + offset, count)) == bytes(
-            data[offset : offset + count]
-        )
+        self.compare(address + offset, data[offset : offset + count])
 
     def vmap(self) -> None:
         address = self.some(set(self.areas) - self.objects)
@@ -128,15 +127,14 @@ class Work:
         if at is None:
             self.failed += 1
             return
-        assert bytes(self.machine.memory.read(at, size)) == b"\xff" * size
+        self.compare(at, b"\xff" * size)
         self.devices[at] = size
 
     def unmap(self) -> None:
         if self.maps and self.rng.random() < 0.5:
             at = self.rng.choice(sorted(self.maps))
             area, _ = self.maps.pop(at)
-            data = self.areas[area]
-            assert bytes(self.machine.memory.read(at, len(data))) == data
+            self.compare(at, self.areas[area])
             self.machine.vm.vunmap(at)
         elif self.devices:
             at = self.rng.choice(sorted(self.devices))
