@@ -45,6 +45,13 @@ COMMANDS: Final[dict[str, int]] = {"RESET": _ioc(_NONE, 0, 0)} | {
 }
 """Name -> number, such as "SORDER" -> 0x40044b01."""
 
+_LAST: Final = 12
+"""The highest number of a command (scullv: scullv.h:SCULLV_IOC_MAXNR)."""
+
+TASK_SIZE_MAX: Final = (1 << 56) - 4096
+"""Where a process's addresses end, with five levels of page tables, as on the machine whose
+driver was recorded; no pointer behind is followed (Linux: access_ok())."""
+
 _NAMES: Final = {number: name for name, number in COMMANDS.items()}
 
 
@@ -60,11 +67,15 @@ def scullv_ioctl(module: Module, cmd: int, arg: int, data: bytes) -> tuple[int, 
         The result of ioctl(2), and what is to be stored through the pointer.
 
     Raises:
-        OSError: ENOTTY, no such command; EINVAL, a value that the real driver would crash
-            with (order outside 0..18, qset outside 1..1048576), and nothing is changed.
+        OSError: EFAULT, one of the driver's numbers with a pointer that is none of a process;
+            ENOTTY, no such command; EINVAL, a value that the real driver would crash with
+            (order outside 0..18, qset outside 1..1048576), and nothing is changed.
 
     scullv: main.c:scullv_ioctl()
     """
+    ours = cmd >> 8 & 0xFF == MAGIC and cmd & 0xFF <= _LAST
+    if ours and cmd >> 30 and arg + (cmd >> 16 & 0x3FFF) > TASK_SIZE_MAX:
+        raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     name = _NAMES.get(cmd)
     if name is None:
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
