@@ -55,6 +55,8 @@ class MountOptions:
     """Whose rules reads, writes and opens follow, a key of FILE_RULES."""
     quirks: str = "none"
     """Which mistakes of the original are brought back: none, or ldd3's."""
+    busy_poll: int = 50
+    """Microseconds of polling without sleeping after each request."""
     uid: int = field(default_factory=os.getuid)
     gid: int = field(default_factory=os.getgid)
     """Who owns the files."""
@@ -121,6 +123,7 @@ OPTIONS: Final = (
     Option("seed", number(0, (1 << 64) - 1), "0", "every run with the same seed is the same"),
     Option("semantics", choice(FILE_RULES), "device", "LDD3's rules, or those of a regular file"),
     Option("quirks", choice(("none", "ldd3")), "none", "bring LDD3's overrun of a quantum back"),
+    Option("busy_poll", number(0, 1000), "50", "microseconds of spinning for the next request"),
     Option("uid", user(), "you", "owner of the files"),
     Option("gid", group(), "yours", "group of the files"),
     Option("mode", octal_mode(), "0664", "permission bits of the devices"),
