@@ -24,6 +24,20 @@ missing = $(strip \
   $(call unless,command -v pkg-config,pkg-config) \
   $(call unless,pkg-config --exists fuse3,libfuse3-dev) \
   $(call unless,command -v fusermount3,fuse3))
+# What the tests run on the devices.
+missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3))
+
+# $(call install,PACKAGES): install Debian packages, if there are any to install.
+define install
+@missing="$(1)"; [ -n "$$missing" ] || exit 0; \
+if [ "$$(id -u)" = 0 ]; then as_root=env; else as_root=sudo; fi; \
+command -v apt-get >/dev/null && command -v $$as_root >/dev/null || { \
+  echo "please install as root: apt-get install $$missing (Debian's names)" >&2; exit 1; }; \
+echo "installing Debian's $$missing ..."; \
+apt_get="$$as_root DEBIAN_FRONTEND=noninteractive apt-get -q"; \
+log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$missing; } 2>&1) || { \
+  echo "$$log" >&2; exit 1; }
+endef
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test lint unit setup clean
@@ -61,6 +75,7 @@ $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@touch $@
 
 $(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
+	$(call install,$(missing_for_tests))
 	@echo "installing scullvfs and its test tools in $(VENV) ..."
 	@$(PIP_INSTALL) -e '.[test]'
 	@touch $@ $(BIN)/.installed
@@ -68,13 +83,6 @@ $(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "scullvfs needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@missing="$(missing)"; [ -n "$$missing" ] || exit 0; \
-	if [ "$$(id -u)" = 0 ]; then as_root=env; else as_root=sudo; fi; \
-	command -v apt-get >/dev/null && command -v $$as_root >/dev/null || { \
-	  echo "please install as root: apt-get install $$missing (Debian's names)" >&2; exit 1; }; \
-	echo "installing Debian's $$missing ..."; \
-	apt_get="$$as_root DEBIAN_FRONTEND=noninteractive apt-get -q"; \
-	log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$missing; } 2>&1) || { \
-	  echo "$$log" >&2; exit 1; }
+	$(call install,$(missing))
 	@echo "making the virtual environment $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)

@@ -6,6 +6,7 @@ The names are those of scullv.h spelled out: SCULLV_IOCSORDER is set-order.
 import errno
 import fcntl
 import os
+import re
 import struct
 from typing import Final
 
@@ -34,6 +35,9 @@ def _word(name: str) -> str:
     return "reset" if name == "RESET" else f"{WORDS[name[0]][0]}-{name[1:].lower()}"
 
 
+NUMBER: Final = re.compile(r"[+-]?(0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,19})", re.IGNORECASE | re.ASCII)
+"""Stricter than `int`, which also takes blanks, underscores and other scripts' digits."""
+
 NAMES: Final = {_word(name): name for name in COMMANDS}
 
 
@@ -42,13 +46,13 @@ class IoctlCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the table."""
-        rows = [("reset", "order 4 and qset 500, as at load")]
+        rows = [("reset", "order 4 and qset 500, whatever they were at mount")]
         rows += [(f"{word}-order, {word}-qset", does) for word, does in WORDS.values()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
 
-@click.command(cls=IoctlCommand)
+@click.command(cls=IoctlCommand, context_settings={"ignore_unknown_options": True})  # as -1 is
 @click.argument("device")
 @click.argument("command")
 @click.argument("value", required=False)
@@ -76,10 +80,12 @@ def _number(command: str, name: str, value: str | None) -> int:
     if value is None:
         raise UsageError(f"'{command}' needs a value: 'scullvfs ioctl DEVICE {command} VALUE'")
     try:
+        if not NUMBER.fullmatch(value):
+            raise ValueError(value)
         number = int(value, 0)
         INT.pack(number)
     except (ValueError, struct.error):
-        raise UsageError(f"{value} is no number that '{command}' can take") from None
+        raise UsageError(f"'{value}' is no number that '{command}' can take") from None
     return number
 
 

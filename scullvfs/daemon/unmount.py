@@ -79,6 +79,11 @@ def _daemon_of(mount: Mount, timeout: float) -> Iterator[_Daemon | None]:
         ) from None
     except ProcessLookupError:
         pid = pidfd = None
+    except OSError as error:
+        raise BusyError(
+            f"the daemon of {mount.path} does not say who it is ({error.strerror}); "
+            f"'scullvfs umount --lazy {mount.path}' unmounts without asking it"
+        ) from None
     if pid is None or pidfd is None:
         yield None
         return

@@ -136,12 +136,9 @@ def meminfo(machine: Machine) -> str:
 
 def iomem(machine: Machine) -> str:
     """/proc/iomem: the physical address space (Linux: kernel/resource.c:r_show())."""
-    size = machine.ram.size
-    digits = 16 if size > 1 << 32 else 8
-    resources = ((0, PAGE_SIZE - 1, "Reserved"), (1 << PAGE_SHIFT, size - 1, "System RAM"))
-    return "".join(
-        f"{start:0{digits}x}-{end:0{digits}x} : {name}\n" for start, end, name in resources
-    )
+    last = machine.ram.size - 1
+    resources = ((0, PAGE_SIZE - 1, "Reserved"), (1 << PAGE_SHIFT, last, "System RAM"))
+    return "".join(f"{start:08x}-{end:08x} : {name}\n" for start, end, name in resources)
 
 
 def kmsg(machine: Machine) -> str:

@@ -3,7 +3,7 @@
 The letters are LDD3's: Set through a pointer, Tell by value, Get through a pointer, Query by
 return value, eXchange (set and get through a pointer), sHift (tell and query by value).
 
-    0  RESET    order and qset back to what they are at load
+    0  RESET    order 4 and qset 500, whatever they were at load
     1  SORDER   2  TORDER   3  GORDER   4  QORDER   5  XORDER   6  HORDER
     7  SQSET    8  TQSET    9  GQSET   10  QQSET   11  XQSET   12  HQSET
 """

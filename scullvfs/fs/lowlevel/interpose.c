@@ -4,7 +4,9 @@
  * before it, with RTLD_GLOBAL, so the call arrives here: the table is copied, what is
  * missing is filled in, and the real function is called with the copy.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>

@@ -1,0 +1,138 @@
+"""`scullvfs ioctl` on a real mount: what each command prints and sets, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scullvfs.daemon.errors import ExitStatus
+
+from ..helpers import Scullvfs, mount_point, mounted_on, program
+
+INITIAL = {"order": 4, "qset": 500}
+
+
+@pytest.fixture(scope="module")
+def scullvfs() -> Iterator[Scullvfs]:
+    """One program for all tests of the module, as it has one mount."""
+    with program() as scullvfs:
+        yield scullvfs
+
+
+@pytest.fixture
+def device(scullvfs: Scullvfs, scullv0: Path) -> Path:
+    """A device with something in it."""
+    scullv0.write_bytes(b"kept")
+    return scullv0
+
+
+def prints(scullvfs: Scullvfs, *arguments: object) -> str:
+    """Run `scullvfs ioctl` successfully; returns what it prints."""
+    done = scullvfs("ioctl", *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def values(mnt: Path) -> dict[str, int]:
+    """Order and qset of the module."""
+    parameters = mnt / "sys/module/scullv/parameters"
+    return {name: int((parameters / f"scullv_{name}").read_text()) for name in INITIAL}
+
+
+@pytest.mark.parametrize("name", INITIAL)
+def test_ioctl_prints_and_sets(scullvfs: Scullvfs, mnt: Path, device: Path, name: str) -> None:
+    """Each command prints what it returns, and sets what it is given; the device stays full."""
+    initial = INITIAL[name]
+    for command, printed, after in (
+        ((f"query-{name}",), f"{initial}\n", initial),
+        ((f"get-{name}",), f"{initial}\n", initial),
+        ((f"set-{name}", 2), "", 2),
+        ((f"tell-{name}", "0x3"), "", 3),
+        ((f"exchange-{name}", "+5"), "3\n", 5),
+        ((f"shift-{name}", 1), "5\n", 1),
+        (("reset",), "", initial),
+    ):
+        assert prints(scullvfs, device, *command) == printed
+        assert values(mnt) == INITIAL | {name: after}
+    assert device.read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize(
+    ("command", "value"),
+    [
+        ("set-order", 19),
+        ("tell-order", -1),
+        ("exchange-order", -2147483648),
+        ("shift-order", 2147483647),
+        ("set-qset", 0),
+        ("shift-qset", 1048577),
+    ],
+)
+def test_ioctl_out_of_range(
+    scullvfs: Scullvfs, mnt: Path, device: Path, command: str, value: int
+) -> None:
+    """The line says what is possible, and nothing changes."""
+    done = scullvfs("ioctl", device, command, value)
+    assert (done.returncode, done.stdout) == (ExitStatus.USAGE, "")
+    assert done.stderr == (
+        f"scullvfs: {value} is not possible; an order is 0 to 18, a qset 1 to 1048576\n"
+    )
+    assert values(mnt) == INITIAL
+
+
+@pytest.mark.parametrize("name", ["proc/kmsg", "sys/class/scullv/scullv0/order", "sys", "."])
+def test_ioctl_other_files_of_the_mount(scullvfs: Scullvfs, mnt: Path, name: str) -> None:
+    """Only the devices take commands."""
+    done = scullvfs("ioctl", mnt / name, "reset")
+    assert (done.returncode, done.stdout) == (ExitStatus.NOT_MOUNTED, "")
+    assert done.stderr.endswith("is no scullv device, or its mount has no ioctl\n")
+
+
+def test_ioctl_through_the_link(scullvfs: Scullvfs, mnt: Path) -> None:
+    """scullv is scullv0."""
+    assert prints(scullvfs, mnt / "scullv", "shift-order", 3) == "4\n"
+    assert values(mnt)["order"] == 3
+
+
+@pytest.fixture
+def open_to_all(scullvfs: Scullvfs, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A mount that other users may enter, its devices with the permissions in the parameter."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)  # pytest's own directories are closed to others
+        with (
+            mount_point(scullvfs, Path(directory, "mnt")) as path,
+            mounted_on(scullvfs, path, f"mem=16M,allow_other,mode={request.param}"),
+        ):
+            yield path
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
+@pytest.mark.parametrize(
+    ("open_to_all", "status", "printed"),
+    [("0644", ExitStatus.SUCCESS, "4\n"), ("0640", ExitStatus.PERMISSION, "")],
+    indirect=["open_to_all"],
+    ids=["may read", "may not"],
+)
+def test_ioctl_as_another_user(
+    scullvfs: Scullvfs, open_to_all: Path, status: ExitStatus, printed: str
+) -> None:
+    """Who may read the device may ask and set; who may not is told so."""
+    become = "import os, sys, scullvfs.cli as c; os.setgroups([]); os.setgid(65534); "
+    become += "os.setuid(65534); c.main(sys.argv[1:])"
+    device = open_to_all / "scullv0"
+    done = subprocess.run(
+        [sys.executable, "-c", become, "ioctl", device, "shift-order", "2"],
+        env=scullvfs.env,
+        capture_output=True,
+        text=True,
+    )
+    refused = f"scullvfs: cannot open {device}: Permission denied\n"
+    assert (done.returncode, done.stdout) == (status, printed)
+    assert done.stderr == (refused if status else "")
+    assert values(open_to_all)["order"] == (4 if status else 2)

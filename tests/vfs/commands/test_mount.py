@@ -1,0 +1,220 @@
+"""`scullvfs mount`: from the command to a mount that answers, and to its end by a signal."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scullvfs.daemon.mountinfo import mount_at
+
+STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+PR_SET_CHILD_SUBREAPER = 36
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """Daemons become our children when their parents end, so that we can see their status."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def foreground(
+    scullvfs: Any, mountpoint: Path, wait: Callable[..., None]
+) -> Iterator[subprocess.Popen[str]]:
+    """`scullvfs mount -f`, once it is mounted."""
+    with scullvfs.start("mount", "-f", "-o", "mem=16M", mountpoint) as process:
+        wait(lambda: scullvfs.mounted(mountpoint) or process.poll() is not None, "it is mounted")
+        yield process
+        process.terminate()
+
+
+def test_mount_answers_at_once(mounted: Path) -> None:
+    """When the command is done, the devices are there."""
+    assert {f"scullv{n}" for n in range(4)} <= set(os.listdir(mounted))
+
+
+def test_mount_type(mounted: Path) -> None:
+    """findmnt and /proc/mounts show what it is."""
+    mount = mount_at(str(mounted))
+    assert mount is not None
+    assert mount.fstype == "fuse.scullvfs"
+    assert "default_permissions" in mount.super_options
+    assert "allow_other" not in mount.super_options
+
+
+def test_mount_options_reach_the_devices(scullvfs: Any, mountpoint: Path) -> None:
+    """devs, mode, uid and gid can be seen from outside; allow_other in the mount."""
+    options = "devs=2,mode=0640,uid=nobody,gid=12,allow_other,mem=16M"
+    assert scullvfs("mount", "-o", options, mountpoint).returncode == 0
+    status = os.stat(mountpoint / "scullv1")
+    assert (status.st_mode & 0o777, status.st_uid, status.st_gid) == (0o640, 65534, 12)
+    assert not os.path.exists(mountpoint / "scullv2")
+    mount = mount_at(str(mountpoint))
+    assert mount is not None
+    assert "allow_other" in mount.super_options
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
+def test_mount_daemon_leaves_its_parents(scullvfs: Any, mounted: Path) -> None:
+    """A session of its own, / as its directory, and nobody's terminal."""
+    pid = scullvfs.pid(mounted)
+    assert os.getsid(pid) == pid
+    assert os.readlink(f"/proc/{pid}/cwd") == "/"
+    assert {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+
+
+def test_mount_relative_path(
+    scullvfs: Any, mountpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A path relative to the caller is as good, through a symbolic link, too."""
+    (mountpoint.parent / "link").symlink_to(mountpoint.name)
+    monkeypatch.chdir(mountpoint.parent)
+    assert scullvfs("mount", "-o", "mem=16M", "link/").returncode == 0
+    assert scullvfs.mounted(mountpoint)
+    assert scullvfs("umount", "./link").returncode == 0
+    assert not scullvfs.mounted(mountpoint)
+
+
+def test_mount_16_gib(scullvfs: Any, mountpoint: Path) -> None:
+    """RAM that nobody touches costs nothing, so all that is free can be promised."""
+    if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 17 << 30:
+        pytest.skip("less than 17 GiB free")
+    assert scullvfs("mount", "-o", "mem=16G", mountpoint).returncode == 0
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
+def test_mount_huge_quantum_warns(scullvfs: Any, mountpoint: Path) -> None:
+    """A quantum that can never be had is allowed, as in the driver, but not silently."""
+    done = scullvfs("mount", "-o", "order=12,mem=16M", mountpoint)
+    assert done.returncode == 0
+    assert done.stderr == (
+        "scullvfs: warning: a quantum of order 12 (16M) does not fit into mem=16M; "
+        "every write will fail with ENOMEM\n"
+    )
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
+@pytest.mark.usefixtures("subreaper")
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_mount_daemon_stops_on_signal(scullvfs: Any, mounted: Path, number: signal.Signals) -> None:
+    """The daemon unmounts and ends with status 0."""
+    pid = scullvfs.pid(mounted)
+    os.kill(pid, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert not scullvfs.mounted(mounted)
+    assert list(mounted.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_mount_foreground_stops_on_signal(
+    scullvfs: Any,
+    mountpoint: Path,
+    foreground: subprocess.Popen[str],
+    number: signal.Signals,
+) -> None:
+    """-f stays, says on stderr what happens, and stops as the daemon does."""
+    assert scullvfs.pid(mountpoint) == foreground.pid
+    foreground.send_signal(number)
+    said = foreground.communicate()[1].splitlines()
+    assert foreground.returncode == 0
+    assert not scullvfs.mounted(mountpoint)
+    assert said[0] == f"scullvfs: mounted on {mountpoint}: 4 devices, mem=16M, arch=x86_64"
+    assert said[1:] == [
+        f"scullvfs: {number.name}: unmounting",
+        f"scullvfs: no longer mounted on {mountpoint}",
+    ]
+
+
+def test_mount_foreground_many_signals(
+    scullvfs: Any, mountpoint: Path, foreground: subprocess.Popen[str], wait: Callable[..., None]
+) -> None:
+    """An impatient user does not kill a daemon that is just unmounting."""
+    os.stat(mountpoint / "scullv0")
+
+    def ended() -> bool:
+        foreground.send_signal(signal.SIGINT)
+        return foreground.poll() is not None
+
+    wait(ended, "the daemon has ended")
+    assert foreground.returncode == 0
+    assert not scullvfs.mounted(mountpoint)
+
+
+def test_mount_foreground_signal_before_it_is_ready(scullvfs: Any, mountpoint: Path) -> None:
+    """Whenever the signal comes, no mount is left."""
+    with scullvfs.start("mount", "-f", "-o", "mem=16M", mountpoint) as process:
+        process.terminate()
+    assert not scullvfs.mounted(mountpoint)
+
+
+def test_mount_foreground_unmounted_from_outside(
+    scullvfs: Any, mountpoint: Path, foreground: subprocess.Popen[str]
+) -> None:
+    """fusermount3 -u ends the daemon with status 0, too."""
+    os.stat(mountpoint / "scullv0")
+    subprocess.run(["fusermount3", "-u", mountpoint], check=True)
+    assert foreground.wait() == 0
+
+
+def test_mount_foreground_unexpected_failure(scullvfs: Any, mountpoint: Path) -> None:
+    """A bug of ours is logged with its traceback; the mount is taken down, status 1."""
+    program = (
+        "from scullvfs.daemon import server\n"
+        "async def broken(): raise RuntimeError('the loop broke')\n"
+        "server.serve = broken\n"
+        "from scullvfs.cli import main\n"
+        "main()\n"
+    )
+    scullvfs.command = [sys.executable, "-c", program]
+    done = scullvfs("mount", "-f", "-o", "mem=16M", mountpoint)
+    assert done.returncode == 1
+    assert "scullvfs: unexpected failure\n" in done.stderr
+    assert "RuntimeError: the loop broke" in done.stderr
+    assert not scullvfs.mounted(mountpoint)
+
+
+def test_mount_background_unexpected_failure(scullvfs: Any, mountpoint: Path) -> None:
+    """In the background the user gets one line that says where to look."""
+    program = (
+        "from scullvfs.daemon import server\n"
+        "def broken(*_): raise RuntimeError('no tree')\n"
+        "server.assemble = broken\n"
+        "from scullvfs.cli import main\n"
+        "main()\n"
+    )
+    scullvfs.command = [sys.executable, "-c", program]
+    done = scullvfs("mount", "-o", "mem=16M", mountpoint)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "scullvfs: the daemon ended before the mount was ready "
+        "(exit status 1; the system log or 'scullvfs mount -f' says why)\n"
+    )
+
+
+def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., None]) -> None:
+    """Ctrl-C before the mount is ready ends the daemon, which has a session of its own, too."""
+    program = (
+        "import signal\n"
+        # A test run in the background of a shell script inherits that it is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from scullvfs.daemon import mount\n"
+        "mount.log_to_syslog = signal.pause\n"
+        "from scullvfs.cli import main\n"
+        "main()\n"
+    )
+    scullvfs.command = [sys.executable, "-c", program]
+    with scullvfs.start("mount", mountpoint) as process:
+        wait(lambda: len(scullvfs.processes()) == 2, "the daemon is there")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate() == ("", "\nscullvfs: interrupted\n")
+    assert process.returncode == 130
+    assert not scullvfs.mounted(mountpoint)

@@ -1,0 +1,335 @@
+"""`scullvfs mount` where it cannot be: each reason made real, each with its one line.
+
+Missing parts are hidden in a mount namespace of the test's own; the ordinary user is
+`nobody`. The system itself is not changed.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import scullvfs as package
+
+ROOT = Path(package.__file__).parents[1]
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide things")
+
+AS_NOBODY = """
+import os, sys
+import scullvfs.cli, scullvfs.daemon.server  # nobody need not be able to read them
+os.chdir("/")
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+scullvfs.cli.main(sys.argv[1:], prog_name="scullvfs")
+"""
+
+OPEN_DEVICE = """
+mkdir {scratch}/dev && mount -t tmpfs tmpfs {scratch}/dev
+mknod {scratch}/dev/fuse c 10 229 && chmod 666 {scratch}/dev/fuse
+mount --bind {scratch}/dev/fuse /dev/fuse
+"""
+"""Gives ordinary users /dev/fuse, as most distributions do."""
+
+
+def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
+    """The one line of a command that failed with *status*."""
+    assert (done.returncode, done.stdout) == (status, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("scullvfs: ")
+    return line.removeprefix("scullvfs: ")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory that every user can reach, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+@pytest.fixture
+def theirs(scratch: Path) -> Path:
+    """A mount point of nobody's."""
+    path = scratch / "theirs"
+    path.mkdir()
+    os.chown(path, 65534, 65534)
+    return path
+
+
+class Elsewhere:
+    """A mount namespace in which the machine can be changed."""
+
+    def __init__(self, scullvfs: Any, scratch: Path) -> None:
+        self.scullvfs = scullvfs
+        self.scratch = scratch
+
+    def __call__(self, change: str, script: str) -> subprocess.CompletedProcess[str]:
+        """Run *script* where *change* holds; in it, `scullvfs` is root's and `nobody` nobody's."""
+        nobody = shlex.join([sys.executable, "-c", AS_NOBODY])
+        prelude = (
+            f"set -e\ncd {shlex.quote(os.getcwd())}\n"
+            f'scullvfs() {{ {shlex.join(self.scullvfs.command)} "$@"; }}\n'
+            f'nobody() {{ {nobody} "$@"; }}\n'
+        )
+        change = change.format(scratch=self.scratch)
+        command = ["unshare", "--mount", "sh", "-c", prelude + change + "\n" + script]
+        return self.scullvfs.run(command)
+
+
+@pytest.fixture
+def elsewhere(scullvfs: Any, scratch: Path) -> Elsewhere:
+    """A mount namespace of the test's own."""
+    return Elsewhere(scullvfs, scratch)
+
+
+# The mount point
+
+
+@pytest.mark.parametrize("path", ["", "/no/such/directory", "/etc/no-such-link"])
+def test_mount_point_missing(scullvfs: Any, path: str) -> None:
+    """Says how to make one."""
+    assert refusal(scullvfs("mount", path), 3).startswith(f"{path} does not exist; ")
+
+
+def test_mount_point_not_a_directory(scullvfs: Any, tmp_path: Path) -> None:
+    """A file cannot hold a directory of devices."""
+    file = tmp_path / "file"
+    file.touch()
+    assert refusal(scullvfs("mount", file), 3).startswith(f"{file} is not a directory; ")
+    assert refusal(scullvfs("mount", file / "below"), 3).startswith(f"{file}/below is not a dir")
+
+
+def test_mount_point_not_empty(scullvfs: Any, mountpoint: Path) -> None:
+    """Nothing is hidden under a mount by mistake."""
+    (mountpoint / ".hidden").touch()
+    assert refusal(scullvfs("mount", mountpoint), 3) == (
+        f"{mountpoint} is not empty; mount on an empty directory"
+    )
+
+
+def test_mount_point_loop(scullvfs: Any, tmp_path: Path) -> None:
+    """Whatever else the kernel says against a path is passed on."""
+    (tmp_path / "loop").symlink_to("loop")
+    assert refusal(scullvfs("mount", tmp_path / "loop"), 3) == (
+        f"cannot mount on {tmp_path}/loop: Too many levels of symbolic links"
+    )
+
+
+def test_mount_point_mounted_by_scullvfs(scullvfs: Any, mounted: Path) -> None:
+    """The daemon that is there is named."""
+    assert refusal(scullvfs("mount", mounted), 3) == (
+        f"scullvfs is already mounted on {mounted} (pid {scullvfs.pid(mounted)}); "
+        f"'scullvfs umount {mounted}' takes it down"
+    )
+
+
+def test_mount_point_mounted_by_another(scullvfs: Any) -> None:
+    """Any other mount on it counts, too."""
+    assert refusal(scullvfs("mount", "/proc"), 3) == (
+        "/proc is already mounted on (type proc); choose another directory"
+    )
+
+
+# The user
+
+
+@needs_root
+def test_ordinary_user_mounts(elsewhere: Elsewhere, theirs: Path) -> None:
+    """With fusermount3 and /dev/fuse, nobody can mount, use and unmount."""
+    script = f"""
+        nobody mount -o mem=16M {theirs}
+        findmnt -no FSTYPE,OPTIONS {theirs}
+        nobody umount {theirs}
+        ! mountpoint -q {theirs}
+    """
+    done = elsewhere(OPEN_DEVICE, script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("fuse.scullvfs ")
+    assert "user_id=65534,group_id=65534" in done.stdout
+
+
+@needs_root
+def test_root_unmounts_for_an_ordinary_user(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Though FUSE keeps even root out of the mount, root finds its daemon and waits for it."""
+    script = f"""
+        nobody mount -o mem=16M {theirs}
+        ! ls {theirs} 2>/dev/null
+        scullvfs umount {theirs}
+        ! mountpoint -q {theirs}
+    """
+    done = elsewhere(OPEN_DEVICE, script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_root
+def test_ordinary_user_cannot_unmount_for_root(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Whose mount it is is said."""
+    script = f"""
+        scullvfs mount -o mem=16M {theirs}
+        set +e
+        nobody umount {theirs}
+        status=$?
+        scullvfs umount {theirs}
+        exit $status
+    """
+    assert refusal(elsewhere(OPEN_DEVICE, script), 5) == (
+        f"{theirs} was mounted by root; only they and root may unmount it"
+    )
+
+
+@needs_root
+@pytest.mark.parametrize("mode", [0o755, 0o1777])
+def test_mount_point_of_another_user(elsewhere: Elsewhere, scratch: Path, mode: int) -> None:
+    """An ordinary user mounts only where they can write, or own what is sticky."""
+    path = scratch / "not-theirs"
+    path.mkdir()
+    path.chmod(mode)
+    done = elsewhere(OPEN_DEVICE, f"nobody mount {path}")
+    assert refusal(done, 5).startswith(f"you may not mount on {path}; ")
+
+
+@needs_root
+@pytest.mark.parametrize("name", ["private", "private/mnt"])
+def test_mount_point_unreadable(elsewhere: Elsewhere, scratch: Path, name: str) -> None:
+    """Neither can they where they cannot look."""
+    (scratch / "private" / "mnt").mkdir(parents=True)
+    (scratch / "private").chmod(0o700)
+    done = elsewhere(OPEN_DEVICE, f"nobody mount {scratch / name}")
+    assert refusal(done, 5).startswith(f"you may not look into {scratch / name}; ")
+
+
+@needs_root
+def test_device_closed_to_the_user(elsewhere: Elsewhere, theirs: Path) -> None:
+    """/dev/fuse for root only."""
+    closed = OPEN_DEVICE + "chmod 600 /dev/fuse"
+    assert refusal(elsewhere(closed, f"nobody mount {theirs}"), 5).startswith(
+        "you may not open /dev/fuse; "
+    )
+
+
+@needs_root
+@pytest.mark.parametrize("conf", ["", "#user_allow_other\n"])
+def test_allow_other_forbidden(elsewhere: Elsewhere, theirs: Path, conf: str) -> None:
+    """An ordinary user needs root's leave for allow_other."""
+    (elsewhere.scratch / "fuse.conf").write_text(conf)
+    change = OPEN_DEVICE + "mount --bind {scratch}/fuse.conf /etc/fuse.conf"
+    done = elsewhere(change, f"nobody mount -o allow_other {theirs}")
+    assert refusal(done, 5).startswith("allow_other is closed to ordinary users; ")
+
+
+@needs_root
+def test_allow_other_allowed(elsewhere: Elsewhere, theirs: Path) -> None:
+    """With it, everybody may come in."""
+    (elsewhere.scratch / "fuse.conf").write_text("user_allow_other\n")
+    change = OPEN_DEVICE + "mount --bind {scratch}/fuse.conf /etc/fuse.conf"
+    script = f"""
+        nobody mount -o allow_other,mem=16M {theirs}
+        test -e {theirs}/scullv0
+        nobody umount {theirs}
+    """
+    done = elsewhere(change, script)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# What is missing on the machine
+
+
+@needs_root
+def test_fusermount_missing(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Ordinary users need it."""
+    change = OPEN_DEVICE + 'mount --bind /dev/null "$(command -v fusermount3)"'
+    assert refusal(elsewhere(change, f"nobody mount {theirs}"), 4) == (
+        "fusermount3 is missing, without which only root can mount; run 'apt install fuse3'"
+    )
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("mount -t tmpfs tmpfs /dev", "/dev/fuse is missing; "),
+        ("mount --bind /dev/null /dev/fuse", "/dev/fuse is another device; "),
+        ("mount --bind /etc/hostname /dev/fuse", "/dev/fuse is not a device; "),
+    ],
+)
+def test_device_missing(elsewhere: Elsewhere, theirs: Path, change: str, words: str) -> None:
+    """Says how to get it, in a container, too."""
+    said = refusal(elsewhere(change, f"scullvfs mount {theirs}"), 4)
+    assert said.startswith(words)
+    assert "modprobe fuse" in said
+    assert "--device /dev/fuse" in said
+
+
+@needs_root
+@pytest.mark.parametrize("damage", ["", ": >{scratch}/lib/libfuse3.so.3"])
+def test_libfuse_missing(elsewhere: Elsewhere, theirs: Path, damage: str) -> None:
+    """The Debian package is named, whether the library is gone or broken."""
+    change = (
+        "lib=$(ldconfig -p | sed -n 's/.*libfuse3.so.3 .*=> //p' | head -n 1)\n"
+        "lib=$(readlink -f $(dirname $lib))\n"
+        # The library's directory anew, full of links to what was in it.
+        "mkdir {scratch}/lib {scratch}/was\n"
+        "mount --bind $lib {scratch}/was\n"
+        "cp -as {scratch}/was/. {scratch}/lib\n"
+        "rm {scratch}/lib/libfuse3.so*\n"
+        f"{damage}\n"
+        "mount --bind {scratch}/lib $lib\n"
+    )
+    assert refusal(elsewhere(change, f"scullvfs mount {theirs}"), 4) == (
+        "the FUSE library libfuse3.so.3 is missing or broken; run 'apt install libfuse3-3'"
+    )
+
+
+def without_package(name: str, directory: Path) -> None:
+    """Fill *directory* with links to all installed packages but *name*."""
+    for path in sys.path:
+        if path.endswith("-packages") and os.path.isdir(path):
+            for entry in Path(path).iterdir():
+                if not entry.name.startswith(name) and not (directory / entry.name).exists():
+                    (directory / entry.name).symlink_to(entry)
+
+
+@pytest.mark.parametrize("name", ["pyfuse3", "trio"])
+def test_package_missing(scullvfs: Any, mountpoint: Path, tmp_path: Path, name: str) -> None:
+    """Without pyfuse3 or trio everything works but to mount, and that says why."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    without_package(name, packages)
+    scullvfs.env["PYTHONPATH"] = f"{packages}:{ROOT}"
+    scullvfs.command = [sys.executable, "-S", "-m", "scullvfs"]
+    assert scullvfs("--help").returncode == 0
+    assert f"{name} missing" in scullvfs("--version").stdout
+    for arguments in (["mount"], ["mount", "-f"]):
+        assert refusal(scullvfs(*arguments, mountpoint), 4) == (
+            f"the Python package {name} is missing; run 'pip install {name}'"
+        )
+
+
+# What is asked for
+
+
+def test_more_memory_than_there_is(scullvfs: Any, mountpoint: Path) -> None:
+    """Says how much the host could give."""
+    assert refusal(scullvfs("mount", "-o", "mem=1024T", mountpoint), 6).startswith(
+        "mem=1024T is more than this host can give now; choose mem="
+    )
+
+
+def test_more_memory_than_the_architecture_has(scullvfs: Any, mountpoint: Path) -> None:
+    """What only the machine itself knows is passed on in one line."""
+    done = scullvfs("mount", "-o", "arch=i386,mem=4100M", mountpoint)
+    assert "i386" in refusal(done, 2)
+
+
+@pytest.mark.parametrize("option", ["ordr=3", "order=19", "order=3,scullv_order=4", "mem=1"])
+def test_usage_comes_first(scullvfs: Any, option: str) -> None:
+    """A mistake in the options is told before anything is looked at."""
+    refusal(scullvfs("mount", "-o", option, "/no/such/directory"), 2)

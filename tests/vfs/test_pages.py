@@ -1,0 +1,87 @@
+"""Pages of docs/ that show sessions: every command is run, and prints what the page prints.
+
+In a page, a ```c block that begins with the comment of a file's name is that file; the
+lines of a ```console block that begin with `$ ` are commands, those after it their output.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .helpers import DEADLINE, SOURCE, Scullvfs, mount_point
+
+DOCS = SOURCE / "docs"
+MOUNT = "/mnt/scullv"
+"""Where the pages mount."""
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+VARIES = re.compile(r"(?<=^<\d>\[)[ \d.]{12,}(?=\] )|(?<=PID: )\d+", re.MULTILINE)
+"""The kernel log's times and process ids, which no two runs have in common."""
+
+
+class Session:
+    """A directory with the files of a page, where its commands run on a mount of the test."""
+
+    def __init__(self, directory: Path, mountpoint: Path, scullvfs: Scullvfs) -> None:
+        self.directory = directory
+        self._mountpoint = mountpoint
+        program = directory / "bin/scullvfs"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m scullvfs "$@"\n')
+        program.chmod(0o755)
+        path = f"{program.parent}:{os.environ['PATH']}"
+        self._env = {**scullvfs.env, "LC_ALL": "C", "PATH": path}
+
+    def output(self, command: str) -> str:
+        """What a command prints, to stdout and stderr."""
+        done = subprocess.run(
+            ["bash", "-c", command.replace(MOUNT, str(self._mountpoint))],
+            cwd=self.directory,
+            env=self._env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=DEADLINE,
+        )
+        # At a prompt bash says no line.
+        return done.stdout.replace("bash: line 1: ", "bash: ").replace(str(self._mountpoint), MOUNT)
+
+
+def commands(block: str) -> list[tuple[str, str]]:
+    """The commands of a ```console block, each with the output shown."""
+    return re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
+
+
+@pytest.fixture
+def session(scullvfs: Scullvfs, tmp_path: Path) -> Iterator[Session]:
+    """A session with a mount point of its own."""
+    with mount_point(scullvfs, tmp_path / "mnt") as mountpoint:
+        session = Session(tmp_path, mountpoint, scullvfs)
+        yield session
+        if scullvfs.mounted(mountpoint):
+            session.output(f"scullvfs umount {MOUNT}")
+
+
+@pytest.mark.parametrize("page", ["ioctl.md", "overrun.md"])
+def test_page(session: Session, page: str) -> None:
+    """The page's files compile, and its commands print what it says."""
+    played = 0
+    for language, block in BLOCK.findall((DOCS / page).read_text()):
+        if language == "c":
+            name = re.match(r"/\* (\S+\.[ch]) \*/\n", block)
+            assert name is not None
+            (session.directory / name[1]).write_text(block)
+        elif language == "console":
+            for command, shown in commands(block):
+                printed = session.output(command)
+                assert VARIES.sub("*", printed) == VARIES.sub("*", shown), command
+                played += 1
+    assert played > 5
