@@ -145,15 +145,18 @@ class ScullvDev:
             self._cut(length)
         self.size = length
 
-    def clear(self, pos: int, count: int) -> None:
-        """Make `count` bytes at `pos`, all of one quantum, zeros; a whole quantum is freed."""
+    def clear(self, pos: int, count: int, free: bool = True) -> None:
+        """Make `count` bytes at `pos`, all of one quantum, zeros.
+
+        With `free` a whole quantum is freed.
+        """
         item, s_pos, q_pos = self._locate(pos)
         qset = self._qsets.get(item)
         if qset is None:
             return
         slot = qset + s_pos * self._pointer_size
         quantum = self._memory.load(slot)
-        if quantum and count == self.quantum:
+        if quantum and free and count == self.quantum:
             self._free_quantum(slot, item)
         elif quantum:
             count = min(count, self._quantum_size(item) - q_pos)

@@ -12,12 +12,22 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from scullvfs.mm import PAGE_SIZE
+
 from .dev import ScullvDev
 
 if TYPE_CHECKING:
     from scullvfs.mm.access import Buffer
 
-__all__ = ["allocate", "punch_hole", "read_span", "seek_data", "seek_hole", "write_span"]
+__all__ = [
+    "allocate",
+    "punch_hole",
+    "read_span",
+    "seek_data",
+    "seek_hole",
+    "write_span",
+    "zero_range",
+]
 
 
 def _pieces(device: ScullvDev, pos: int, end: int) -> Iterator[tuple[int, int]]:
@@ -66,6 +76,9 @@ def allocate(device: ScullvDev, pos: int, length: int, keep_size: bool) -> None:
     Raises:
         OSError: ENOMEM, no memory for all of them; none is added then.
     """
+    free = device.module.machine.page_alloc.nr_free * PAGE_SIZE
+    if length - device.allocated > free:
+        raise OSError(errno.ENOMEM, "more than there is memory")  # without trying for seconds
     added: list[int] = []
     try:
         for at, _ in _pieces(device, pos, pos + length):
@@ -79,12 +92,24 @@ def allocate(device: ScullvDev, pos: int, length: int, keep_size: bool) -> None:
         device.size = max(device.size, pos + length)
 
 
+def zero_range(device: ScullvDev, pos: int, length: int, keep_size: bool) -> None:
+    """As `allocate()`, and zero the range where there is data.
+
+    Raises:
+        OSError: ENOMEM, no memory for all of the range; nothing is changed then.
+    """
+    allocate(device, pos, length, keep_size)
+    for at, count in _pieces(device, pos, pos + length):
+        device.clear(at, count, free=False)
+
+
 def seek_data(device: ScullvDev, pos: int) -> int:
     """The first position from `pos` on that lies in a quantum.
 
     Raises:
-        OSError: ENXIO, `pos` is at or behind the size, or there is only a hole behind it.
+        OSError: ENXIO, `pos` is not in the file, or there is only a hole behind it.
     """
+    _check_inside(device, pos)
     for start, _ in _runs(device, pos):
         return max(start, pos)
     raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
@@ -94,13 +119,17 @@ def seek_hole(device: ScullvDev, pos: int) -> int:
     """The first position from `pos` on that lies in none; the size counts as one.
 
     Raises:
-        OSError: ENXIO, `pos` is at or behind the size.
+        OSError: ENXIO, `pos` is not in the file.
     """
-    if pos >= device.size:
-        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    _check_inside(device, pos)
     for start, end in _runs(device, pos):
         return end if start <= pos else pos
     return pos
+
+
+def _check_inside(device: ScullvDev, pos: int) -> None:
+    if not 0 <= pos < device.size:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 
 
 def _runs(device: ScullvDev, pos: int) -> Iterator[tuple[int, int]]:
