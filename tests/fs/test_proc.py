@@ -1,0 +1,301 @@
+"""The kernel's text formats, line by line, of machines in a known state."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+from scullvfs.fs.proc import (
+    PROC_FILES,
+    TextFile,
+    buddyinfo,
+    iomem,
+    kmsg,
+    meminfo,
+    vmallocinfo,
+)
+from scullvfs.mm import Machine
+from scullvfs.mm.printk import KERN_ERR, KernelLog
+from scullvfs.mm.vmalloc import VM_MAP, VM_MAP_PUT_PAGES
+from scullvfs.scullv import Module
+
+from ..scullv.helpers import fails
+from .books import assert_books_add_up
+from .conftest import MIB
+
+Fresh = Callable[..., Machine]
+
+P = 4096
+
+
+# vmallocinfo
+
+
+def test_vmallocinfo_empty(fresh: Fresh) -> None:
+    """Without areas there is no line."""
+    assert vmallocinfo(fresh()) == ""
+
+
+@pytest.mark.parametrize(
+    ("arch", "line"),
+    [
+        (
+            "x86_64",
+            "0xffffc90000000000-0xffffc90000004000   16384 f [m] pages=3 vmalloc N0=3\n",
+        ),
+        ("i386", "0xf77fe000-0xf7802000   16384 f [m] pages=3 vmalloc N0=3\n"),
+        (
+            "arm64",
+            "0xffff800080000000-0xffff800080004000   16384 f [m] pages=3 vmalloc N0=3\n",
+        ),
+    ],
+)
+def test_vmallocinfo_vmalloc(fresh: Fresh, arch: str, line: str) -> None:
+    """The range, its size with the guard page, the caller, and the pages without it."""
+    machine = fresh(arch)
+    machine.vm.vmalloc(3 * P, "f [m]")
+    assert vmallocinfo(machine) == line
+
+
+@pytest.mark.parametrize(
+    ("arch", "pages", "lines"),
+    [
+        (
+            "x86_64",
+            1024,
+            "0xffffc90000000000-0xffffc90000401000 4198400 f pages=1024 vmalloc vpages N0=1024\n"
+            "0xffffc90000401000-0xffffc90000404000   12288 f pages=2 vmalloc N0=2\n",
+        ),
+        (
+            "x86_64",
+            512,
+            "0xffffc90000000000-0xffffc90000201000 2101248 f pages=512 vmalloc N0=512\n",
+        ),
+        (
+            "i386",
+            2048,
+            "0xf77fe000-0xf7fff000 8392704 f pages=2048 vmalloc vpages N0=2048\n"
+            "0xf7fff000-0xf8002000   12288 f pages=2 vmalloc N0=2\n",
+        ),
+    ],
+)
+def test_vmallocinfo_vpages(fresh: Fresh, arch: str, pages: int, lines: str) -> None:
+    """An array of page pointers that is more than a page has an area of its own."""
+    machine = fresh(arch)
+    machine.vm.vmalloc(pages * P, "f")
+    assert vmallocinfo(machine) == lines
+
+
+@pytest.mark.parametrize(
+    ("arch", "line"),
+    [
+        (
+            "x86_64",
+            "0xffffc90000000000-0xffffc90000003000   12288 f [m] phys=0x00000000fed00000 ioremap\n",
+        ),
+        ("i386", "0xf77fe000-0xf7801000   12288 f [m] phys=0xfed00000 ioremap\n"),
+    ],
+)
+def test_vmallocinfo_ioremap(fresh: Fresh, arch: str, line: str) -> None:
+    """Device memory has a physical address and no pages; the area starts at its page."""
+    machine = fresh(arch)
+    machine.vm.ioremap(0xFED0_0404, P, "f [m]")
+    assert vmallocinfo(machine) == line
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [(VM_MAP, "f [m] vmap"), (VM_MAP | VM_MAP_PUT_PAGES, "f [m] pages=2 vmap N0=2")],
+)
+def test_vmallocinfo_vmap(fresh: Fresh, flags: int, words: str) -> None:
+    """Frames that the caller has mapped are counted only if vfree() is to free them."""
+    machine = fresh()
+    frames = machine.page_alloc.alloc_pages_bulk(2)
+    assert frames is not None
+    machine.vm.vmap(frames, flags, "f [m]")
+    assert vmallocinfo(machine) == f"0xffffc90000000000-0xffffc90000003000   12288 {words}\n"
+
+
+def test_vmallocinfo_without_caller(fresh: Fresh) -> None:
+    """Nobody is named when nobody has a name."""
+    machine = fresh()
+    machine.vm.vmalloc(1)
+    assert vmallocinfo(machine) == (
+        "0xffffc90000000000-0xffffc90000002000    8192 pages=1 vmalloc N0=1\n"
+    )
+
+
+def test_vmallocinfo_unpurged(fresh: Fresh) -> None:
+    """Busy areas by their address; then what is freed and not purged, until it is."""
+    machine = fresh()
+    first, second, third = (machine.vm.vmalloc(pages * P, "f") for pages in (1, 2, 300))
+    machine.vm.vfree(second)
+    busy = (
+        "0xffffc90000000000-0xffffc90000002000    8192 f pages=1 vmalloc N0=1\n"
+        "0xffffc90000005000-0xffffc90000132000 1232896 f pages=300 vmalloc N0=300\n"
+    )
+    unpurged = "0xffffc90000002000-0xffffc90000005000   12288 unpurged vm_area\n"
+    assert vmallocinfo(machine) == busy + unpurged
+    machine.vm.vm_unmap_aliases()
+    assert vmallocinfo(machine) == busy
+    assert (first, third) == (0xFFFF_C900_0000_0000, 0xFFFF_C900_0000_5000)
+
+
+def test_vmallocinfo_by_address(fresh: Fresh) -> None:
+    """The order is that of the addresses, not of the calls."""
+    machine = fresh()
+    first = machine.vm.vmalloc(P, "first")
+    machine.vm.vmalloc(P, "second")
+    machine.vm.vfree(first)
+    machine.vm.vm_unmap_aliases()
+    machine.vm.vmalloc(P, "third")
+    assert [line.split()[2] for line in vmallocinfo(machine).splitlines()] == ["third", "second"]
+
+
+# buddyinfo, meminfo, iomem, kmsg
+
+
+def test_buddyinfo_fresh(fresh: Fresh) -> None:
+    """Eleven columns, six wide, each with a blank behind it; of RAM nearly all is large blocks."""
+    machine = fresh()
+    text = buddyinfo(machine)
+    assert text.startswith("Node 0, zone   Normal ")
+    assert text.endswith("\n")
+    columns = text.removeprefix("Node 0, zone   Normal ")[:-1]
+    assert len(columns) == 11 * 7
+    counts = [int(columns[at : at + 7]) for at in range(0, 77, 7)]
+    assert columns == "".join(f"{count:6} " for count in counts)
+    assert sum(count << order for order, count in enumerate(counts)) == machine.page_alloc.nr_free
+    assert counts[10] == 15  # of 16 blocks of 4 MiB the first is broken up
+
+
+def test_buddyinfo_zones(fresh: Fresh) -> None:
+    """On i386 memory above the linear mapping is a zone of its own, with a line of its own."""
+    lines = buddyinfo(fresh("i386", 1024 * MIB)).splitlines()
+    assert [line[:22] for line in lines] == ["Node 0, zone   Normal ", "Node 0, zone  HighMem "]
+
+
+@pytest.mark.parametrize(
+    ("arch", "total"), [("x86_64", 34359738368), ("i386", 131072), ("arm64", 133141626880)]
+)
+def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
+    """Names fill 16 places and numbers 8, or more where they need it."""
+    machine = fresh(arch)
+    machine.vm.vmalloc(256 * P)
+    slab, tables = machine.slab.statistics().pages * 4, machine.pgtable.statistics().tables * 4
+    free = 65532 - 1024 - slab - tables
+    assert meminfo(machine) == (
+        "MemTotal:          65532 kB\n"
+        f"MemFree:        {free:8} kB\n"
+        f"MemAvailable:   {free:8} kB\n"
+        f"Slab:           {slab:8} kB\n"
+        "SReclaimable:          0 kB\n"
+        f"SUnreclaim:     {slab:8} kB\n"
+        f"PageTables:     {tables:8} kB\n"
+        f"VmallocTotal:   {total:8} kB\n"
+        "VmallocUsed:        1024 kB\n"
+        "VmallocChunk:          0 kB\n"
+    )
+
+
+def test_meminfo_high_memory(fresh: Fresh) -> None:
+    """With high memory there are four lines more, behind MemAvailable, and both parts are all."""
+    machine = fresh("i386", 1024 * MIB)
+    lines = [line.split() for line in meminfo(machine).splitlines()]
+    assert [name for name, _, _ in lines[2:8]] == [
+        *("MemAvailable:", "HighTotal:", "HighFree:", "LowTotal:", "LowFree:", "Slab:")
+    ]
+    fields = {name[:-1]: int(number) for name, number, _ in lines}
+    assert fields["HighTotal"] + fields["LowTotal"] == fields["MemTotal"] == (1 << 20) - 4
+    assert fields["HighFree"] + fields["LowFree"] == fields["MemFree"]
+    assert fields["HighTotal"] == (1 << 20) - 0x36FFE * 4
+
+
+@pytest.mark.parametrize(
+    ("mem", "last"),
+    [(16 * MIB, "00ffffff"), (4096 * MIB, "ffffffff"), (16384 * MIB, "3ffffffff")],
+)
+def test_iomem(fresh: Fresh, mem: int, last: str) -> None:
+    """Addresses have eight digits, and more where they need them."""
+    assert iomem(fresh(mem=mem)) == (
+        f"00000000-00000fff : Reserved\n00001000-{last} : System RAM\n"
+    )
+
+
+def test_kmsg(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is its level, the seconds since the machine was switched on, and the text."""
+    machine = fresh()
+    clock = iter([0, 1_234_567_890, 98_765_432_100_000]).__next__
+    monkeypatch.setattr(machine, "log", KernelLog(clock=clock))
+    assert kmsg(machine) == ""
+    machine.log.printk(KERN_ERR, "two\nlines")
+    machine.log.printk(6, "another")
+    assert kmsg(machine) == (
+        "<3>[    1.234567] two\n<3>[    1.234567] lines\n<6>[98765.432100] another\n"
+    )
+    assert kmsg(machine).startswith("<3>")
+
+
+# the files
+
+
+def test_text_file() -> None:
+    """The content is made at open, and read in pieces at any position."""
+    numbers = iter("ab")
+    file = TextFile(lambda: f"content {next(numbers)}\n", 0o444, 1, 2)
+    first, second = file.open(os.O_RDONLY), file.open(os.O_RDONLY)
+    assert first.read(0, 100) == b"content a\n"
+    assert second.read(0, 100) == b"content b\n"
+    assert [bytes(first.read(pos, 4)) for pos in (0, 4, 8, 10, 99)] == [
+        *(b"cont", b"ent ", b"a\n", b"", b"")
+    ]
+    assert (file.size, file.allocated, file.mode & 0o7777) == (0, 0, 0o444)
+
+
+@pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND])
+def test_text_file_refuses_writing(flags: int) -> None:
+    """It can only be read; nothing is made for somebody who wants to write."""
+    file = TextFile(lambda: pytest.fail("made"), 0o444, 0, 0)
+    with fails(errno.EACCES):
+        file.open(flags)
+    with fails(errno.EINVAL):
+        file.truncate(0)
+
+
+def test_proc_files(fresh: Fresh) -> None:
+    """Each file shows its own machine; those with addresses are for the owner alone."""
+    module = Module(fresh())
+    texts = {name: show(module) for name, (_, show) in PROC_FILES.items()}
+    assert texts["meminfo"] == meminfo(module.machine)
+    assert "Device 3: qset 500" in texts["scullvmem"]
+    assert {name for name, (mode, _) in PROC_FILES.items() if mode == 0o400} == {
+        "kmsg",
+        "vmallocinfo",
+    }
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("arch", ["x86_64", "i386", "arm64"])
+def test_books_add_up(fresh: Fresh, arch: str, shuffle: bool) -> None:
+    """All of RAM is free, in slabs, in page tables or vmalloc's, whatever has been done."""
+    machine = fresh(arch, shuffle=shuffle)
+    module = Module(machine, 3, 1, 5)
+
+    def read(name: str) -> str:
+        return PROC_FILES[name][1](module)
+
+    for step in range(300):
+        device = module.devices[step % 3]
+        device.write(step * 7919 * 16 % (1 << 22), bytes(10_000))
+        if step % 50 == 49:
+            device.truncate(step * 1000)
+            machine.vm.vmalloc(step * P)  # nobody's, but in the books
+            assert_books_add_up(read)
+            machine.check()
+    for device in module.devices:
+        device.trim()
+    meminfo = assert_books_add_up(read)
+    assert meminfo["Slab"] == len(machine.slab.check()) * 4
