@@ -7,11 +7,10 @@ that no two of them ever mix.  Only this module makes a `FUSEError`.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import pyfuse3
 from pyfuse3 import (
@@ -30,16 +29,15 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
-from scullvfs.mm import PAGE_SIZE, Machine, PageFault
+from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.access import Buffer
 from scullvfs.mm.printk import Task
 
 from . import lowlevel
+from .errors import errno_of
 from .tree import FOREVER, ROOT_INO, Directory, File, Handle, Node, Symlink, Tree
 
 __all__ = ["PID_XATTR", "Operations"]
-
-log = logging.getLogger(__name__)
 
 PID_XATTR: Final = b"user.scullvfs.pid"
 """Extended attribute of the mount's root: the daemon's process id in decimal."""
@@ -49,16 +47,6 @@ MAX_WRITE: Final = 255 * PAGE_SIZE
 one is answered short.  Were they of 256 pages, each would end with a quantum of 1 MiB,
 and the call would go on into the next one; so a request ends elsewhere, and the next one
 is short at the end of the quantum."""
-
-
-def _fail(error: Exception) -> NoReturn:
-    """Answer the request with the errno that stands for `error`."""
-    if isinstance(error, OSError) and error.errno is not None:
-        raise FUSEError(error.errno)
-    if isinstance(error, PageFault):
-        raise FUSEError(errno.EFAULT)
-    log.exception("unexpected error in a request; its caller gets EIO", exc_info=error)
-    raise FUSEError(errno.EIO)
 
 
 class Operations(pyfuse3.Operations):
@@ -120,7 +108,7 @@ class Operations(pyfuse3.Operations):
             try:
                 node.truncate(attr.st_size)
             except Exception as error:
-                _fail(error)
+                raise FUSEError(errno_of(error)) from error
         if fields.update_mode:
             node.mode = attr.st_mode
         if fields.update_uid:
@@ -189,7 +177,7 @@ class Operations(pyfuse3.Operations):
         try:
             handle = node.open(flags)
         except Exception as error:
-            _fail(error)
+            raise FUSEError(errno_of(error)) from error
         self._last_handle += 1
         self._handles[self._last_handle] = handle
         self._openers[self._last_handle] = ctx.pid, flags
@@ -208,7 +196,7 @@ class Operations(pyfuse3.Operations):
                 return handle.read_pages(off, size)
             return handle.read(off, size)
         except Exception as error:
-            _fail(error)
+            raise FUSEError(errno_of(error)) from error
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """write(2), pwrite(2)."""
@@ -219,7 +207,7 @@ class Operations(pyfuse3.Operations):
         try:
             return self._handles[fh].write(off, buf, append=bool(flags & os.O_APPEND))
         except Exception as error:
-            _fail(error)
+            raise FUSEError(errno_of(error)) from error
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2): there is nothing behind RAM to write to."""

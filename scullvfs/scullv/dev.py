@@ -84,19 +84,14 @@ class ScullvDev:
     def read(self, pos: int, count: int) -> Buffer:
         """Read up to `count` bytes at `pos`: to the end of the quantum or the size at most.
 
-        In a hole, and at or past the size, there are none.  The result may be a view of
-        RAM, to be used before anything else happens on the machine.
-
-        Raises:
-            OSError: ENOMEM, no memory for the list items up to `pos`.
+        In a hole, and at or past the size, there are none.  The list is extended to `pos`; where
+        there is no memory for that (the driver would oops) it is a hole.  The result may be a
+        view of RAM, to be used before anything else happens on the machine.
 
         scullv: main.c:scullv_read()
         """
-        if pos >= self.size:
-            if pos == self.size:  # the driver adds the item first; here the end needs no memory
-                self.items.extend_to(pos // self.itemsize + 1)
+        if pos > self.size or not self.items.extend_to(pos // self.itemsize + 1):
             return b""
-        self._follow(pos // self.itemsize)
         return self.peek(pos, count)
 
     def peek(self, pos: int, count: int) -> Buffer:
@@ -127,9 +122,10 @@ class ScullvDev:
         quantum = self._memory.load(slot) or self._add_quantum(
             slot, item, whole=count == self.quantum
         )
-        if self._quirk:
+        if self._quirk and count:
             self._check_overrun(quantum, q_pos, count, write=True)
-        self._memory.write(quantum + q_pos, data if count == len(data) else data[:count])
+        if count:  # a write of nothing makes the quantum all the same
+            self._memory.write(quantum + q_pos, data if count == len(data) else data[:count])
         self.size = max(self.size, pos + count)
         return count
 

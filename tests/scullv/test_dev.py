@@ -161,3 +161,11 @@ def test_write_read_any_geometry(load: Callable[..., Module], order: int, qset: 
     assert content(device) == data
     assert device.nr_quanta == -(-len(data) // (4096 << order))
     assert device.allocated == device.nr_quanta * (4096 << order)
+
+
+def test_write_of_nothing(device: ScullvDev) -> None:
+    """A write of no bytes makes the quantum and moves the size up, as on the real device."""
+    assert device.write(70_000, b"") == 0
+    assert device.size == 70_000
+    assert device.nr_quanta == 1
+    assert bytes(device.read(69_999, 10)) == b"\0"

@@ -20,16 +20,14 @@ copy_file_range stop at the end of a quantum).
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import sys
 from types import ModuleType
 from typing import Any, Final, Protocol
 
-__all__ = ["MISSING", "Handlers", "hooked", "serve_with"]
+from scullvfs.fs.errors import errno_of
 
-log = logging.getLogger(__name__)
+__all__ = ["MISSING", "Handlers", "hooked", "serve_with"]
 
 
 MISSING: Final = (
@@ -104,13 +102,6 @@ def serve_with(handlers: Handlers, max_write: int, copy_file_range_errno: int) -
         _extension.lib.scullvfs_copy_file_range_errno = copy_file_range_errno
 
 
-def _errno(error: Exception) -> int:
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    log.exception("unexpected error in a request; its caller gets EIO", exc_info=error)
-    return errno.EIO
-
-
 if _extension is not None:
     _ffi, _lib = _extension.ffi, _extension.lib
     request = _ffi.addressof(_lib, "scullvfs_request")
@@ -122,7 +113,7 @@ if _extension is not None:
         try:
             result, out = _handlers.ioctl(fh, cmd, arg, bytes(_ffi.buffer(data, size)))
         except Exception as error:
-            _lib.fuse_reply_err(req, _errno(error))
+            _lib.fuse_reply_err(req, errno_of(error))
         else:
             _lib.fuse_reply_ioctl(req, result, out, len(out))
 
@@ -133,7 +124,7 @@ if _extension is not None:
         try:
             off = _handlers.lseek(fh, off, whence)
         except Exception as error:
-            _lib.fuse_reply_err(req, _errno(error))
+            _lib.fuse_reply_err(req, errno_of(error))
         else:
             _lib.fuse_reply_lseek(req, off)
 
@@ -144,6 +135,6 @@ if _extension is not None:
         try:
             _handlers.fallocate(fh, mode, off, length)
         except Exception as error:
-            _lib.fuse_reply_err(req, _errno(error))
+            _lib.fuse_reply_err(req, errno_of(error))
         else:
             _lib.fuse_reply_err(req, 0)

@@ -1,0 +1,22 @@
+"""From an exception to the errno that a request is answered with: the one translation."""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+from scullvfs.mm import PageFault
+
+__all__ = ["errno_of"]
+
+log = logging.getLogger(__name__)
+
+
+def errno_of(error: Exception) -> int:
+    """The errno that stands for `error`; one that nobody expects is EIO and a traceback."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    if isinstance(error, PageFault):
+        return errno.EFAULT
+    log.exception("unexpected error in a request; its caller gets EIO", exc_info=error)
+    return errno.EIO
