@@ -22,6 +22,7 @@ DEVICE_NUMBER: Final = os.makedev(10, 229)
 """Linux: include/linux/miscdevice.h:FUSE_MINOR"""
 
 FUSE_CONF: Final = Path("/etc/fuse.conf")
+MTAB: Final = Path("/etc/mtab")
 
 ADVICE: Final = "run 'modprobe fuse'; a container needs '--device /dev/fuse --cap-add SYS_ADMIN'"
 
@@ -30,7 +31,7 @@ def check_requirements(*, allow_other: bool) -> None:
     """Check all that a mount by this user needs.
 
     Raises:
-        FuseMissingError: /dev/fuse or fusermount3 is missing.
+        FuseMissingError: /dev/fuse, fusermount3 or /etc/mtab is missing.
         RefusedError: /dev/fuse is closed to this user, or allow_other forbidden.
     """
     _check_device()
@@ -39,6 +40,11 @@ def check_requirements(*, allow_other: bool) -> None:
     if find_fusermount() is None:
         raise FuseMissingError(
             "fusermount3 is missing, without which only root can mount; run 'apt install fuse3'"
+        )
+    if not MTAB.exists():
+        raise FuseMissingError(
+            f"{MTAB} is missing, without which fusermount3 does not unmount; "
+            f"ask root to run 'ln -s /proc/self/mounts {MTAB}'"
         )
     if allow_other and not _user_allow_other():
         raise RefusedError(

@@ -32,11 +32,13 @@ scullvfs.cli.main(sys.argv[1:], prog_name="scullvfs")
 """
 
 OPEN_DEVICE = """
+cp -a /etc {scratch}/etc && ln -sf /proc/self/mounts {scratch}/etc/mtab
+mount --bind {scratch}/etc /etc
 mkdir {scratch}/dev && mount -t tmpfs tmpfs {scratch}/dev
 mknod {scratch}/dev/fuse c 10 229 && chmod 666 {scratch}/dev/fuse
 mount --bind {scratch}/dev/fuse /dev/fuse
 """
-"""Gives ordinary users /dev/fuse, as most distributions do."""
+"""Gives ordinary users /dev/fuse and /etc/mtab, as most distributions do."""
 
 
 def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
@@ -228,8 +230,7 @@ def test_allow_other_forbidden(elsewhere: Elsewhere, theirs: Path, conf: str) ->
 @needs_root
 def test_allow_other_allowed(elsewhere: Elsewhere, theirs: Path) -> None:
     """With it, everybody may come in."""
-    (elsewhere.scratch / "fuse.conf").write_text("user_allow_other\n")
-    change = OPEN_DEVICE + "mount --bind {scratch}/fuse.conf /etc/fuse.conf"
+    change = OPEN_DEVICE + "echo user_allow_other > /etc/fuse.conf"
     script = f"""
         nobody mount -o allow_other,mem=16M {theirs}
         test -e {theirs}/scullv0
@@ -240,6 +241,16 @@ def test_allow_other_allowed(elsewhere: Elsewhere, theirs: Path) -> None:
 
 
 # What is missing on the machine
+
+
+@needs_root
+def test_mtab_missing(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Ordinary users need it, too: fusermount3 would not unmount again."""
+    change = OPEN_DEVICE + "rm /etc/mtab"
+    assert refusal(elsewhere(change, f"nobody mount {theirs}"), 4) == (
+        "/etc/mtab is missing, without which fusermount3 does not unmount; "
+        "ask root to run 'ln -s /proc/self/mounts /etc/mtab'"
+    )
 
 
 @needs_root
