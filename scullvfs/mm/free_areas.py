@@ -24,7 +24,7 @@ from typing import Final
 
 __all__ = ["FreeAreas"]
 
-CHUNK: Final = 128
+CHUNK: Final = 96
 """A chunk is split in two when it has twice as many ranges."""
 
 
