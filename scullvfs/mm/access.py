@@ -57,13 +57,16 @@ class KernelMemory:
         phys_mask = self._phys_mask
         offset = offset_in_page(address)
         first = address - offset
+        if offset + count <= PAGE_SIZE:
+            entry = self._pgtable.lookup(address)
+            if not entry:
+                self._fault(address, first, write)
+            return [((entry & phys_mask) + offset, count)]
         nr_pages = (offset + count + PAGE_SIZE - 1) >> PAGE_SHIFT
         entries = self._pgtable.lookup_pages(first, nr_pages)
         if 0 in entries:
             self._fault(address, first + (entries.index(0) << PAGE_SHIFT), write)
         start = (entries[0] & phys_mask) + offset
-        if nr_pages == 1:
-            return [(start, count)]
         runs: list[tuple[int, int]] = []
         length = PAGE_SIZE - offset
         for entry in entries[1:]:
