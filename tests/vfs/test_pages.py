@@ -1,4 +1,4 @@
-"""Pages of docs/ that show sessions: every command is run, and prints what the page prints.
+"""Pages that show sessions: every command is run, and prints what the page prints.
 
 In a page, a ```c block that begins with the comment of a file's name is that file; the
 lines of a ```console block that begin with `$ ` are commands, those after it their output.
@@ -17,9 +17,13 @@ import pytest
 
 from .helpers import DEADLINE, SOURCE, Scullvfs, mount_point
 
-DOCS = SOURCE / "docs"
 MOUNT = "/mnt/scullv"
-"""Where the pages mount."""
+"""Where the pages mount, and on MOUNT-file those that make two."""
+
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("driver", "guide", "ioctl", "overrun", "semantics")),
+]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 VARIES = re.compile(r"(?<=^<\d>\[)[ \d.]{12,}(?=\] )|(?<=PID: )\d+", re.MULTILINE)
@@ -62,19 +66,22 @@ def commands(block: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def session(scullvfs: Scullvfs, tmp_path: Path) -> Iterator[Session]:
-    """A session with a mount point of its own."""
-    with mount_point(scullvfs, tmp_path / "mnt") as mountpoint:
-        session = Session(tmp_path, mountpoint, scullvfs)
-        yield session
-        if scullvfs.mounted(mountpoint):
-            session.output(f"scullvfs umount {MOUNT}")
+    """A session with mount points of its own."""
+    with (
+        mount_point(scullvfs, tmp_path / "mnt") as mountpoint,
+        mount_point(scullvfs, tmp_path / "mnt-file") as other,
+    ):
+        yield Session(tmp_path, mountpoint, scullvfs)
+        for path in (mountpoint, other):
+            if scullvfs.mounted(path):
+                scullvfs("umount", path)
 
 
-@pytest.mark.parametrize("page", ["ioctl.md", "overrun.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_page(session: Session, page: str) -> None:
     """The page's files compile, and its commands print what it says."""
     played = 0
-    for language, block in BLOCK.findall((DOCS / page).read_text()):
+    for language, block in BLOCK.findall((SOURCE / page).read_text()):
         if language == "c":
             name = re.match(r"/\* (\S+\.[ch]) \*/\n", block)
             assert name is not None

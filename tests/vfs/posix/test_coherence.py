@@ -246,14 +246,20 @@ def test_write_out_of_memory(small: int) -> None:
 
 
 def test_fallocate_out_of_memory(small: int) -> None:
-    """fallocate(2) does all or nothing."""
+    """fallocate(2) does all or nothing, when it asks for too much and when it nearly fits."""
+    device = Path(os.readlink(f"/proc/self/fd/{small}"))
     os.write(small, DATA)
     before = attributes(os.fstat(small))
+    quanta = sysfs(device, "quanta")
+    statfs = os.fstatvfs(small)
+    nearly = allocated(small) + statfs.f_bfree * statfs.f_frsize  # but for page tables
     for mode in (0, KEEP_SIZE, ZERO_RANGE, ZERO_RANGE | KEEP_SIZE):
-        with fails(errno.ENOMEM):
-            fallocate(small, mode, 5000, 8 * MIB)
-        assert attributes(os.fstat(small)) == before
-        assert os.pread(small, MIB, 0) == DATA
+        for length in (nearly, 8 * MIB):
+            with fails(errno.ENOMEM):
+                fallocate(small, mode, 5000, length)
+            assert attributes(os.fstat(small)) == before
+            assert sysfs(device, "quanta") == quanta
+            assert os.pread(small, MIB, 0) == DATA
 
 
 def test_direct_write_out_of_memory(small: int) -> None:
