@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+from pathlib import Path
 
 import pytest
 
@@ -148,3 +150,11 @@ def test_parse_options_contradiction(arguments: list[str]) -> None:
         "scullv_order=4 and order=3 contradict each other; "
         "'order' is short for 'scullv_order', give only one"
     )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
+def test_options_are_documented(page: str) -> None:
+    """The table of the page has a row for every option, short form included, and for no other."""
+    text = (Path(__file__).parents[2] / page).read_text()
+    rows = re.findall(r"^\| `([a-z_]+)=?` \| (?:`([a-z]+)=?`)? ?\|", text, re.MULTILINE)
+    assert rows == [(option.name, option.short) for option in OPTIONS]
