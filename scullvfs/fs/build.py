@@ -3,6 +3,7 @@
 scullv0 .. scullvN-1    the devices
 scullv -> scullv0
 proc/                   the kernel's view
+sys/                    the module's parameters, the devices' state
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
 
 import pyfuse3
 from pyfuse3 import (
@@ -271,52 +271,8 @@ class Operations(pyfuse3.Operations):
 
     # -- what nobody can do --------------------------------------------------------------------
 
-    async def create(
-        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: RequestContext
-    ) -> tuple[FileInfo, EntryAttributes]:
-        """Names are made by the module alone."""
+    async def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Names are made by the module alone, and stay."""
         raise FUSEError(errno.EPERM)
 
-    async def mknod(
-        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
-    ) -> EntryAttributes:
-        """Names are made by the module alone."""
-        raise FUSEError(errno.EPERM)
-
-    async def mkdir(
-        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
-    ) -> EntryAttributes:
-        """Names are made by the module alone."""
-        raise FUSEError(errno.EPERM)
-
-    async def symlink(
-        self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
-    ) -> EntryAttributes:
-        """Names are made by the module alone."""
-        raise FUSEError(errno.EPERM)
-
-    async def link(
-        self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
-    ) -> EntryAttributes:
-        """Names are made by the module alone."""
-        raise FUSEError(errno.EPERM)
-
-    async def rename(
-        self,
-        parent_inode_old: InodeT,
-        name_old: FileNameT,
-        parent_inode_new: InodeT,
-        name_new: FileNameT,
-        flags: FlagT,
-        ctx: RequestContext,
-    ) -> None:
-        """Names stay."""
-        raise FUSEError(errno.EPERM)
-
-    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
-        """Names stay."""
-        raise FUSEError(errno.EPERM)
-
-    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
-        """Names stay."""
-        raise FUSEError(errno.EPERM)
+    create = mknod = mkdir = symlink = link = rename = unlink = rmdir = _refuse
