@@ -106,18 +106,20 @@ class Layout:
         return (self.vmalloc_end - self.vmalloc_start) >> PAGE_SHIFT
 
 
+_FOUR_LEVELS: Final = (
+    Level("pgd", 39, 9),
+    Level("pud", 30, 9),
+    Level("pmd", 21, 9),
+    Level("pte", 12, 9),
+)
+
 LAYOUTS: Final[dict[str, Layout]] = {
     layout.name: layout
     for layout in (
         # Linux: Documentation/arch/x86/x86_64/mm.rst, four-level tables
         Layout(
             name="x86_64",
-            levels=(
-                Level("pgd", 39, 9),
-                Level("pud", 30, 9),
-                Level("pmd", 21, 9),
-                Level("pte", 12, 9),
-            ),
+            levels=_FOUR_LEVELS,
             pointer_size=8,
             phys_mask=0x000F_FFFF_FFFF_F000,
             table_flags=0x63,
@@ -152,12 +154,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
         # physical address 0 here, where boards put it higher (PHYS_OFFSET).
         Layout(
             name="arm64",
-            levels=(
-                Level("pgd", 39, 9),
-                Level("pud", 30, 9),
-                Level("pmd", 21, 9),
-                Level("pte", 12, 9),
-            ),
+            levels=_FOUR_LEVELS,
             pointer_size=8,
             phys_mask=0x0000_FFFF_FFFF_F000,
             table_flags=0x3,

@@ -127,7 +127,7 @@ class Vmalloc:
 
     def _vmalloc(self, size: int, caller: str, zero: bool) -> int | None:
         if size <= 0:
-            self._log.warn_once("vmalloc of 0 bytes", "__vmalloc_node_range+0x0/0x0")
+            self._log.warn_once("vmalloc of 0 bytes", "__vmalloc_node_range")
             return None
         nr_pages = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
         if nr_pages > self._page_alloc.totalram_pages:
@@ -300,7 +300,7 @@ class Vmalloc:
             return None
         if last >> self._layout.phys_bits:
             self._log.printk(KERN_WARNING, f"ioremap: invalid physical address {phys:x}")
-            self._log.warn_once("ioremap: invalid physical address", "__ioremap_caller+0x0/0x1")
+            self._log.warn_once("ioremap: invalid physical address", "phys_addr_valid")
             return None
         if PHYS_PFN(phys) <= self._page_alloc.totalram_pages:
             self._log.warn_once(f"ioremap on RAM at {phys:#018x} - {last:#018x}", "__ioremap_check")
