@@ -21,6 +21,23 @@ QUANTUM = PAGE_SIZE << ORDER
 ITEM = QUANTUM * QSET
 """The geometry of the devices that `load` makes if not told otherwise."""
 
+NUMBERS = {
+    "RESET": 0x00004B00,
+    "SORDER": 0x40044B01,
+    "TORDER": 0x00004B02,
+    "GORDER": 0x80044B03,
+    "QORDER": 0x00004B04,
+    "XORDER": 0xC0044B05,
+    "HORDER": 0x00004B06,
+    "SQSET": 0x40044B07,
+    "TQSET": 0x00004B08,
+    "GQSET": 0x80044B09,
+    "QQSET": 0x00004B0A,
+    "XQSET": 0xC0044B0B,
+    "HQSET": 0x00004B0C,
+}
+"""The commands as scullv.h numbers them on x86 and arm."""
+
 
 def fill(device: ScullvDev, data: bytes, pos: int = 0) -> None:
     """Write all of `data`, in as many calls as it takes."""

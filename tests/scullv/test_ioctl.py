@@ -9,24 +9,7 @@ import pytest
 
 from scullvfs.scullv import COMMANDS, MAX_ORDER, MAX_QSET, Module, scullv_ioctl
 
-from .helpers import fails
-
-NUMBERS = {
-    "RESET": 0x00004B00,
-    "SORDER": 0x40044B01,
-    "TORDER": 0x00004B02,
-    "GORDER": 0x80044B03,
-    "QORDER": 0x00004B04,
-    "XORDER": 0xC0044B05,
-    "HORDER": 0x00004B06,
-    "SQSET": 0x40044B07,
-    "TQSET": 0x00004B08,
-    "GQSET": 0x80044B09,
-    "QQSET": 0x00004B0A,
-    "XQSET": 0xC0044B0B,
-    "HQSET": 0x00004B0C,
-}
-"""What <asm/ioctl.h> makes of scullv.h on x86."""
+from .helpers import NUMBERS, fails
 
 PARAMETERS = [("ORDER", "scullv_order", 1, 7), ("QSET", "scullv_qset", 4, 300)]
 """Suffix of the commands, attribute, its value in these tests, another one."""

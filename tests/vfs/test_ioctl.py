@@ -17,24 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from ..scullv.helpers import NUMBERS
 from .helpers import read_all, shell
-
-NUMBERS = {
-    "RESET": 0x00004B00,
-    "SORDER": 0x40044B01,
-    "TORDER": 0x00004B02,
-    "GORDER": 0x80044B03,
-    "QORDER": 0x00004B04,
-    "XORDER": 0xC0044B05,
-    "HORDER": 0x00004B06,
-    "SQSET": 0x40044B07,
-    "TQSET": 0x00004B08,
-    "GQSET": 0x80044B09,
-    "QQSET": 0x00004B0A,
-    "XQSET": 0xC0044B0B,
-    "HQSET": 0x00004B0C,
-}
-"""The commands as scullv.h numbers them on x86 and arm."""
 
 PARAMETERS = {"ORDER": 4, "QSET": 500}
 """What is behind the letters, and its value at load."""
