@@ -67,16 +67,17 @@ class KernelMemory:
         if 0 in entries:
             self._fault(address, first + (entries.index(0) << PAGE_SHIFT), write)
         start = (entries[0] & phys_mask) + offset
-        runs: list[tuple[int, int]] = []
         length = PAGE_SIZE - offset
+        runs: list[tuple[int, int]] = []
         for entry in entries[1:]:
             phys = entry & phys_mask
             if phys == start + length:
                 length += PAGE_SIZE
             else:
                 runs.append((start, length))
+                count -= length
                 start, length = phys, PAGE_SIZE
-        runs.append((start, count - sum([n for _, n in runs])))
+        runs.append((start, count))
         return runs
 
     def _fault(self, address: int, page: int, write: bool) -> None:

@@ -53,7 +53,11 @@ class PageTables:
         self._layout = layout
         self._word_shift: Final = layout.pointer_size.bit_length() - 1
         self._table_bits: Final = layout.levels[-1].bits
-        self._levels: Final = tuple((level.shift, (1 << level.bits) - 1) for level in layout.levels)
+        levels = [(level.shift, (1 << level.bits) - 1) for level in layout.levels]
+        self._upper_levels: Final = tuple(levels[:-1])
+        self._pte_mask: Final = levels[-1][1]
+        self._levels: Final = tuple(levels)
+        self._phys_mask: Final = layout.phys_mask
         self._none = array(WORD_FORMAT[layout.pointer_size], bytes(PAGE_SIZE))
         self._entries: dict[int, int] = {}
         """Frame of each table -> how many of its entries are set."""
@@ -68,29 +72,28 @@ class PageTables:
 
     # An entry is named by its place: physical address / pointer size, the index in `words`.
 
-    def _walk(self, address: int, create: bool = False) -> list[int]:
-        """The places of the entries that translate `address`, top level first.
+    def _walk(self, address: int, create: bool = False, path: list[int] | None = None) -> int:
+        """The place of the lowest-level entry that translates `address`.
 
-        The list has an entry for each level, unless the last one in it is empty; with
-        `create`, unless there is no frame for a table that is missing.
+        -1 if a table on the way is missing; with `create`, if there is no frame for it.
+        `path` gets the place of each entry that was looked at, top level first.
         """
-        words, phys_mask, word_shift = self._words, self._layout.phys_mask, self._word_shift
+        words, phys_mask, word_shift = self._words, self._phys_mask, self._word_shift
         table = self._top
-        path: list[int] = []
-        for shift, mask in self._levels:
+        for shift, mask in self._upper_levels:
             place = table + (address >> shift & mask)
-            path.append(place)
-            if shift == PAGE_SHIFT:
-                break
+            if path is not None:
+                path.append(place)
             entry = words[place]
             if not entry:
-                if not create:
-                    break
-                entry = self._new_table(place)
+                entry = self._new_table(place) if create else 0
                 if not entry:
-                    break
+                    return -1
             table = (entry & phys_mask) >> word_shift
-        return path
+        place = table + (address >> PAGE_SHIFT & self._pte_mask)
+        if path is not None:
+            path.append(place)
+        return place
 
     def _new_table(self, place: int) -> int:
         """Hang an empty table into the entry at `place`; returns the entry, 0 without memory."""
@@ -105,8 +108,7 @@ class PageTables:
 
     def _span(self, address: int, nr_pages: int) -> int:
         """How many of `nr_pages` from `address` on one lowest-level table maps."""
-        mask = self._levels[-1][1]
-        return min(nr_pages, mask + 1 - (address >> PAGE_SHIFT & mask))
+        return min(nr_pages, self._pte_mask + 1 - (address >> PAGE_SHIFT & self._pte_mask))
 
     def map_pages(self, address: int, entries: array[int]) -> bool:
         """Write the lowest-level `entries` for the pages from `address` on, none mapped yet.
@@ -118,10 +120,9 @@ class PageTables:
         done, nr_pages, words = 0, len(entries), self._words
         while done < nr_pages:
             count = self._span(address, nr_pages - done)
-            path = self._walk(address, create=True)
-            if len(path) < len(self._levels):
+            place = self._walk(address, create=True)
+            if place < 0:
                 return False
-            place = path[-1]
             assert not any(words[place : place + count]), "mapped already"
             words[place : place + count] = entries[done : done + count]
             self._entries[place >> self._table_bits] += count
@@ -138,33 +139,34 @@ class PageTables:
         words, table_bits = self._words, self._table_bits
         while nr_pages:
             count = self._span(address, nr_pages)
-            path = self._walk(address)
-            place = path[-1]
-            table = place >> table_bits
-            if len(path) == len(self._levels):
+            place = self._walk(address)
+            if place >= 0:
                 was_set = count - words[place : place + count].tolist().count(0)
                 words[place : place + count] = self._none[:count]
-                self._entries[table] -= was_set
+                self._entries[place >> table_bits] -= was_set
                 self.entries_written += was_set
-            # Of a mapping that ran out of frames, tables of any level may be left empty.
-            if not self._entries[table]:
-                self._empty[table] = address
+            else:  # of a mapping that ran out of frames, which may leave upper tables empty
+                path: list[int] = []
+                self._walk(address, path=path)
+                place = path[-1]
+            if not self._entries[place >> table_bits]:
+                self._empty[place >> table_bits] = address
             address += count << PAGE_SHIFT
             nr_pages -= count
 
     def lookup(self, address: int) -> int:
         """The entry that maps the page of `address`, or 0."""
-        path = self._walk(address)
-        return self._words[path[-1]] if len(path) == len(self._levels) else 0
+        place = self._walk(address)
+        return self._words[place] if place >= 0 else 0
 
     def lookup_pages(self, address: int, nr_pages: int) -> list[int]:
         """The entries of `nr_pages` pages from `address` on, 0 for each that is not mapped."""
         entries: list[int] = []
         while nr_pages:
             count = self._span(address, nr_pages)
-            path = self._walk(address)
-            if len(path) == len(self._levels):
-                entries += self._words[path[-1] : path[-1] + count].tolist()
+            place = self._walk(address)
+            if place >= 0:
+                entries += self._words[place : place + count].tolist()
             else:
                 entries += [0] * count
             address += count << PAGE_SHIFT
@@ -176,7 +178,8 @@ class PageTables:
 
         It is what Linux prints in an oops (Linux: arch/x86/mm/fault.c:dump_pagetable()).
         """
-        path = self._walk(address)
+        path: list[int] = []
+        self._walk(address, path=path)
         return [
             (level.name, self._words[place])
             for level, place in zip(self._layout.levels, path, strict=False)
@@ -195,7 +198,7 @@ class PageTables:
             if entry and shift == PAGE_SHIFT:
                 yield base + (index << shift), entry
             elif entry:
-                lower = (entry & self._layout.phys_mask) >> self._word_shift
+                lower = (entry & self._phys_mask) >> self._word_shift
                 yield from self._mappings(lower, level + 1, base + (index << shift))
 
     def free_empty_tables(self) -> None:
@@ -203,7 +206,8 @@ class PageTables:
         for table, address in self._empty.items():
             if self._entries.get(table):
                 continue  # in use again
-            path = self._walk(address)
+            path: list[int] = []
+            self._walk(address, path=path)
             while len(path) > 1:
                 pfn = path.pop() >> self._table_bits
                 if self._entries[pfn]:
@@ -237,7 +241,7 @@ class PageTables:
             assert len(entries) == self._entries[pfn]
             assert entries or level == 0 or pfn in self._empty
             if level + 1 < len(self._levels):
-                phys_mask = self._layout.phys_mask
+                phys_mask = self._phys_mask
                 todo += [((entry & phys_mask) >> self._word_shift, level + 1) for entry in entries]
         assert found == set(self._entries)
         return found

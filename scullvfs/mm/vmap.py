@@ -119,7 +119,7 @@ class VmapSpace:
         """
         del self.busy[area.va_start]
         self.lazy.append(area)
-        self.nr_lazy_pages += area.nr_pages
+        self.nr_lazy_pages += (area.va_end - area.va_start) >> PAGE_SHIFT
         if self.nr_lazy_pages > self.lazy_max_pages:
             self.purge_vmap_area_lazy()
 

@@ -96,7 +96,8 @@ class ScullvDev:
 
     def peek(self, pos: int, count: int) -> Buffer:
         """As `read()`, but it adds no list items on the way."""
-        item, s_pos, q_pos = self._locate(pos)
+        item, rest = divmod(pos, self.itemsize)
+        s_pos, q_pos = divmod(rest, self.quantum)
         qset = self._qsets.get(item)
         quantum = self._memory.load(qset + s_pos * self._pointer_size) if qset else 0
         count = min(count, self.size - pos, self.quantum - q_pos)
@@ -115,8 +116,9 @@ class ScullvDev:
 
         scullv: main.c:scullv_write()
         """
-        item, s_pos, q_pos = self._locate(pos)
-        qset = self._follow(item) or self._add_qset(item)
+        item, rest = divmod(pos, self.itemsize)
+        s_pos, q_pos = divmod(rest, self.quantum)
+        qset = self._qsets.get(item) or self._add_qset(item)
         count = min(len(data), self.quantum - q_pos)
         slot = qset + s_pos * self._pointer_size
         quantum = self._memory.load(slot) or self._add_quantum(
@@ -126,7 +128,8 @@ class ScullvDev:
             self._check_overrun(quantum, q_pos, count, write=True)
         if count:  # a write of nothing makes the quantum all the same
             self._memory.write(quantum + q_pos, data if count == len(data) else data[:count])
-        self.size = max(self.size, pos + count)
+        if pos + count > self.size:
+            self.size = pos + count
         return count
 
     def truncate(self, length: int) -> None:
@@ -166,7 +169,7 @@ class ScullvDev:
             OSError: ENOMEM, as for `write()`.
         """
         item, s_pos, _ = self._locate(pos)
-        slot = (self._follow(item) or self._add_qset(item)) + s_pos * self._pointer_size
+        slot = (self._qsets.get(item) or self._add_qset(item)) + s_pos * self._pointer_size
         if self._memory.load(slot):
             return False
         self._add_quantum(slot, item, whole=False)
@@ -195,16 +198,13 @@ class ScullvDev:
         item, rest = divmod(pos, self.itemsize)
         return item, *divmod(rest, self.quantum)
 
-    def _follow(self, item: int) -> int:
-        """Walk the list to an item, adding those that are missing; returns its quantum set or 0.
+    def _add_qset(self, item: int) -> int:
+        """Give an item its quantum set; the items up to it are added if they are missing.
 
-        scullv: main.c:scullv_follow()
+        scullv: main.c:scullv_follow(), scullv_write()
         """
         if item >= self.items.count and not self.items.extend_to(item + 1):
             raise OSError(errno.ENOMEM, "no memory for the list items")
-        return self._qsets.get(item, 0)
-
-    def _add_qset(self, item: int) -> int:
         qset = self._slab.kzalloc(self.qset * self._pointer_size)
         if qset is None:
             raise OSError(errno.ENOMEM, "no memory for the quantum set")
