@@ -48,7 +48,7 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_terminate_on, signals)
             nursery.start_soon(housekeeping, machine)
-            await serve(options.busy_poll)
+            await serve(operations, options.busy_poll)
             nursery.cancel_scope.cancel()
     log.info("no longer mounted on %s", mountpoint)
 

@@ -1,8 +1,4 @@
-"""The event loop's part: serving requests, and what is done between them.
-
-One worker serves all requests, one after the other.  Handlers never wait, so a second
-worker would only cost a lock and a task switch at every request.
-"""
+"""The event loop's part: serving requests, and what is done between them."""
 
 from __future__ import annotations
 
@@ -14,6 +10,8 @@ import trio
 
 from scullvfs.mm import Machine
 
+from . import lowlevel
+from .operations import Operations
 from .polling import Poller, install
 
 __all__ = ["housekeeping", "serve"]
@@ -24,15 +22,20 @@ GRACE: Final = 0.05
 """Seconds that freed memory waits: a device that is emptied is often filled again at once."""
 
 
-async def serve(busy_poll: int) -> None:
+async def serve(operations: Operations, busy_poll: int) -> None:
     """Serve requests until `pyfuse3.terminate()` or an unmount.
 
     Args:
         busy_poll: microseconds of polling without sleeping after each request, 0 for none.
     """
-    if not install(Poller(busy_poll)):
-        log.warning("this pyfuse3 %s waits in its own way, which is slower", pyfuse3.__version__)
-    await pyfuse3.main(min_tasks=1, max_tasks=1)
+    poller = Poller(busy_poll)
+    if install(poller):
+        operations.breathe = poller.breathe
+        await pyfuse3.main(min_tasks=0, max_tasks=1)
+    else:
+        if lowlevel.hooked():
+            log.warning("pyfuse3 %s has another loop: requests take longer", pyfuse3.__version__)
+        await pyfuse3.main()
 
 
 async def housekeeping(machine: Machine) -> None:

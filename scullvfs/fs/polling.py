@@ -1,91 +1,144 @@
-"""How the daemon waits for the next request: three ways, the quickest first.
+"""How requests are waited for and served: the loop.
 
-After a request has been answered, the next one is likely to come within microseconds.
-Going through trio's scheduler to wait for it costs more than the request itself, so
+pyfuse3 waits for each request in trio, which costs more than to serve it, and makes a
+coroutine of each.  Here a burst of reads and writes is served in one call into the
+extension (lowlevel/interpose.c:scullvfs_serve()), which waits by itself as long as the next
+request is likely to come within microseconds:
 
-1. for some tens of microseconds the FUSE descriptor is polled without sleeping (the client
+1. for some tens of microseconds it polls the FUSE descriptor without sleeping (the client
    runs on another CPU, and waking a sleeping process there takes longer than that);
 2. for a millisecond this thread sleeps in poll(2) on that one descriptor;
 3. then it waits in trio, as long as it takes: an idle mount uses no CPU.
-
-Other tasks of trio (signals, housekeeping) wait a millisecond at the most when nothing
-happens, and get their turn after every hundredth request when it never stops.
 
     request  answer   spin    poll(2)                    trio
     ---|--------|------------|--------------------------|-------------- ... --|--->
                 0           50 us                      1 ms
 
-pyfuse3 takes what it needs of trio from its module attribute `trio`, as its own support
-for asyncio shows by replacing it.  `install()` puts a stand-in there which is trio in all
-but two points: `wait_readable()` does the above, and the lock around it is none, since
-there is one worker only.
+Requests that are not reads or writes go to pyfuse3 as ever.  Other tasks of trio (signals,
+housekeeping) get their turn every few milliseconds when requests never stop.
+
+**How it gets in.**  pyfuse3 takes what it needs of trio from its module attribute `trio`, as
+its own support for asyncio shows by replacing it.  `install()` puts a stand-in there which
+is trio in all but three points: `wait_readable()` does the above, the lock around it is
+none, since there is one reader only, and workers are started as follows.
+
+**Handlers that wait.**  A worker of pyfuse3 reads a request, runs its handler and reads the
+next one.  Several workers would cost a lock and a task switch at every request, so there is
+one, until a handler calls `breathe()` to let others go first: then a second one reads
+requests, and the first one ends with its handler, as pyfuse3's workers do when there are
+too many.
 """
 
 from __future__ import annotations
 
 import os
-import select
-from time import perf_counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from time import monotonic_ns
 from types import SimpleNamespace, TracebackType
 from typing import Any, Final
 
 import pyfuse3
 import trio
 
+from . import lowlevel
+from .lowlevel import Served
+
 __all__ = ["Poller", "install"]
 
+TURN: Final = 5_000_000
+"""Nanoseconds of serving requests after which other tasks get their turn."""
+SHORT_TURN: Final = 300_000
+"""The same while a handler waits for its turn."""
 SLEEP_MS: Final = 1
-REQUESTS_A_TURN: Final = 100
+
+Serve = Callable[[int, int, int], Served]
+Worker = Callable[..., Awaitable[None]]
 
 
 class Poller:
-    """Waits for requests on one descriptor.
+    """Serves reads and writes, and waits for the other requests.
 
     Args:
         busy_poll: microseconds of polling without sleeping, 0 for none.
+        serve: `lowlevel.serve`.
     """
 
-    def __init__(self, busy_poll: int) -> None:
-        self._seconds = busy_poll / 1_000_000
-        self._poll = select.poll()
-        self._fd = -1
-        self._requests = 0
-        self._spin = False
+    def __init__(self, busy_poll: int, serve: Serve = lowlevel.serve) -> None:
+        self._busy_poll = busy_poll * 1000
+        self._serve = serve
+        self._turn_end = self._spin = self._sleep = 0
+        self._breathing = 0
+        """How many handlers wait for their turn."""
+        self._reading = False
+        self._nursery: trio.Nursery | None = None
+        self._start_worker: Callable[[], None] | None = None
 
     async def wait_readable(self, fd: int) -> None:
-        """Wait until there is a request (or the mount is gone, which reads the same)."""
-        if fd != self._fd:
-            self._fd = fd
-            self._poll.register(fd, select.POLLIN)
-            self._take_turn()
-        if self._requests < REQUESTS_A_TURN:
-            self._requests += 1
-            if self._ready():
+        """Serve reads and writes until there is a request for pyfuse3, or the mount is gone.
+
+        Raises:
+            trio.ClosedResourceError: the session is to end.
+        """
+        self._reading = True
+        try:
+            await self._wait_for_other(fd)
+        finally:
+            self._reading = False
+
+    async def _wait_for_other(self, fd: int) -> None:
+        while True:
+            served = self._serve(self._turn_end, self._spin, self._sleep)
+            if served is Served.OTHER:
                 return
-        elif self._poll.poll(0):
-            self._take_turn()
-            await trio.lowlevel.checkpoint()
-            return
-        self._take_turn()
-        await trio.lowlevel.wait_readable(fd)
+            if served is Served.CLOSED:
+                raise trio.ClosedResourceError
+            if served is Served.TURN or self._breathing:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(fd)
+            self._begin_turn()
 
-    def _ready(self) -> bool:
-        poll = self._poll.poll
-        if self._spin:
-            end = perf_counter() + self._seconds
-            while perf_counter() < end:
-                if poll(0):
-                    return True
-        return bool(poll(SLEEP_MS))
+    def _begin_turn(self) -> None:
+        if self._breathing:
+            self._turn_end = monotonic_ns() + SHORT_TURN
+            self._spin = self._sleep = 0
+        else:
+            self._turn_end = monotonic_ns() + TURN
+            # On a single CPU, spinning would only keep the client off it.
+            self._spin = self._busy_poll if len(os.sched_getaffinity(0)) > 1 else 0
+            self._sleep = SLEEP_MS
 
-    def _take_turn(self) -> None:
-        """Begin to count anew.  On a single CPU spinning would only keep the client off it."""
-        self._requests = 0
-        self._spin = bool(self._seconds) and len(os.sched_getaffinity(0)) > 1
+    async def breathe(self) -> None:
+        """In a handler: let other requests and tasks go first, then go on."""
+        if not self._reading and self._start_worker is not None:
+            self._start_worker()
+        self._breathing += 1
+        self._begin_turn()
+        try:
+            await trio.sleep(0)
+        finally:
+            self._breathing -= 1
+
+    @asynccontextmanager
+    async def open_nursery(self) -> AsyncIterator[Poller]:
+        """Where pyfuse3 starts its worker."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            yield self
+
+    def start_soon(self, worker: Worker, *args: Any, name: str) -> None:
+        """Start the worker; another one only when a handler waits."""
+        assert self._nursery is not None
+        start = partial(self._nursery.start_soon, worker, *args, name=name)
+        if self._start_worker is None:
+            self._start_worker = start
+            start()
 
 
 class _NoLock:
-    """The lock of the only worker."""
+    """The lock of the only reader."""
 
     async def __aenter__(self) -> None:
         pass
@@ -100,15 +153,15 @@ class _NoLock:
 
 
 def install(poller: Poller) -> bool:
-    """Let pyfuse3 wait with `poller`, before its main loop is started for the first time.
+    """Let pyfuse3 wait with `poller`, between its init() and the start of its main loop.
 
-    Returns False, and pyfuse3 waits as it always does, when it is not the pyfuse3 that
-    this module knows.
+    Returns False, and pyfuse3 waits as it always does, when the extension has not hooked in
+    or it is not the pyfuse3 that this module knows.
     """
     module: Any = pyfuse3
-    if getattr(module, "trio", None) is not trio:
+    if not lowlevel.hooked() or getattr(module, "trio", None) is not trio:
         return False
-    lowlevel = SimpleNamespace(
+    lowlevel_of_trio = SimpleNamespace(
         wait_readable=poller.wait_readable,
         current_task=trio.lowlevel.current_task,
         current_trio_token=trio.lowlevel.current_trio_token,
@@ -116,9 +169,9 @@ def install(poller: Poller) -> bool:
     )
     module.trio = SimpleNamespace(
         Lock=_NoLock,
-        open_nursery=trio.open_nursery,
+        open_nursery=poller.open_nursery,
         ClosedResourceError=trio.ClosedResourceError,
         from_thread=trio.from_thread,
-        lowlevel=lowlevel,
+        lowlevel=lowlevel_of_trio,
     )
     return True

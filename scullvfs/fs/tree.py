@@ -29,6 +29,11 @@ FOREVER: Final = 3600
 class Handle:
     """An open file.  What it does not define is refused as the kernel refuses it."""
 
+    opener = 0
+    """Process id of who opened it."""
+    flags = 0
+    """What it was opened with: the flags of open(2)."""
+
     def read(self, pos: int, count: int) -> Buffer:
         """Up to `count` bytes at `pos`, for read(2)."""
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

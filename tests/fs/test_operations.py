@@ -156,24 +156,27 @@ def test_errors_of_a_failed_open_leave_no_handle(operations: Operations, file: F
     assert len(set(fhs)) == 3
     for fh in fhs:
         call(operations.release, fh)
-    assert not operations._handles
-    assert not operations._openers
+    assert len(operations.files) == 0
 
 
 # what is asked
 
 
 def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None:
-    """Positions, counts and bytes arrive as they were sent, O_APPEND as a flag of the write."""
+    """Positions, counts and bytes arrive as they were sent, O_APPEND as it is at the write."""
     fh, appending = handle(operations, os.O_RDWR), handle(operations, os.O_RDWR | os.O_APPEND)
     call(operations.read, fh, 1 << 40, 10)
     call(operations.write, fh, 5, b"data")
     call(operations.write, appending, 6, b"more")
+    operations.files.write(appending, 7, b"fcntl", os.O_RDWR)
+    operations.files.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND)
     setattr_size(operations, 99)
     assert file.asked[2:] == [
         ("read", 1 << 40, 10),
         ("write", 5, b"data", False),
         ("write", 6, b"more", True),
+        ("write", 7, b"fcntl", False),
+        ("write", 8, b"fcntl", True),
         ("truncate", 99),
     ]
 
@@ -181,7 +184,7 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
 def test_ioctl(operations: Operations, file: FakeFile) -> None:
     """ioctl() is not pyfuse3's: it is called as it is, and its errors are the caller's to turn."""
     fh = handle(operations)
-    assert operations.ioctl(fh, 0x4B04, 5, b"in") == (7, b"out")
+    assert operations.files.ioctl(fh, 0x4B04, 5, b"in") == (7, b"out")
     assert file.asked[-1] == ("ioctl", 0x4B04, 5, b"in")
 
 

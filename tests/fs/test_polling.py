@@ -1,73 +1,195 @@
-"""How the daemon waits: on a pipe in the place of the FUSE descriptor, in a real trio."""
+"""The loop, in a real trio; the extension's part and pyfuse3's are stand-ins that keep a record."""
+
+from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pyfuse3
 import pytest
 import trio
 import trio.testing
 
-from scullvfs.fs.polling import REQUESTS_A_TURN, Poller, install
+from scullvfs.fs import lowlevel, polling
+from scullvfs.fs.lowlevel import Served
+from scullvfs.fs.polling import Poller, install
 
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """A descriptor to wait on, and the one that makes it readable."""
+    """A descriptor to wait on in the place of FUSE's, and the one that makes it readable."""
     receiver, sender = os.pipe()
     yield receiver, sender
     os.close(receiver)
     os.close(sender)
 
 
-@pytest.mark.parametrize("busy_poll", [0, 50])
-def test_wait_readable_returns_when_there_is_something(
-    pipe: tuple[int, int], busy_poll: int
-) -> None:
-    """What comes while it waits in trio ends the wait, and what is there ends it at once."""
+class Extension:
+    """`lowlevel.serve`: answers what it was told to, one after the other; keeps its arguments."""
+
+    def __init__(self, *answers: Served) -> None:
+        self.answers = list(answers)
+        self.calls: list[tuple[int, int, int]] = []
+
+    def __call__(self, end: int, spin_ns: int, sleep_ms: int) -> Served:
+        self.calls.append((end, spin_ns, sleep_ms))
+        return self.answers.pop(0)
+
+
+def test_a_request_for_pyfuse3_ends_the_wait() -> None:
+    """Nothing else is done then."""
+    extension = Extension(Served.OTHER)
+    trio.run(Poller(0, extension).wait_readable, -1)
+    assert not extension.answers
+
+
+def test_idle_waits_in_trio(pipe: tuple[int, int]) -> None:
+    """When nothing comes it waits for the descriptor, and looks again when that is readable."""
     receiver, sender = pipe
+    extension = Extension(Served.IDLE, Served.IDLE, Served.OTHER)
 
     async def main() -> None:
-        poller = Poller(busy_poll)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(poller.wait_readable, receiver)
+            nursery.start_soon(Poller(0, extension).wait_readable, receiver)
             await trio.testing.wait_all_tasks_blocked()
+            assert len(extension.calls) == 1
             os.write(sender, b"x")
-        with trio.fail_after(5):
-            await poller.wait_readable(receiver)
 
     trio.run(main)
+    assert not extension.answers
 
 
-def test_wait_readable_gives_other_tasks_their_turn(pipe: tuple[int, int]) -> None:
-    """Though there always is a request, another task runs every other turn at least."""
-    receiver, sender = pipe
-    os.write(sender, b"x")  # and nobody reads it: readable for ever
-    requests = 0
+def test_closed_ends_the_session() -> None:
+    """pyfuse3 ends its loop at that error, as at the one that trio raises itself."""
+    with pytest.raises(trio.ClosedResourceError):
+        trio.run(Poller(0, Extension(Served.CLOSED)).wait_readable, -1)
+
+
+def test_after_a_turn_others_have_theirs() -> None:
+    """Though there always is more to do, every turn lets the other tasks run once."""
     turns: list[int] = []
+    extension = Extension(*[Served.TURN] * 20, Served.OTHER)
 
     async def other() -> None:
         while True:
-            turns.append(requests)
+            turns.append(len(extension.calls))
             await trio.lowlevel.checkpoint()
 
     async def main() -> None:
-        nonlocal requests
-        poller = Poller(0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(other)
-            while requests < 20 * REQUESTS_A_TURN:
-                await poller.wait_readable(receiver)
-                requests += 1
+            await Poller(0, extension).wait_readable(-1)
             nursery.cancel_scope.cancel()
 
     trio.run(main)
     assert len(turns) >= 10
-    assert max(b - a for a, b in itertools.pairwise(turns)) <= 2 * (REQUESTS_A_TURN + 1)
+    assert max(b - a for a, b in itertools.pairwise(turns)) <= 2
 
 
+def test_a_turn_has_an_end_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests for pyfuse3 do not make it longer: the end stays where it was set."""
+    now = 1_000
+    monkeypatch.setattr(polling, "monotonic_ns", lambda: now)
+    extension = Extension(Served.TURN, *[Served.OTHER] * 3, Served.TURN, Served.OTHER)
+    poller = Poller(0, extension)
+
+    async def main() -> None:
+        nonlocal now
+        for _ in range(4):
+            await poller.wait_readable(-1)
+            now += 10
+
+    trio.run(main)
+    first_turn = 1_000 + polling.TURN
+    assert [end for end, _, _ in extension.calls] == [0, *[first_turn] * 4, 1_030 + polling.TURN]
+
+
+@pytest.mark.parametrize(("cpus", "spin"), [({0}, 0), ({0, 1}, 50_000)])
+def test_spins_only_where_the_client_has_another_cpu(
+    monkeypatch: pytest.MonkeyPatch, cpus: set[int], spin: int
+) -> None:
+    """`busy_poll` is in microseconds."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cpus)
+    extension = Extension(Served.TURN, Served.OTHER)
+    trio.run(Poller(50, extension).wait_readable, -1)
+    assert extension.calls[1][1:] == (spin, polling.SLEEP_MS)
+
+
+# -- handlers that wait ----------------------------------------------------------------------------
+
+
+class Pyfuse3:
+    """pyfuse3's workers: each waits for a request, runs a handler, and goes on or ends."""
+
+    def __init__(self, poller: Poller, handlers: list[Callable[[], Any]]) -> None:
+        self.poller = poller
+        self.handlers = handlers
+        self.readers = 0
+        self.workers = 0
+
+    async def worker(self, nursery: Any) -> None:
+        self.workers += 1
+        while self.handlers and not self.readers:
+            self.readers += 1
+            await self.poller.wait_readable(-1)
+            self.readers -= 1
+            await self.handlers.pop(0)()
+        self.workers -= 1
+
+    async def main(self) -> None:
+        async with self.poller.open_nursery() as nursery:
+            nursery.start_soon(self.worker, nursery, name="worker-0")
+
+
+def test_breathe_lets_other_requests_go_first() -> None:
+    """While one handler breathes, another worker serves requests; at the end there is one left."""
+    order: list[str] = []
+    poller = Poller(0, lambda *_: Served.OTHER)
+
+    async def long() -> None:
+        for number in range(3):
+            await poller.breathe()
+            order.append(f"long {number}")
+
+    async def short() -> None:
+        order.append("short")
+
+    pyfuse3 = Pyfuse3(poller, [short, long, short, short, long, short])
+    trio.run(pyfuse3.main)
+    assert pyfuse3.workers == 0
+    assert order[0] == "short"
+    assert order.index("long 2") > 3, order
+    assert sorted(order) == sorted(["short"] * 4 + [f"long {n}" for n in range(3)] * 2)
+
+
+def test_breathe_makes_turns_short() -> None:
+    """The worker that serves meanwhile neither spins nor sleeps."""
+    extension = Extension(Served.OTHER, Served.OTHER)
+    poller = Poller(50, extension)
+
+    async def long() -> None:
+        await poller.breathe()
+
+    async def short() -> None:
+        pass
+
+    trio.run(Pyfuse3(poller, [long, short]).main)
+    assert extension.calls[1][1:] == (0, 0)
+
+
+# -- pyfuse3 ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extension says that it is in place."""
+    monkeypatch.setattr(lowlevel, "hooked", lambda: True)
+
+
+@pytest.mark.usefixtures("hooked")
 def test_install_leaves_another_pyfuse3_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `trio` is not what it should be, nothing is replaced and the answer is False."""
     other = SimpleNamespace()
@@ -77,6 +199,16 @@ def test_install_leaves_another_pyfuse3_alone(monkeypatch: pytest.MonkeyPatch) -
     assert pyfuse3.trio is other  # type: ignore[attr-defined]
 
 
+def test_install_needs_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it nothing is replaced."""
+    monkeypatch.setattr(pyfuse3, "trio", trio, raising=False)
+    monkeypatch.setattr(lowlevel, "hooked", lambda: False)
+
+    assert not install(Poller(0))
+    assert pyfuse3.trio is trio  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("hooked")
 def test_install_puts_the_poller_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """pyfuse3 finds everything that it asks trio for, and the poller's way of waiting."""
     monkeypatch.setattr(pyfuse3, "trio", trio, raising=False)
@@ -85,5 +217,6 @@ def test_install_puts_the_poller_in(monkeypatch: pytest.MonkeyPatch) -> None:
     assert install(poller)
     stand_in = pyfuse3.trio  # type: ignore[attr-defined]
     assert stand_in.lowlevel.wait_readable == poller.wait_readable
+    assert stand_in.open_nursery == poller.open_nursery
     assert stand_in.lowlevel.notify_closing is trio.lowlevel.notify_closing
     assert stand_in.ClosedResourceError is trio.ClosedResourceError

@@ -25,7 +25,7 @@ def check(machine: Machine, operations: Operations) -> None:
     """Check what the requests have left behind, unload the module, and check again."""
     nodes = operations._tree.nodes.values()
     module = next(node.device.module for node in nodes if isinstance(node, DeviceFile))
-    assert not operations._handles, "a file is open"
+    assert len(operations.files) == 0, "a file is open"
     module.check()
     machine.check()
     warnings = [str(record) for record in machine.log.records() if record.level <= 4]

@@ -147,11 +147,15 @@ typedef uint64_t fuse_ino_t;
 typedef struct fuse_req *fuse_req_t;
 struct fuse_args;
 struct fuse_bufvec;
+struct fuse_session;
+enum fuse_buf_flags { FUSE_BUF_IS_FD = 1 << 1 };
+struct fuse_buf { size_t size; enum fuse_buf_flags flags; void *mem; };
 struct fuse_conn_info { unsigned int max_write; };
 struct fuse_file_info { int flags; unsigned int writepage : 1; uint64_t fh, lock_owner; };
 struct fuse_lowlevel_ops {
     void (*init)(void *, struct fuse_conn_info *);
     void (*read)(fuse_req_t, fuse_ino_t, size_t, off_t, struct fuse_file_info *);
+    void (*write)(fuse_req_t, fuse_ino_t, const char *, size_t, off_t, struct fuse_file_info *);
     void (*write_buf)(fuse_req_t, fuse_ino_t, struct fuse_bufvec *, off_t,
                       struct fuse_file_info *);
     void (*ioctl)(fuse_req_t, fuse_ino_t, unsigned int, void *, struct fuse_file_info *,
@@ -162,6 +166,10 @@ struct fuse_lowlevel_ops {
     void (*lseek)(fuse_req_t, fuse_ino_t, off_t, int, struct fuse_file_info *);
 };
 int fuse_reply_err(fuse_req_t req, int err);
+int fuse_session_fd(struct fuse_session *se);
+int fuse_session_exited(struct fuse_session *se);
+int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf);
+void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf);
 
 #if MINOR < 17
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
@@ -193,13 +201,24 @@ static struct fuse_session *report(const char *name, const struct fuse_lowlevel_
     struct fuse_conn_info conn = { 1 << 30 };
 
     op->init(0, &conn);
-    printf("%s: read %d ioctl %d lseek %d fallocate %d copy %d max_write %u size %d\\n", name,
-           !!op->read, !!op->ioctl, !!op->lseek, !!op->fallocate, !!op->copy_file_range,
-           conn.max_write, op_size == sizeof *op);
+    printf("%s: read %d write %d write_buf %d ", name, !!op->read, !!op->write, !!op->write_buf);
+    printf("ioctl %d lseek %d fallocate %d copy %d max_write %u size %d\\n", !!op->ioctl,
+           !!op->lseek, !!op->fallocate, !!op->copy_file_range, conn.max_write,
+           op_size == sizeof *op);
     return (struct fuse_session *)op;
 }
 
 int fuse_reply_err(fuse_req_t req, int err) { (void)req; return err; }
+int fuse_session_fd(struct fuse_session *se) { (void)se; return -1; }
+int fuse_session_exited(struct fuse_session *se) { (void)se; return 1; }
+void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
+{ (void)se, (void)buf; }
+int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
+{
+    (void)se, (void)buf;
+    printf("received\\n");
+    return 0;
+}
 
 #if MINOR < 17
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
@@ -236,16 +255,27 @@ static void init(void *userdata, struct fuse_conn_info *conn) { (void)userdata, 
 static void read_(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
                   struct fuse_file_info *fi)
 { (void)req, (void)ino, (void)size, (void)off, (void)fi; }
+static void write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off,
+                      struct fuse_file_info *fi)
+{ (void)req, (void)ino, (void)bufv, (void)off, (void)fi; }
 
 int main(void)
 {
-    struct fuse_lowlevel_ops ops = { .init = init, .read = read_ };
-    return !fuse_session_new((struct fuse_args *)0, &ops, sizeof ops, (void *)0);
+    struct fuse_lowlevel_ops ops = { .init = init, .read = read_, .write_buf = write_buf };
+    struct fuse_session *se = fuse_session_new((struct fuse_args *)0, &ops, sizeof ops, (void *)0);
+    struct fuse_buf buf = { 0 };
+
+    return !se || fuse_session_receive_buf(se, &buf) != 0;
 }
 """
-"""Calls fuse_session_new() as pyfuse3 does, with a table that has no ioctl."""
+"""Calls libfuse as pyfuse3 does, with a table that has no ioctl."""
 
 EXTENSION = """
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache)
+{ (void)req, (void)fh, (void)size, (void)off, (void)page_cache; }
+static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
+                           int flags)
+{ (void)req, (void)fh, (void)buf, (void)size, (void)off, (void)flags; }
 static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
                            const void *in, size_t in_size)
 { (void)req, (void)fh, (void)cmd, (void)arg, (void)in, (void)in_size; }
@@ -253,10 +283,11 @@ static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 { (void)req, (void)fh, (void)off, (void)whence; }
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
 { (void)req, (void)fh, (void)mode, (void)off, (void)length; }
+enum scullvfs_outcome (*const serve)(int64_t, int64_t, int) = scullvfs_serve;
 """
-"""In the place of what cffi adds to interpose.c: the way into Python."""
+"""In the place of what cffi adds to interpose.c: the way into Python, and out of it."""
 
-COMPLETE = "read 1 ioctl 1 lseek 1 fallocate 1 copy 1 max_write 1048576 size 1"
+COMPLETE = "read 1 write 1 write_buf 0 ioctl 1 lseek 1 fallocate 1 copy 1 max_write 1048576 size 1"
 
 
 def build(directory: Path, minor: int) -> None:
@@ -313,15 +344,19 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_extension_of_libfuse_3_14(old: Path) -> None:
     """fuse_session_new() gets the completed table."""
-    assert symbols(old / "extension.so") == {"fuse_session_new"}
-    assert run(old / "program", old / "extension.so", old) == f"new: {COMPLETE}\n"
+    assert symbols(old / "extension.so") == {"fuse_session_new", "fuse_session_receive_buf"}
+    assert run(old / "program", old / "extension.so", old) == f"new: {COMPLETE}\nreceived\n"
 
 
 def test_extension_of_libfuse_3_17(new: Path) -> None:
     """fuse_session_new_versioned() gets the completed table, and the version untouched."""
-    assert symbols(new / "extension.so") == {"fuse_session_new", "fuse_session_new_versioned"}
+    assert symbols(new / "extension.so") == {
+        "fuse_session_new",
+        "fuse_session_new_versioned",
+        "fuse_session_receive_buf",
+    }
     output = run(new / "program", new / "extension.so", new)
-    assert output == f"version 3.17.1 versioned: {COMPLETE}\n"
+    assert output == f"version 3.17.1 versioned: {COMPLETE}\nreceived\n"
 
 
 def test_extension_of_libfuse_3_17_under_an_older_program(old: Path, new: Path) -> None:
@@ -330,19 +365,19 @@ def test_extension_of_libfuse_3_17_under_an_older_program(old: Path, new: Path) 
     The old function of the new library calls the new one, and both are taken over.
     """
     output = run(old / "program", new / "extension.so", new)
-    assert output == f"version 0.0.0 versioned: {COMPLETE}\n"
+    assert output == f"version 0.0.0 versioned: {COMPLETE}\nreceived\n"
 
 
 def test_extension_of_libfuse_3_14_on_a_newer_library(old: Path, new: Path) -> None:
     """An extension that was built with the old header still serves programs built with it."""
     output = run(old / "program", old / "extension.so", new)
-    assert output == f"version 0.0.0 versioned: {COMPLETE}\n"
+    assert output == f"version 0.0.0 versioned: {COMPLETE}\nreceived\n"
 
 
 def test_program_without_the_extension(new: Path) -> None:
     """What the stand-ins say if nothing is taken over."""
     output = subprocess.check_output([new / "program"], cwd=new, text=True)
     assert output == (
-        "version 3.17.1 versioned: read 1 ioctl 0 lseek 0 fallocate 0 copy 0 "
-        "max_write 1073741824 size 1\n"
+        "version 3.17.1 versioned: read 1 write 0 write_buf 1 ioctl 0 lseek 0 fallocate 0 copy 0 "
+        "max_write 1073741824 size 1\nreceived\n"
     )

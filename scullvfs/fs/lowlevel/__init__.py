@@ -1,45 +1,71 @@
-"""The low-level operations that pyfuse3 leaves out: ioctl, lseek, fallocate, copy_file_range.
+"""Between pyfuse3 and libfuse: what pyfuse3 leaves out, and a quick way for reads and writes.
 
     python ----> pyfuse3 ----> fuse_session_new() in _interpose ----> the one in libfuse
                                   |
-                                  + puts ioctl ... into the table of operations, and a look
-                                    at each read and write that notes what pyfuse3 drops
+                                  + puts ioctl ... into the table of operations, and its own
+                                    read and write in the place of pyfuse3's
 
 The dynamic linker resolves pyfuse3's call to the first library that has the name, so
 `_interpose` (interpose.c, built with cffi) has to be loaded before pyfuse3, and globally.
 Importing this package does that; `scullvfs.fs` does it before anything else.
 
-While pyfuse3 processes a request it holds the GIL, so the operations call straight into
-Python, and answer at once.
+The operations call straight into Python, and answer at once: a read from the view of RAM that
+the driver gives, a write from the buffer that libfuse received it in.  pyfuse3 would make a
+coroutine and a copy of each, and does not pass on what tells the page cache's reads from a
+system call's.
 
 Where `_interpose` is missing or the call went by it, `hooked()` is false, and the mount
 works without: ioctl(2) gives ENOTTY, SEEK_DATA and fallocate(2) what the kernel makes of
-it, and files cannot be copied within the mount in the kernel (sendfile, splice and
-copy_file_range stop at the end of a quantum).
+it, files cannot be copied within the mount in the kernel (sendfile, splice and
+copy_file_range stop at the end of a quantum), and a read takes three times as long.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from enum import IntEnum
 from types import ModuleType
 from typing import Any, Final, Protocol
 
 from scullvfs.fs.errors import errno_of
+from scullvfs.mm.access import Buffer
 
-__all__ = ["MISSING", "Handlers", "hooked", "serve_with"]
+__all__ = ["MISSING", "Handlers", "Served", "hooked", "serve", "serve_with"]
 
 
 MISSING: Final = (
-    "the low-level operations are not available: no ioctl, SEEK_DATA or fallocate, and cp within "
-    "the mount is cut at the end of a quantum; install scullvfs with gcc, pkg-config and "
-    "libfuse3-dev present"
+    "the low-level operations are not available: no ioctl, SEEK_DATA or fallocate, cp within "
+    "the mount is cut at the end of a quantum, and reads and writes take longer; install "
+    "scullvfs with gcc, pkg-config and libfuse3-dev present"
 )
 """What to say when they are not hooked in."""
 
 
+class Served(IntEnum):
+    """How a call of `serve()` ended (interpose.c: enum scullvfs_outcome)."""
+
+    OTHER = 0
+    """With something for pyfuse3: another request, or the end of the mount."""
+    TURN = 1
+    """The time is over, and there may be more to do."""
+    IDLE = 2
+    """No request came."""
+    CLOSED = 3
+    """The session is to end."""
+
+
 class Handlers(Protocol):
     """What serves the operations.  Each raises an OSError with the errno to answer."""
+
+    def read(self, fh: int, off: int, size: int, page_cache: bool) -> Buffer:
+        """read(2), or with `page_cache` a fill of the page cache, which no system call asked for.
+
+        The result is used at once, so it may be a view of what changes later.
+        """
+
+    def write(self, fh: int, off: int, data: Buffer, flags: int | None) -> int:
+        """write(2) to an open file that has these `flags` now; `data` is gone when it returns."""
 
     def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
         """ioctl(2): `data` is what the kernel fetched as `cmd` says.  Result, and what to store."""
@@ -49,13 +75,6 @@ class Handlers(Protocol):
 
     def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
         """fallocate(2)."""
-
-
-class _Request:
-    """Stands in for what `_interpose` notes of a request, where it is missing."""
-
-    flags = -1
-    page_cache = False
 
 
 def _load() -> ModuleType | None:
@@ -72,11 +91,6 @@ def _load() -> ModuleType | None:
 
 
 _extension = _load()
-
-request: Any = _Request
-"""The read or write that is being served: `flags` of its open file (with O_APPEND as it is
-now; -1 if not hooked in), and `page_cache`, whether it comes from the page cache and not from
-a system call."""
 
 _handlers: Handlers | None = None
 
@@ -102,9 +116,46 @@ def serve_with(handlers: Handlers, max_write: int, copy_file_range_errno: int) -
         _extension.lib.scullvfs_copy_file_range_errno = copy_file_range_errno
 
 
+def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:
+    """Serve reads and writes as they come, where `hooked()`.
+
+    Args:
+        end: when it returns at the latest, as `time.monotonic_ns()` tells time.
+        spin_ns: for how long to poll for a request without sleeping.
+        sleep_ms: for how long to sleep then until one comes, in milliseconds.
+    """
+    assert _extension is not None
+    outcome: int = _extension.lib.scullvfs_serve(end, spin_ns, sleep_ms)
+    return _SERVED[outcome]
+
+
+_SERVED: Final = tuple(Served)
+
 if _extension is not None:
     _ffi, _lib = _extension.ffi, _extension.lib
-    request = _ffi.addressof(_lib, "scullvfs_request")
+    _buffer, _from_buffer = _ffi.buffer, _ffi.from_buffer
+
+    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    def scullvfs_read(req: Any, fh: int, size: int, off: int, page_cache: bool) -> None:
+        """read(2), and the page cache."""
+        assert _handlers is not None
+        try:
+            data = _handlers.read(fh, off, size, page_cache)
+        except Exception as error:
+            _lib.fuse_reply_err(req, errno_of(error))
+        else:
+            _lib.fuse_reply_buf(req, _from_buffer(data), len(data))
+
+    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    def scullvfs_write(req: Any, fh: int, buf: Any, size: int, off: int, flags: int) -> None:
+        """write(2), and the page cache."""
+        assert _handlers is not None
+        try:
+            count = _handlers.write(fh, off, memoryview(_buffer(buf, size)), flags)
+        except Exception as error:
+            _lib.fuse_reply_err(req, errno_of(error))
+        else:
+            _lib.fuse_reply_write(req, count)
 
     @_ffi.def_extern()  # type: ignore[untyped-decorator]
     def scullvfs_ioctl(req: Any, fh: int, cmd: int, arg: Any, data: Any, size: int) -> None:

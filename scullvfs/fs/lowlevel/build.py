@@ -16,17 +16,23 @@ __all__ = ["BuildInterpose", "ffi_builder"]
 
 DECLARATIONS = """
     typedef ... *fuse_req_t;
-    struct scullvfs_request { int flags; bool page_cache; };
-    static struct scullvfs_request scullvfs_request;
     static int scullvfs_copy_file_range_errno;
     static unsigned int scullvfs_max_write;
     static bool scullvfs_hooked;
 
+    enum scullvfs_outcome { SCULLVFS_OTHER, SCULLVFS_TURN, SCULLVFS_IDLE, SCULLVFS_CLOSED, ... };
+    static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sleep_ms);
+
     int fuse_reply_err(fuse_req_t req, int err);
+    int fuse_reply_buf(fuse_req_t req, const char *buf, size_t size);
+    int fuse_reply_write(fuse_req_t req, size_t count);
     int fuse_reply_ioctl(fuse_req_t req, int result, const void *buf, size_t size);
     int fuse_reply_lseek(fuse_req_t req, int64_t off);
 
     extern "Python" {
+        void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache);
+        void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
+                            int flags);
         void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
                             const void *in, size_t in_size);
         void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence);

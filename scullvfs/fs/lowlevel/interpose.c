@@ -1,31 +1,32 @@
-/* The low-level operations that pyfuse3 leaves out; __init__.py tells the story.
+/* Between pyfuse3 and libfuse; __init__.py tells the story.
  *
  * pyfuse3 calls fuse_session_new() with its table of operations.  This library is loaded
  * before it, with RTLD_GLOBAL, so the call arrives here: the table is copied, what is
- * missing is filled in, and the real function is called with the copy.
+ * missing is filled in, and the real function is called with the copy.  In the same way
+ * fuse_session_receive_buf() arrives here, since scullvfs_serve() may have received already
+ * what pyfuse3 is to process.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/fuse.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
-/* What pyfuse3 does not pass on of the request that it is serving. */
-struct scullvfs_request {
-	int flags;		/* of the open file as they are now, fcntl(F_SETFL) included; -1: unknown */
-	bool page_cache;	/* it comes from the page cache and not from a system call */
-};
-
-static struct scullvfs_request scullvfs_request = { .flags = -1 };
 static int scullvfs_copy_file_range_errno = EOPNOTSUPP;
 static unsigned int scullvfs_max_write = 1 << 20;	/* bytes of a request, writes and reads */
 static bool scullvfs_hooked;
 
 /* In Python. */
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache);
+static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
+			   int flags);
 static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
 			   const void *in, size_t in_size);
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence);
@@ -44,17 +45,18 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 		    struct fuse_file_info *fi)
 {
+	(void)ino;
 	/* read(2) past the page cache bears its lock owner, filling the page cache does not
 	 * (Linux: fs/fuse/file.c:fuse_send_read(), fuse_read_args_fill()). */
-	scullvfs_request = (struct scullvfs_request){ fi->flags, fi->lock_owner == 0 };
-	pyfuse3.read(req, ino, size, off, fi);
+	scullvfs_read(req, fi->fh, size, off, fi->lock_owner == 0);
 }
 
-static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, off_t off,
-			 struct fuse_file_info *fi)
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
+		     struct fuse_file_info *fi)
 {
-	scullvfs_request = (struct scullvfs_request){ fi->flags, fi->writepage };
-	pyfuse3.write_buf(req, ino, bufv, off, fi);
+	(void)ino;
+	/* The flags as they are now, fcntl(F_SETFL) included. */
+	scullvfs_write(req, fi->fh, buf, size, off, fi->flags);
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
@@ -101,10 +103,10 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 	memcpy(&ops, op, size < sizeof ops ? size : sizeof ops);
 	pyfuse3 = ops;
 	ops.init = op_init;
-	if (ops.read)
-		ops.read = op_read;
-	if (ops.write_buf)
-		ops.write_buf = op_write_buf;
+	ops.read = op_read;
+	ops.write = op_write;
+	/* With it, libfuse would splice every request through a pipe: two more system calls. */
+	ops.write_buf = NULL;
 	if (!ops.ioctl)
 		ops.ioctl = op_ioctl;
 	if (!ops.lseek)
@@ -117,6 +119,100 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 	return &ops;
 }
 
+/* -- the loop; polling.py tells when which part of it is used ------------------------------ */
+
+enum scullvfs_outcome {
+	SCULLVFS_OTHER,		/* something for pyfuse3: a request, or the end of the mount */
+	SCULLVFS_TURN,		/* the time is over, and there may be more to do */
+	SCULLVFS_IDLE,		/* nothing came */
+	SCULLVFS_CLOSED,	/* the session is to end */
+};
+
+static struct fuse_session *session;
+static struct {
+	struct fuse_buf buf;
+	int result;		/* of fuse_session_receive_buf() */
+	bool full;
+} received;			/* and left for pyfuse3 */
+
+static int64_t nanoseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Wait for a request: first without sleeping, then asleep. */
+static bool readable(int64_t now, int64_t spin_ns, int sleep_ms)
+{
+	struct pollfd fd = { .fd = fuse_session_fd(session), .events = POLLIN };
+
+	if (spin_ns) {
+		int64_t end = now + spin_ns;
+
+		do
+			if (poll(&fd, 1, 0) != 0)
+				return true;
+		while (nanoseconds() < end);
+	}
+	return poll(&fd, 1, sleep_ms) > 0;
+}
+
+static int receive(struct fuse_session *se, struct fuse_buf *buf)
+{
+	static int (*real)(struct fuse_session *, struct fuse_buf *);
+
+	if (!real)
+		real = dlsym(RTLD_NEXT, "fuse_session_receive_buf");
+	return real(se, buf);
+}
+
+static bool is_read_or_write(const struct fuse_buf *buf)
+{
+	const struct fuse_in_header *in = buf->mem;
+
+	return !(buf->flags & FUSE_BUF_IS_FD) &&
+	       (in->opcode == FUSE_READ || in->opcode == FUSE_WRITE);
+}
+
+/* Serve reads and writes as they come, until the time on CLOCK_MONOTONIC is `end`. */
+static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sleep_ms)
+{
+	int64_t now;
+
+	while ((now = nanoseconds()) < end) {
+		if (fuse_session_exited(session))
+			return SCULLVFS_CLOSED;
+		if (!readable(now, spin_ns, sleep_ms))
+			return SCULLVFS_IDLE;
+		received.result = receive(session, &received.buf);
+		if (received.result == -EINTR || received.result == -EAGAIN)
+			continue;
+		if (received.result <= 0 || !is_read_or_write(&received.buf)) {
+			received.full = true;
+			return SCULLVFS_OTHER;
+		}
+		fuse_session_process_buf(session, &received.buf);
+	}
+	return SCULLVFS_TURN;
+}
+
+/* Called by pyfuse3. */
+int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
+{
+	struct fuse_buf mine = received.buf;
+
+	if (!received.full)
+		return receive(se, buf);
+	received.full = false;
+	received.buf = *buf;	/* its memory is used for the next request */
+	*buf = mine;
+	return received.result;
+}
+
+/* -- the session -------------------------------------------------------------------------- */
+
 #undef fuse_session_new
 
 /* libfuse up to 3.16, and programs that were built with its headers. */
@@ -126,7 +222,8 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
 				     void *) = dlsym(RTLD_NEXT, "fuse_session_new");
 
-	return real ? real(args, completed(op, op_size), sizeof *op, userdata) : NULL;
+	session = real ? real(args, completed(op, op_size), sizeof *op, userdata) : NULL;
+	return session;
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
@@ -140,6 +237,7 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args,
 				     const struct libfuse_version *, void *) =
 		dlsym(RTLD_NEXT, "fuse_session_new_versioned");
 
-	return real ? real(args, completed(op, op_size), sizeof *op, version, userdata) : NULL;
+	session = real ? real(args, completed(op, op_size), sizeof *op, version, userdata) : NULL;
+	return session;
 }
 #endif

@@ -169,7 +169,7 @@ def test_mount_foreground_unexpected_failure(scullvfs: Any, mountpoint: Path) ->
     """A bug of ours is logged with its traceback; the mount is taken down, status 1."""
     program = (
         "from scullvfs.daemon import server\n"
-        "async def broken(busy_poll): raise RuntimeError('the loop broke')\n"
+        "async def broken(operations, busy_poll): raise RuntimeError('the loop broke')\n"
         "server.serve = broken\n"
         "from scullvfs.cli import main\n"
         "main()\n"

@@ -1,0 +1,83 @@
+"""The open files of a mount, and every call that is made through one.
+
+A file handle is the number that the kernel gives back with each such call (Linux: struct
+file).  What a call cannot do is an exception; whoever passes the call on from FUSE makes an
+errno of it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from scullvfs.mm.access import Buffer
+from scullvfs.mm.printk import Task
+
+from .tree import File, Handle
+
+__all__ = ["OpenFiles"]
+
+
+class OpenFiles:
+    """All open files, by their handle.  One call is served at a time, in one go."""
+
+    def __init__(self) -> None:
+        self._files: dict[int, Handle] = {}
+        self._last = 0
+        self.caller = 0
+        """Process id of whose call is being served.  The kernel does not say who reads and
+        writes, so for these it is who opened the file."""
+
+    def __len__(self) -> int:
+        """How many files are open."""
+        return len(self._files)
+
+    def open(self, file: File, flags: int, pid: int) -> int:
+        """open(2) by a process; returns the handle.
+
+        Raises:
+            OSError: the file cannot be opened so.
+        """
+        self.caller = pid
+        handle = file.open(flags)
+        handle.opener, handle.flags = pid, flags
+        self._last += 1
+        self._files[self._last] = handle
+        return self._last
+
+    def read(self, fh: int, off: int, size: int, page_cache: bool) -> Buffer:
+        """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""
+        handle = self._files[fh]
+        self.caller = handle.opener
+        return handle.read_pages(off, size) if page_cache else handle.read(off, size)
+
+    def write(self, fh: int, off: int, data: Buffer, flags: int | None = None) -> int:
+        """write(2); `flags` are those of the open file now, if they are known to have changed."""
+        handle = self._files[fh]
+        self.caller = handle.opener
+        flags = handle.flags if flags is None else flags
+        return handle.write(off, data, flags & os.O_APPEND != 0)
+
+    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+        """ioctl(2)."""
+        return self._files[fh].ioctl(cmd, arg, data)
+
+    def lseek(self, fh: int, off: int, whence: int) -> int:
+        """lseek(2) with SEEK_DATA and SEEK_HOLE."""
+        return self._files[fh].lseek(off, whence)
+
+    def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
+        """fallocate(2)."""
+        self._files[fh].fallocate(mode, off, length)
+
+    def release(self, fh: int) -> None:
+        """The last descriptor and the last mapping of an open file are gone."""
+        self._files.pop(fh).release()
+
+    def task(self) -> Task:
+        """Whose call is being served, for the kernel log."""
+        try:
+            comm = Path(f"/proc/{self.caller}/comm").read_text().strip()
+        except OSError:
+            comm = "(gone)"
+        return Task(self.caller, comm)
