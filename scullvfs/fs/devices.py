@@ -58,14 +58,14 @@ class DeviceFile(File):
         """
         size = self.device.size
         if flags & os.O_TRUNC or not self.mapped:
-            self.device.open(flags)
+            self.device.open(flags, later=True)
         if size != self.device.size:
             self.modified()
         return DeviceHandle(self)
 
     def truncate(self, length: int) -> None:
         """Set the device's size."""
-        self.device.truncate(length)
+        self.device.truncate(length, later=True)
         self.modified()
 
 

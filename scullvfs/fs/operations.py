@@ -1,7 +1,8 @@
 """The adapter: pyfuse3 calls it, it asks the tree, and turns errors into errnos.
 
-There is no other logic in here, and nothing waits: a request is answered in one go, so
-that no two of them ever mix.  Only this module makes a `FUSEError`.
+There is no other logic in here.  A request is answered in one go, so that no two of them mix;
+only when there is much memory to free, others are served meanwhile.  Only this module makes
+a `FUSEError`.
 """
 
 from __future__ import annotations
@@ -105,10 +106,12 @@ class Operations(pyfuse3.Operations):
         if node.frozen and (fields.update_mode or fields.update_uid or fields.update_gid):
             raise FUSEError(errno.EPERM)
         if fields.update_size:
+            deferred = self._machine.vm.nr_deferred
             try:
                 node.truncate(attr.st_size)
             except Exception as error:
                 raise FUSEError(errno_of(error)) from error
+            await self._free_deferred(deferred)
         if fields.update_mode:
             node.mode = attr.st_mode
         if fields.update_uid:
@@ -173,11 +176,20 @@ class Operations(pyfuse3.Operations):
         node = self._tree.nodes[inode]
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
+        deferred = self._machine.vm.nr_deferred
         try:
             fh = self.files.open(node, flags, ctx.pid)
         except Exception as error:
             raise FUSEError(errno_of(error)) from error
+        await self._free_deferred(deferred)
         return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
+
+    async def _free_deferred(self, before: int) -> None:
+        """Free what a call has left to free if it added to `before` areas; others go in between."""
+        vm = self._machine.vm
+        if vm.nr_deferred > before:
+            while vm.delayed_vfree_work():
+                await self.breathe()
 
     # The extension serves these two past pyfuse3, which saves half of their time.
 

@@ -95,7 +95,7 @@ class Machine:
 
     def idle_work(self) -> bool:
         """Do a few milliseconds' work of what can wait.  Returns whether there is more to do."""
-        return self.page_alloc.idle_work()
+        return self.vm.delayed_vfree_work() or self.page_alloc.idle_work()
 
     def close(self) -> None:
         """Switch it off and give its RAM back to the host; nothing of it may be used any more."""

@@ -73,13 +73,15 @@ class ScullvDev:
 
     # -- the file operations -----------------------------------------------------------------
 
-    def open(self, flags: int) -> None:
+    def open(self, flags: int, later: bool = False) -> None:
         """Open with the flags of open(2): a write-only open, or O_TRUNC, empties the device.
+
+        With `later` its memory is left to `Vmalloc.delayed_vfree_work()`.
 
         scullv: main.c:scullv_open()
         """
         if flags & os.O_ACCMODE == os.O_WRONLY or flags & os.O_TRUNC:
-            self.trim()
+            self.trim(later)
 
     def read(self, pos: int, count: int) -> Buffer:
         """Read up to `count` bytes at `pos`: to the end of the quantum or the size at most.
@@ -132,16 +134,17 @@ class ScullvDev:
             self.size = pos + count
         return count
 
-    def truncate(self, length: int) -> None:
+    def truncate(self, length: int, later: bool = False) -> None:
         """Set the size to `length` bytes (0 or more).
 
         0 trims.  Below the size every quantum past it is freed and the rest of the last
         one zeroed; above it only the size grows.  The driver has no such operation.
+        With `later` the memory is left to `Vmalloc.delayed_vfree_work()`.
         """
         if not length:
-            self.trim()
+            self.trim(later)
         elif length < self.size:
-            self._cut(length)
+            self._cut(length, later)
         self.size = length
 
     def clear(self, pos: int, count: int, free: bool = True) -> None:
@@ -175,15 +178,15 @@ class ScullvDev:
         self._add_quantum(slot, item, whole=False)
         return True
 
-    def trim(self) -> None:
+    def trim(self, later: bool = False) -> None:
         """Free everything, and take the module's order and qset over.
 
+        With `later` the quanta are left to `Vmalloc.delayed_vfree_work()`.
         scullv: main.c:scullv_trim()
         """
+        vfree = self._vm.vfree_atomic if later else self._vm.vfree_bulk
         for qset in self._qsets.values():
-            for quantum in self._memory.load_array(qset, self.qset):
-                if quantum:
-                    self._vm.vfree(quantum)
+            vfree(filter(None, self._memory.load_array(qset, self.qset)))
             self._slab.kfree(qset)
         self._qsets.clear()
         self.items.truncate(1)
@@ -226,8 +229,9 @@ class ScullvDev:
         self.allocated += size
         return quantum
 
-    def _free_quantum(self, slot: int, item: int) -> None:
-        self._vm.vfree(self._memory.load(slot))
+    def _free_quantum(self, slot: int, item: int, later: bool = False) -> None:
+        vfree = self._vm.vfree_atomic if later else self._vm.vfree_bulk
+        vfree([self._memory.load(slot)])
         self._memory.store(slot, 0)
         self.nr_quanta -= 1
         self.allocated -= self._quantum_size(item)
@@ -255,22 +259,22 @@ class ScullvDev:
             report_overrun(self, quantum, fault)
             raise OSError(errno.EFAULT, "the quantum ends before the access") from fault
 
-    def _cut(self, length: int) -> None:
+    def _cut(self, length: int, later: bool) -> None:
         """Free every quantum that begins at `length` or later, and zero what is behind it."""
         last, s_pos, q_pos = self._locate(length)
         for item in [item for item in self._qsets if item >= last]:
             keep = s_pos + (q_pos > 0) if item == last else 0
-            self._cut_qset(item, keep)
+            self._cut_qset(item, keep, later)
         if q_pos:
             self.clear(length, self.quantum - q_pos)
         self.items.truncate(last + 1)
 
-    def _cut_qset(self, item: int, keep: int) -> None:
+    def _cut_qset(self, item: int, keep: int, later: bool) -> None:
         """Free the quanta of a set but the first `keep`, and the set itself if it keeps none."""
         qset = self._qsets[item]
         for s_pos, quantum in enumerate(self._memory.load_array(qset, self.qset)):
             if quantum and s_pos >= keep:
-                self._free_quantum(qset + s_pos * self._pointer_size, item)
+                self._free_quantum(qset + s_pos * self._pointer_size, item, later)
         if not keep:
             del self._qsets[item]
             self._slab.kfree(qset)

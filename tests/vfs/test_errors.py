@@ -24,7 +24,7 @@ def read(self, pos, count):
 def write(self, pos, data):
     raise PageFault(0xffffc90000000000, True, "pte", (0,))
 
-def truncate(self, length):
+def truncate(self, length, later=False):
     raise OSError(errno.EDQUOT, "truncating is refused")
 
 def ioctl(*args):
