@@ -47,7 +47,7 @@ from .lowlevel import Served
 
 __all__ = ["Poller", "install"]
 
-TURN: Final = 5_000_000
+TURN: Final = 3_000_000
 """Nanoseconds of serving requests after which other tasks get their turn."""
 SHORT_TURN: Final = 300_000
 """The same while a handler waits for its turn."""
