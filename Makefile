@@ -24,8 +24,9 @@ missing = $(strip \
   $(call unless,command -v pkg-config,pkg-config) \
   $(call unless,pkg-config --exists fuse3,libfuse3-dev) \
   $(call unless,command -v fusermount3,fuse3))
-# What the tests run on the devices.
-missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3))
+# What the tests run on the devices and on the manual page.
+missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3) \
+  $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base))
 
 # $(call install,PACKAGES): install Debian packages, if there are any to install.
 define install
@@ -40,7 +41,7 @@ log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$miss
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit setup clean
+.PHONY: help demo test lint unit docs man setup clean
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -48,7 +49,7 @@ help: ## print this
 demo: $(BIN)/.installed ## a first tour on a temporary mount
 	@$(BIN)/scullvfs demo
 
-test: lint ## everything a change must pass: lint, then all tests
+test: lint docs ## everything a change must pass: lint, the documentation, then all tests
 	@$(PYTEST)
 
 unit: $(BIN)/.testable ## the tests that need no mount
@@ -58,6 +59,19 @@ lint: $(BIN)/.testable ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict scullvfs
+
+# All of it anew each time: of a page that is as it was, Sphinx does not repeat the warnings.
+SPHINX = @$(BIN)/sphinx-build -q -W --keep-going -E -c docs -d build/docs/doctrees
+
+docs: $(BIN)/.testable ## the documentation, into build/docs: HTML, and the manual page
+	@rm -rf build/docs
+	$(SPHINX) -b html . build/docs/html
+	$(SPHINX) -b man . build/docs/man
+	@echo "the documentation is in build/docs/html/index.html"
+
+man: $(BIN)/.testable ## bring docs/man up to date with the options and docs/scullvfs.8.md
+	@$(BIN)/python docs/manpage.py
+	$(SPHINX) -b man . docs/man
 
 setup: $(BIN)/.testable ## only install what the others need
 
@@ -77,7 +91,7 @@ $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 $(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(call install,$(missing_for_tests))
 	@echo "installing scullvfs and its test tools in $(VENV) ..."
-	@$(PIP_INSTALL) -e '.[test]'
+	@$(PIP_INSTALL) -e '.[test,docs]'
 	@touch $@ $(BIN)/.installed
 
 $(BIN)/python:

@@ -302,8 +302,8 @@ class Vmalloc:
             flags: VM_MAP, with VM_MAP_PUT_PAGES if `vfree()` shall free the frames.
 
         Returns:
-            The address, or None: no pages, more than there is RAM, no addresses, no
-            frame for a page table.
+            The address, or None when there are no pages, more than there is RAM, no addresses,
+            or no frame for a page table.
 
         Linux: mm/vmalloc.c:vmap()
         """
