@@ -18,14 +18,13 @@ from contextlib import contextmanager, suppress
 import click
 
 from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.daemon.interrupts import INTERRUPTS, put_off_interrupts
 from scullvfs.daemon.mountinfo import mount_at
 
 __all__ = ["demo"]
 
 TIMEOUT = 60
 """Seconds after which a command hangs; each takes less than one."""
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command
@@ -37,7 +36,7 @@ def demo() -> None:
             "scullvfs serves the devices of the scullv driver from Linux Device Drivers, on an "
             "emulated vmalloc. This tour mounts them in a directory of its own, and removes it."
         )
-        with _put_off_interrupts():
+        with put_off_interrupts():
             show("scullvfs mount mnt")
         show("ls mnt")
         _tell("The devices, and proc, where the emulated machine can be looked into.")
@@ -152,7 +151,7 @@ def _temporary_directory() -> Iterator[str]:
             os.mkdir(os.path.join(directory, "mnt"))
             yield directory
         finally:
-            with _put_off_interrupts():
+            with put_off_interrupts():
                 _remove(directory)
     finally:
         for signum, handler in before.items():
@@ -171,20 +170,3 @@ def _remove(directory: str) -> None:
     with suppress(FileNotFoundError):
         os.rmdir(mount_point)
     os.rmdir(directory)
-
-
-@contextmanager
-def _put_off_interrupts() -> Iterator[None]:
-    """Let no interrupt come between what is done and what undoes it, or into the undoing."""
-    pending: list[int] = []
-    before = {
-        signum: signal.signal(signum, lambda signum, _: pending.append(signum))
-        for signum in INTERRUPTS
-    }
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-        if pending:
-            signal.raise_signal(pending[0])

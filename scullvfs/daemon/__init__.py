@@ -11,8 +11,8 @@ A mount goes through these modules in this order::
     assemble             MountOptions -> Machine -> Module -> Tree -> Operations
 
 ``unmount`` is the way back, ``mountinfo``, ``probe`` and ``users`` look at mounts without
-touching a dead one, ``log`` says where the daemon's words go, and ``errors`` holds every
-failure with its exit status.
+touching a dead one, ``log`` says where the daemon's words go, ``interrupts`` keeps Ctrl-C
+out of what must not be cut in two, and ``errors`` holds every failure with its exit status.
 
 Only ``server`` and ``assemble`` import pyfuse3, trio, or what imports them; ``mount`` imports
 ``server`` at the last moment, in the daemon's own process. Everything else here is safe to

@@ -24,7 +24,7 @@ from scullvfs.daemon.probe import daemon_pid
 from scullvfs.daemon.requirements import find_fusermount
 from scullvfs.daemon.users import describe_users
 
-__all__ = ["unmount"]
+__all__ = ["take_down", "unmount", "unmount_command"]
 
 
 def unmount(path: str, *, lazy: bool, timeout: float) -> None:
@@ -40,10 +40,10 @@ def unmount(path: str, *, lazy: bool, timeout: float) -> None:
     """
     mount = _find(path)
     if lazy:
-        _take_down(mount, lazy=True)
+        take_down(mount, lazy=True)
         return
     with _daemon_of(mount, timeout) as daemon:
-        _take_down(mount, lazy=False)
+        take_down(mount, lazy=False)
         if daemon is not None and not daemon.ends_within(timeout):
             raise BusyError(
                 f"{path} is unmounted, but its daemon (pid {daemon.pid}) still runs after "
@@ -119,10 +119,14 @@ def _user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _take_down(mount: Mount, *, lazy: bool) -> None:
-    """Unmount by the system's own program; it is fine if someone else was faster."""
+def take_down(mount: Mount, *, lazy: bool) -> None:
+    """Unmount by the system's own program; it is fine if someone else was faster.
+
+    Raises:
+        ScullvfsError: it is still mounted; a BusyError if it is in use.
+    """
     done = subprocess.run(
-        [*_program(lazy), mount.path],
+        [*unmount_command(lazy=lazy), mount.path],
         env={**os.environ, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -133,7 +137,12 @@ def _take_down(mount: Mount, *, lazy: bool) -> None:
         raise _refusal(mount.path, done.stderr)
 
 
-def _program(lazy: bool) -> list[str]:
+def unmount_command(*, lazy: bool) -> list[str]:
+    """The command line that unmounts, but for the path at its end.
+
+    Raises:
+        FuseMissingError: there is none for this user.
+    """
     fusermount = find_fusermount()
     if fusermount is not None:
         return [fusermount, "-u", "-z"] if lazy else [fusermount, "-u"]
