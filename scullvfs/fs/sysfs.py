@@ -1,7 +1,8 @@
-"""`sys/`: the module's parameters, and the devices of its class.
+"""`sys/`: the module's parameters, the devices of its class, and debugfs.
 
     sys/module/scullv/parameters/   scullv_devs, scullv_order, scullv_qset
     sys/class/scullv/scullvN/       order, qset, size, items, quanta
+    sys/kernel/debug/               what `debugfs` has
 
 A parameter set here and by ioctl(2) is the same one; a device takes it over when it is
 trimmed.
@@ -15,6 +16,7 @@ from functools import partial
 from scullvfs.scullv import Module, ScullvDev
 
 from .attribute import AttributeFile
+from .debugfs import debugfs
 from .tree import Directory, Node
 
 __all__ = ["sysfs"]
@@ -37,6 +39,7 @@ def sysfs(module: Module, uid: int, gid: int) -> Directory:
         {
             "module": directory({"scullv": directory({"parameters": directory(parameters)})}),
             "class": directory({"scullv": directory(devices)}),
+            "kernel": directory({"debug": debugfs(module, uid, gid)}),
         }
     )
 
