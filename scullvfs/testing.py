@@ -30,8 +30,11 @@ __all__ = ["Mount", "MountInUseWarning", "ScullvfsError", "mounted", "served"]
 READY_TIMEOUT: Final = 30.0
 """Seconds that a daemon has until its mount answers."""
 
+LINGER_TIMEOUT: Final = 1.0
+"""Seconds that an unmounted daemon has to end by itself, before it is told to."""
+
 END_TIMEOUT: Final = 10.0
-"""Seconds that a daemon has to end, once unmounted or told to, before it is killed."""
+"""Seconds that a daemon has to end once it is told to, before it is killed."""
 
 FLAGS: Final = {"allow_other"}
 """Mount options without a value. The table of all is not used here: it comes with
@@ -106,7 +109,7 @@ class Mount(os.PathLike[str]):
                 take_down(mount, lazy=False)
             except BusyError:  # whose words leave this process out
                 raise BusyError(f"{self} is in use by {describe_users(mount.path)}") from None
-        if not self._ends(END_TIMEOUT):
+        if not self._comes_to_an_end():
             raise BusyError(f"{self} is unmounted, but its daemon (pid {self.pid}) still runs")
         if self._daemon.returncode:
             raise self._failure()
@@ -154,10 +157,7 @@ class Mount(os.PathLike[str]):
                 users = describe_users(mount.path)
                 with suppress(ScullvfsError):  # told to end, the daemon unmounts by itself
                     take_down(mount, lazy=True)
-        # Unmounted, it ends by itself; but not if lazily, or while another mount lies on it.
-        if (users or mount is None) and self._daemon.poll() is None:
-            self._daemon.terminate()
-        if not self._ends(END_TIMEOUT):
+        if not self._comes_to_an_end():
             os.killpg(self.pid, SIGKILL)  # with whatever it has started
             self._daemon.wait()
         mount = self._ours()
@@ -179,6 +179,16 @@ class Mount(os.PathLike[str]):
         if mount is None or not mount.is_scullvfs or self._device not in ("", mount.device):
             return None
         return mount
+
+    def _comes_to_an_end(self) -> bool:
+        """Whether the daemon ends, by itself or when it is told to.
+
+        By itself it does once it is unmounted; but not if that was lazily, nor while another
+        mount is over it, or another mount namespace (a container's) has a copy of it.
+        """
+        if not self._ends(LINGER_TIMEOUT):
+            self._daemon.terminate()
+        return self._ends(END_TIMEOUT)
 
     def _ends(self, timeout: float) -> bool:
         """Whether the daemon ends within that many seconds."""

@@ -15,6 +15,7 @@ import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,20 @@ def test_mounted_over() -> None:
     with mounted() as mnt:
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mnt], check=True)
     assert ended_by_itself(mnt)
+
+
+def test_mounted_elsewhere_too() -> None:
+    """A mount namespace with a copy of the mount does not keep the daemon."""
+    command = ["unshare", "--mount", "sh", "-c", "echo ready; exec sleep 1000"]
+    with ExitStack() as stack:
+        early, late = stack.enter_context(mounted()), stack.enter_context(mounted())
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as container:
+            assert container.stdout is not None
+            assert container.stdout.readline() == b"ready\n"
+            early.unmount()
+            stack.close()
+            assert (ended_by_itself(early), ended_by_itself(late)) == (True, True)
+            container.kill()
 
 
 def test_mounted_again(scullvfs: Any, mountpoint: Path) -> None:
