@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# How long the soak lasts; SEED=... repeats its random choices.
+MINUTES ?= 60
 # Where the test tools keep their caches, so that the checkout stays clean.
 CACHES ?= $(abspath $(VENV))/caches
 
@@ -41,7 +43,7 @@ log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$miss
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit docs man setup clean
+.PHONY: help demo test lint unit docs man soak setup clean
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -53,7 +55,10 @@ test: lint docs ## everything a change must pass: lint, the documentation, then 
 	@$(PYTEST)
 
 unit: $(BIN)/.testable ## the tests that need no mount
-	@$(PYTEST) --ignore=tests/vfs --ignore=tests/truth
+	@$(PYTEST) --ignore=tests/vfs --ignore=tests/truth --ignore=tests/soak
+
+soak: $(BIN)/.testable ## an hour of everything at once, or MINUTES=...
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(BIN)/.testable ## ruff and mypy
 	@$(BIN)/ruff check
