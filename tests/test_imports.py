@@ -1,4 +1,4 @@
-"""The house rule: imports go one way, cli -> daemon -> fs -> scullv -> mm."""
+"""The house rule: imports go one way, cli -> bench -> daemon -> fs -> scullv -> mm."""
 
 import ast
 from collections.abc import Iterator
@@ -10,13 +10,14 @@ ROOT = Path(__file__).parent.parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.glob("scullvfs/**/*.py"))
 
 # Low to high; a layer imports itself and what stands before it.
-LAYERS = ["mm", "scullv", "fs", "daemon", "cli"]
+LAYERS = ["mm", "scullv", "fs", "daemon", "bench", "cli"]
 
 # Only these layers import these modules.
 RESERVED = {
     "pyfuse3": {"fs", "daemon"},
     "trio": {"fs", "daemon"},
     "click": {"cli"},
+    "matplotlib": {"bench"},
     "errno": {"scullv", "fs", "daemon", "cli"},
 }
 
@@ -77,6 +78,9 @@ def test_every_layer_is_there() -> None:
         ("fs/deeper/tree.py", "from ...daemon import mount"),
         ("daemon/mount.py", "import click"),
         ("daemon/mount.py", "from ..cli import main"),
+        ("daemon/mount.py", "from ..bench import floor"),
+        ("bench/plan.py", "from ..cli import main"),
+        ("bench/plan.py", "import click"),
         ("cli/mount.py", "import trio"),
         ("__init__.py", "import pyfuse3"),
     ],

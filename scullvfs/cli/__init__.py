@@ -7,6 +7,7 @@ line that says what is missing work without them.
 
 import click
 
+from scullvfs.cli.bench import bench
 from scullvfs.cli.demo import demo
 from scullvfs.cli.group import OneLineErrors
 from scullvfs.cli.ioctl import ioctl
@@ -49,5 +50,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(ExitStatus.USAGE)
 
 
-for command in (mount, umount, ioctl, demo):
+for command in (mount, umount, ioctl, bench, demo):
     main.add_command(command)

@@ -23,7 +23,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide th
 
 AS_NOBODY = """
 import os, sys
-import scullvfs.cli, scullvfs.daemon.server  # nobody need not be able to read them
+# What nobody need not be able to read.
+import click._termui_impl, scullvfs.cli, scullvfs.daemon.server
 os.chdir("/")
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
@@ -156,6 +157,20 @@ def test_ordinary_user_mounts(elsewhere: Elsewhere, theirs: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("fuse.scullvfs ")
     assert "user_id=65534,group_id=65534" in done.stdout
+
+
+@needs_root
+def test_ordinary_user_benchmarks(elsewhere: Elsewhere, theirs: Path) -> None:
+    """On a mount and a floor of their own, through fusermount3."""
+    quick = "-o mem=16M --sizes 4K --rounds 1 --seconds 0.001 --bytes 64K"
+    script = f"""
+        TMPDIR={theirs} nobody bench {quick} --csv
+        ! find {theirs} /dev/shm -name 'scullvfs-bench-*' -user nobody | grep .
+    """
+    done = elsewhere(OPEN_DEVICE, script)
+    assert (done.returncode, done.stderr) == (0, "")
+    targets = [line.split(",")[2] for line in done.stdout.splitlines()[1:]]
+    assert targets == ["scullvfs", "tmpfs", "floor"] * 3
 
 
 @needs_root

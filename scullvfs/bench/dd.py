@@ -1,0 +1,136 @@
+"""One run of dd: its command line, and what it says of itself.
+
+Every number of a benchmark is dd's own: the bytes and the seconds of the line
+
+    1048576 bytes (1.0 MB, 1.0 MiB) copied, 0.00123 s, 852 MB/s
+
+so that whoever types the same command sees the same. dd starts its clock after it has opened
+both files, so what a write-only open or O_TRUNC frees is not part of it, nor is the start
+of the process.
+
+A rewrite is ``seek=1 conv=notrunc``: dd opens for reading and writing only if it seeks, and a
+write-only open would empty a device that goes by the driver's rules. So it leaves out the
+first block.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+from dataclasses import dataclass
+from typing import Final
+
+from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.daemon.values import format_size
+
+__all__ = ["CALLS", "Report", "command", "parse", "run"]
+
+CALLS: Final = ("write", "rewrite", "read")
+"""What is measured, in the order in which it must run on one file."""
+
+COPIED: Final = re.compile(r"^(\d+) bytes?\b.* copied, (\S+) s(?:econds)?\b", re.MULTILINE)
+"""coreutils: src/dd.c:print_xfer_stats(); busybox writes the unit out."""
+
+RECORDS: Final = re.compile(r"^(\d+)\+(\d+) records (in|out)$", re.MULTILINE)
+
+TIMEOUT: Final = 300.0
+"""Seconds after which a run hangs. A daemon that is stopped never answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What dd said at its end."""
+
+    bytes: int
+    seconds: float
+    full: int
+    """Reads that gave a whole block."""
+    partial: int
+    """Reads that gave less."""
+
+    @property
+    def rate(self) -> float:
+        """Megabytes (10^6) a second."""
+        return self.bytes / self.seconds / 1e6
+
+
+def command(call: str, file: str, size: int, blocks: int) -> list[str]:
+    """The command line that measures *call* on *blocks* blocks of *size* bytes of *file*."""
+    bs = f"bs={format_size(size)}"
+    if call == "read":  # to the end of the file: a short read counts as a block for count=
+        return ["dd", f"if={file}", "of=/dev/null", bs]
+    write = ["dd", "if=/dev/zero", f"of={file}", bs]
+    if call == "write":
+        return [*write, f"count={blocks}"]
+    return [*write, f"count={blocks - 1}", "seek=1", "conv=notrunc"]
+
+
+def run(call: str, file: str, size: int, blocks: int) -> Report:
+    """Run dd to its end.
+
+    Raises:
+        ScullvfsError: it failed, hangs, or moved other than it was told to.
+    """
+    arguments = command(call, file, size, blocks)
+    status, said = _output(arguments)
+    line = shlex.join(arguments)
+    if status != 0:
+        raise ScullvfsError(f"'{line}' failed: {_why(said)}")
+    report = parse(said)
+    if report is None:
+        raise ScullvfsError(f"'{line}' says nothing of its speed; bench needs GNU or busybox dd")
+    expected = size * (blocks - 1 if call == "rewrite" else blocks)
+    if report.bytes != expected:
+        raise ScullvfsError(
+            f"'{line}' moved {report.bytes} bytes instead of {expected}; does another program "
+            "use the file?"
+        )
+    return report
+
+
+def parse(said: str) -> Report | None:
+    """What dd's stderr says; None if it does not say it, or too short a time to have a rate."""
+    copied = COPIED.search(said)
+    records = next((found for found in RECORDS.finditer(said) if found[3] == "in"), None)
+    try:
+        seconds = float(copied[2]) if copied is not None else 0.0
+    except ValueError:
+        return None
+    if copied is None or records is None or seconds <= 0:
+        return None
+    return Report(int(copied[1]), seconds, int(records[1]), int(records[2]))
+
+
+def _output(arguments: list[str]) -> tuple[int, str]:
+    """Exit status and stderr. However this is left, the process is gone."""
+    try:
+        process = subprocess.Popen(
+            arguments,
+            env={**os.environ, "LC_ALL": "C"},  # its words are translated
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # Ctrl-C is for us
+        )
+    except FileNotFoundError:
+        raise ScullvfsError("dd is missing; run 'apt install coreutils'") from None
+    with process:
+        try:
+            _, said = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise ScullvfsError(
+                f"'{shlex.join(arguments)}' takes more than {TIMEOUT:g} s"
+            ) from None
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, said
+
+
+def _why(said: str) -> str:
+    """dd's first complaint, without its name."""
+    lines = [line for line in said.splitlines() if line.startswith("dd: ")]
+    return lines[0].removeprefix("dd: ") if lines else said.strip().replace("\n", "; ")

@@ -1,0 +1,122 @@
+"""The floor: `floor.c`, compiled into a temporary directory, mounted, and ended by its pid.
+
+Used by `scullvfs bench` and by the benchmarks of the repository.
+"""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from scullvfs.bench.targets import FLOOR, Target, mount_directory, undisturbed
+from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.daemon.interrupts import put_off_interrupts
+from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.daemon.requirements import find_fusermount
+
+__all__ = ["compiled", "floor", "floor_missing", "served"]
+
+SOURCE: Final = Path(__file__).with_name("floor.c")
+
+FILE: Final = "data"
+"""The one file of the server."""
+
+READY_TIMEOUT: Final = 10.0
+"""Seconds until the mount is there, and until the server is gone after SIGTERM."""
+
+
+def floor_missing() -> str | None:
+    """Why there can be no floor; None if it can be tried."""
+    for program, package in (("cc", "gcc libc6-dev"), ("pkg-config", "pkg-config")):
+        if shutil.which(program) is None:
+            return f"{program} is missing; run 'apt install {package}'"
+    if _pkg_config("--exists").returncode != 0:
+        return "the headers of libfuse 3 are missing; run 'apt install libfuse3-dev'"
+    return None
+
+
+@contextmanager
+def floor() -> Iterator[Target]:
+    """Compile the server and mount it on a directory of its own.
+
+    Raises:
+        ScullvfsError: it cannot be compiled or does not mount, and why.
+    """
+    with compiled() as program, mount_directory() as directory, served(program, directory) as pid:
+        yield Target(FLOOR, os.path.join(directory, FILE), pid, keeps=False)
+
+
+@contextmanager
+def compiled() -> Iterator[str]:
+    """The path of the server's program, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="scullvfs-bench-") as directory:
+        program = os.path.join(directory, "floor")
+        flags = shlex.split(_pkg_config("--cflags", "--libs").stdout)
+        done = subprocess.run(
+            ["cc", "-O2", "-o", program, os.fspath(SOURCE), *flags],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode != 0:
+            raise ScullvfsError(f"cc does not compile the floor: {_first_error(done.stderr)}")
+        yield program
+
+
+@contextmanager
+def served(program: str, directory: str) -> Iterator[int]:
+    """The server's pid, while *program* serves a mount on *directory*."""
+    with ExitStack() as stack:
+        said = stack.enter_context(tempfile.TemporaryFile("w+"))
+        with put_off_interrupts():
+            server = subprocess.Popen(
+                [program, "-f", "-o", "fsname=scullvfs-floor", directory],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,  # Ctrl-C is for us, who then end it
+            )
+            stack.callback(undisturbed, _end, server, directory)
+        deadline = time.monotonic() + READY_TIMEOUT
+        while mount_at(directory) is None:
+            if server.poll() is not None or time.monotonic() > deadline:
+                said.seek(0)
+                words = said.read().strip().replace("\n", "; ") or "no word why"
+                raise ScullvfsError(f"the floor does not mount: {words}")
+            time.sleep(0.005)
+        yield server.pid
+
+
+def _end(server: subprocess.Popen[bytes], directory: str) -> None:
+    """SIGTERM makes it unmount and end; if not so, it is killed, and its mount taken away."""
+    server.send_signal(signal.SIGTERM)
+    try:
+        server.wait(READY_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+    fusermount = find_fusermount()
+    if fusermount is not None and mount_at(directory) is not None:
+        subprocess.run([fusermount, "-u", "-z", "-q", directory])
+
+
+def _pkg_config(*options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["pkg-config", *options, "fuse3"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def _first_error(said: str) -> str:
+    lines = said.splitlines()
+    return next((line for line in lines if "error" in line), lines[0] if lines else "no word why")

@@ -1,0 +1,74 @@
+"""The runs, in turn: round after round, and in a round target after target.
+
+What a machine can do changes within seconds. So the targets are not measured one after the
+other but each number of all of them at once, and the next round begins with another target.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from scullvfs.bench import dd
+from scullvfs.bench.dd import CALLS, Report
+from scullvfs.bench.plan import Plan, blocks_for, trial_blocks
+from scullvfs.bench.targets import Target
+
+__all__ = ["Sample", "measure", "runs"]
+
+Tell = Callable[[list[str], Report], None]
+"""Called after each run with its command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One run."""
+
+    target: str
+    call: str
+    size: int
+    """Block size in bytes."""
+    round: int
+    report: Report
+
+
+def runs(plan: Plan, targets: Sequence[Target]) -> int:
+    """How many runs `measure` makes, the first ones at each size not counted."""
+    return plan.rounds * len(plan.sizes) * len(CALLS) * len(targets)
+
+
+def measure(
+    plan: Plan, targets: Sequence[Target], tell: Tell = lambda command, report: None
+) -> Iterator[Sample]:
+    """Run all that the plan asks for, and yield every run as it is done.
+
+    Raises:
+        ScullvfsError: a run failed, or a target has no room.
+    """
+    blocks = {size: _blocks(plan, targets, size, tell) for size in plan.sizes}
+    for number in range(plan.rounds):
+        for size in plan.sizes:
+            for call in CALLS:
+                for target in _rotated(targets, number):
+                    report = _run(call, target, size, blocks[size], tell)
+                    yield Sample(target.name, call, size, number, report)
+
+
+def _blocks(plan: Plan, targets: Sequence[Target], size: int, tell: Tell) -> int:
+    """How many blocks of *size* a run moves; the first runs, which show it, are not counted.
+
+    They also warm up caches and per-cpu lists.
+    """
+    room = min(target.room() for target in targets)
+    first = trial_blocks(size, room)
+    took = [_run("write", target, size, first, tell).seconds / first for target in targets]
+    return blocks_for(plan, size, took, room)
+
+
+def _run(call: str, target: Target, size: int, blocks: int, tell: Tell) -> Report:
+    report = dd.run(call, target.file, size, blocks)
+    tell(dd.command(call, target.file, size, blocks), report)
+    return report
+
+
+def _rotated(targets: Sequence[Target], by: int) -> list[Target]:
+    by %= len(targets)
+    return [*targets[by:], *targets[:by]]

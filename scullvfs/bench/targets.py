@@ -1,0 +1,227 @@
+"""Where dd works: a file on a mount, on a tmpfs, on the floor.
+
+Each function here is a context: what it makes, it takes away again, by process id and path,
+whatever happened in between. What is mounted is never removed by its files.
+"""
+
+import os
+import re
+import select
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from scullvfs.bench.affinity import moved
+from scullvfs.daemon.errors import (
+    BusyError,
+    NotMountedError,
+    RefusedError,
+    ScullvfsError,
+    UsageError,
+)
+from scullvfs.daemon.interrupts import put_off_interrupts
+from scullvfs.daemon.mount import mount
+from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
+from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.unmount import unmount
+
+__all__ = [
+    "FLOOR",
+    "SCULLVFS",
+    "TMPFS",
+    "Target",
+    "existing_mount",
+    "mount_directory",
+    "own_mount",
+    "tmpfs",
+    "tmpfs_missing",
+    "undisturbed",
+]
+
+SCULLVFS: Final = "scullvfs"
+TMPFS: Final = "tmpfs"
+FLOOR: Final = "floor"
+
+SHM: Final = "/dev/shm"
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that a mount has to say who its daemon is."""
+
+END_TIMEOUT: Final = 5.0
+"""Seconds that the daemon of a temporary mount has to end, before it is told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A file that dd writes and reads."""
+
+    name: str
+    """SCULLVFS, TMPFS or FLOOR."""
+    file: str
+    server: int | None = None
+    """The pid of the daemon behind it, if that is known."""
+    keeps: bool = True
+    """Whether the data takes memory."""
+
+    def room(self) -> int:
+        """How many bytes may be written; half of what there is, for books and neighbours."""
+        if not self.keeps:
+            return sys.maxsize
+        space = os.statvfs(self.file)
+        own = os.stat(self.file).st_blocks * 512  # given back before it is written again
+        return (space.f_bavail * space.f_frsize + own) // 2
+
+
+def undisturbed(undo: Callable[..., object], *arguments: Any) -> None:
+    """Undo something without an interrupt in between."""
+    with put_off_interrupts():
+        undo(*arguments)
+
+
+@contextmanager
+def tmpfs() -> Iterator[Target]:
+    """A file in a new directory of /dev/shm, which is the fastest that memory can be a file."""
+    with ExitStack() as stack:
+        with put_off_interrupts():
+            directory = tempfile.mkdtemp(prefix="scullvfs-bench-", dir=SHM)
+            stack.callback(undisturbed, shutil.rmtree, directory)
+            file = os.path.join(directory, "data")
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        yield Target(TMPFS, file)
+
+
+def tmpfs_missing() -> str | None:
+    """Why there is no tmpfs to compare with; None if there is."""
+    found = mount_at(SHM)
+    if found is None or found.fstype != "tmpfs":
+        return f"{SHM} is not a tmpfs"
+    return None if os.access(SHM, os.W_OK) else f"you may not write to {SHM}"
+
+
+@contextmanager
+def mount_directory() -> Iterator[str]:
+    """A new directory to mount on; whoever mounts there unmounts before the end."""
+    with ExitStack() as stack:
+        with put_off_interrupts():
+            directory = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-bench-"))
+            stack.callback(undisturbed, os.rmdir, directory)
+        yield directory
+
+
+@contextmanager
+def own_mount(options: MountOptions, device: str) -> Iterator[Target]:
+    """A mount on a directory of its own. It forks: no thread may have been started before.
+
+    Raises:
+        ScullvfsError: what `scullvfs mount` would say against it.
+    """
+    with mount_directory() as directory, ExitStack() as stack:
+        with put_off_interrupts():
+            mount(options, directory, foreground=False)
+            daemons: list[int] = []
+            stack.callback(undisturbed, _take_away, directory, daemons)
+        target = _target(directory, device)
+        daemons += [] if target.server is None else [target.server]
+        yield target
+
+
+def _take_away(directory: str, daemons: list[int]) -> None:
+    """Unmount, and have the daemon gone, too.
+
+    It is ours alone, so whoever looks into the mount, or has a copy of it in another mount
+    namespace (a container that was started meanwhile), does not keep it.
+    """
+    try:
+        if mount_at(directory) is not None:
+            unmount(directory, lazy=False, timeout=END_TIMEOUT)
+            return
+    except BusyError:
+        if mount_at(directory) is not None:
+            unmount(directory, lazy=True, timeout=END_TIMEOUT)
+    for pid in daemons:
+        with suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid)) as pidfd:
+            signal.pidfd_send_signal(pidfd.fileno(), signal.SIGTERM)
+            if not select.select([pidfd], [], [], END_TIMEOUT)[0]:
+                signal.pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
+
+
+@contextmanager
+def existing_mount(path: str, device: str | None, cpu: int | None) -> Iterator[Target]:
+    """A device of a mount that is there: *path* is that of the mount or of the device.
+
+    It is empty in the end. With *cpu* its daemon runs there meanwhile.
+
+    Raises:
+        NotMountedError: there is no scullvfs mount, or its daemon is gone.
+        UsageError: the mount has no such device.
+        RefusedError: it is not for this user.
+    """
+    found, name = _find(path)
+    if name and device not in (None, name):
+        raise UsageError(f"{path} and --device {device} are not the same device; give only one")
+    target = _target(found.path, name or device or "scullv0")
+    with moved(target.server, cpu):
+        try:
+            yield target
+        finally:
+            with suppress(OSError):  # if its daemon has died, there is no data either
+                undisturbed(os.truncate, target.file, 0)
+
+
+def _find(path: str) -> tuple[Mount, str]:
+    """The mount that *path* is or lies in, and the name of the device, if it is one.
+
+    Looks at nothing in the mount, whose daemon may be stopped.
+    """
+    parent, name = os.path.split(path)
+    try:
+        if (place := mount_at(resolve(parent or "."))) is None or not place.is_scullvfs:
+            place, name = mount_at(resolve(path)), ""
+    except OSError as error:
+        raise NotMountedError(f"cannot look for {path}: {error.strerror}") from None
+    if place is None or not place.is_scullvfs:
+        raise NotMountedError(
+            f"{path} is neither a scullvfs mount nor a device in one; 'findmnt -t fuse.scullvfs' "
+            "lists what is mounted"
+        )
+    return place, name
+
+
+def _target(directory: str, device: str) -> Target:
+    """*device* of the living mount on *directory*."""
+    found = mount_at(directory)
+    try:
+        server = None if found is None else daemon_pid(found, timeout=ANSWER_TIMEOUT)
+    except TimeoutError:
+        raise BusyError(
+            f"the daemon of {directory} does not answer within {ANSWER_TIMEOUT:g} s"
+        ) from None
+    except OSError as error:
+        raise RefusedError(f"cannot look into {directory}: {error.strerror}") from None
+    if server is None:
+        raise NotMountedError(
+            f"the mount on {directory} is dead; 'scullvfs umount {directory}' clears it away"
+        )
+    file = os.path.join(directory, device)
+    if not re.fullmatch(r"scullv[0-9]*", device) or not _is_file(file):
+        raise UsageError(f"there is no device {device} in {directory}")
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise RefusedError(f"you may not read and write {file}")
+    return Target(SCULLVFS, file, server)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        kind = RefusedError if isinstance(error, PermissionError) else ScullvfsError
+        raise kind(f"cannot look at {path}: {error.strerror}") from None

@@ -1,0 +1,232 @@
+"""`scullvfs bench`: the command line of `scullvfs.bench`."""
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import click
+
+from scullvfs.bench import plot, report, targets
+from scullvfs.bench.affinity import pinned
+from scullvfs.bench.dd import Report
+from scullvfs.bench.disturb import watched
+from scullvfs.bench.floor import floor, floor_missing
+from scullvfs.bench.measure import Sample, measure, runs
+from scullvfs.bench.plan import DEFAULT_SIZES, Plan, parse_size, parse_sizes
+from scullvfs.bench.targets import Target
+from scullvfs.cli.version import version_line
+from scullvfs.daemon.errors import ScullvfsError, UsageError
+from scullvfs.daemon.interrupts import INTERRUPTS
+from scullvfs.daemon.options import parse_options
+
+__all__ = ["bench"]
+
+
+@click.command
+@click.option(
+    "-o",
+    "options",
+    multiple=True,
+    metavar="OPT[,OPT]...",
+    help="Options of the temporary mount, as 'scullvfs mount' takes them.",
+)
+@click.option("--device", metavar="NAME", help="The device to use.  [default: scullv0]")
+@click.option(
+    "--sizes",
+    default=DEFAULT_SIZES,
+    show_default=True,
+    metavar="LIST",
+    help="Block sizes, 512 to 64M: a list like 4K,64K, a range like 512-4M (each size twice the "
+    "one before) or 512-4Mx4 (four times), or both.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="How often each number is measured.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.001, 60),
+    default=0.1,
+    show_default=True,
+    help="About how long one dd takes at most; small blocks move less data for it.",
+)
+@click.option(
+    "--bytes",
+    "limit",
+    default="64M",
+    show_default=True,
+    metavar="SIZE",
+    help="The most that one dd moves, but four blocks at least.",
+)
+@click.option(
+    "--pin",
+    type=click.IntRange(min=0),
+    metavar="CPU",
+    help="Run dd and all servers on this CPU: the cost of the work, without wake-ups between CPUs.",
+)
+@click.option("--no-tmpfs", is_flag=True, help="Do not measure a tmpfs beside it.")
+@click.option("--no-floor", is_flag=True, help="Do not build and measure the floor beside it.")
+@click.option("--json", "kind", flag_value="json", help="Print JSON, with every round.")
+@click.option("--csv", "kind", flag_value="csv", help="Print CSV, one line a number.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True),
+    help="Write JSON or CSV into this file, and the table as usual.",
+)
+@click.option(
+    "--plot",
+    "picture",
+    metavar="FILE",
+    help="Draw the table into FILE: .png, .svg, .pdf. Needs matplotlib: scullvfs[plot].",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Show each dd and its rate on stderr.")
+@click.argument("mount", required=False)  # not click.Path, which would look at it
+def bench(
+    options: tuple[str, ...],
+    device: str | None,
+    sizes: str,
+    rounds: int,
+    seconds: float,
+    limit: str,
+    pin: int | None,
+    no_tmpfs: bool,
+    no_floor: bool,
+    kind: str | None,
+    output: str | None,
+    picture: str | None,
+    verbose: bool,
+    mount: str | None,
+) -> None:
+    """Measure writes, rewrites and reads with dd on a device.
+
+    On a temporary mount, or on MOUNT: the path of a scullvfs mount, or of a device in one.
+    What the device of MOUNT holds is OVERWRITTEN, and it is empty afterwards.
+
+    Beside it, in turn, the same is measured on a tmpfs and, if a C compiler and the headers
+    of libfuse 3 are there, on the floor: a FUSE server in C that keeps nothing. The numbers
+    are dd's own. What disturbed the measurement is said below the table.
+    """
+    plan = Plan(sizes=parse_sizes(sizes), rounds=rounds, seconds=seconds, limit=_limit(limit))
+    if output is not None and kind is None:
+        raise UsageError("--output needs --json or --csv")
+    if mount is not None and options:
+        raise UsageError(f"-o is for a temporary mount, but {mount} is mounted already")
+    mount_options = parse_options(options)
+    if picture is not None:
+        plot.check(picture)
+    notes: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(_interruptible())
+        stack.enter_context(pinned(pin))
+        if mount is None:
+            ours = targets.own_mount(mount_options, device or "scullv0")
+        else:
+            ours = targets.existing_mount(mount, device, pin)
+        chosen = [stack.enter_context(ours)]
+        chosen += _beside(stack, notes, tmpfs=not no_tmpfs, floor_too=not no_floor)
+        samples = []
+        with watched([target.server for target in chosen if target.server], pinned=pin) as watch:
+            for sample in _with_progress(plan, chosen, verbose):
+                samples.append(sample)
+                watch.sample()
+        # Said before anything is taken away, which may fail, too.
+        place = mount if mount is not None else " ".join(["a temporary mount", *_words(options)])
+        rows = report.rows(samples)
+        about = {
+            "version": version_line(),
+            "mount": place,
+            "device": chosen[0].file,
+            "sizes": sizes,
+            "rounds": rounds,
+            "seconds": seconds,
+            "bytes": plan.limit,
+        }
+        if kind == "json":
+            _print(report.as_json(rows, watch.seen, about, notes), output)
+        elif kind == "csv":
+            _print(report.as_csv(rows), output)
+        if kind is None or output is not None:
+            click.echo(f"{version_line()}\ndd on {place}\n\n{report.table(rows)}\n")
+            click.echo("\n".join([*notes, *watch.seen.sentences()]))
+        if picture is not None:
+            plot.draw(rows, f"scullvfs bench, {place}", picture)
+
+
+def _limit(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError:
+        raise UsageError(f"--bytes {text} is not possible; write a size like 512K or 64M") from None
+
+
+def _words(options: Sequence[str]) -> list[str]:
+    return [word for option in options for word in ("-o", option)]
+
+
+def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool) -> list[Target]:
+    """What to compare with; what there is not here is said in *notes*."""
+    found = []
+    if tmpfs:
+        missing = targets.tmpfs_missing()
+        if missing is None:
+            found.append(stack.enter_context(targets.tmpfs()))
+        else:
+            notes.append(f"no tmpfs beside it: {missing}")
+    if floor_too:
+        missing = floor_missing()
+        try:
+            if missing is None:
+                found.append(stack.enter_context(floor()))
+        except ScullvfsError as error:
+            missing = str(error)
+        if missing is not None:
+            notes.append(f"no floor beside it: {missing}")
+    return found
+
+
+def _with_progress(plan: Plan, chosen: Sequence[Target], verbose: bool) -> Iterator[Sample]:
+    """All runs, with a bar on stderr if that is a terminal."""
+
+    def tell(command: list[str], result: Report) -> None:
+        click.echo(f"{' '.join(command)}: {result.rate:.4g} MB/s", err=True)
+
+    if verbose:
+        yield from measure(plan, chosen, tell)
+        return
+    with click.progressbar(
+        measure(plan, chosen),
+        length=runs(plan, chosen),
+        label="measuring",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        yield from bar
+
+
+def _print(text: str, output: str | None) -> None:
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        with open(output, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+    except OSError as error:
+        raise ScullvfsError(f"cannot write {output}: {error.strerror}") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does, with everything taken away again."""
+    before = {}
+    for signum in INTERRUPTS:
+        if signal.getsignal(signum) == signal.SIG_DFL:
+            before[signum] = signal.signal(signum, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
