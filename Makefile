@@ -43,7 +43,7 @@ log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$miss
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint unit docs man soak setup clean
+.PHONY: help demo test bench lint unit docs man soak setup clean
 
 help: ## print this
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
@@ -53,6 +53,9 @@ demo: $(BIN)/.installed ## a first tour on a temporary mount
 
 test: lint docs ## everything a change must pass: lint, the documentation, then all tests
 	@$(PYTEST)
+
+bench: $(BIN)/.installed ## what it costs; SAVE=old.json before a change, BASE=old.json after it
+	@$(BIN)/python tests/bench $(if $(SAVE),--save '$(SAVE)') $(if $(BASE),--base '$(BASE)')
 
 unit: $(BIN)/.testable ## the tests that need no mount
 	@$(PYTEST) --ignore=tests/vfs --ignore=tests/truth --ignore=tests/soak

@@ -204,6 +204,12 @@ def bench_trim(rounds: int) -> Iterator[Result]:
     yield Result(text + "longest slice", max(slices) / 1e6, max(slices) / 1e6, "ms")
 
 
+def bench_mm(rounds: int) -> Iterator[Result]:
+    """Everything that is measured here."""
+    for bench in (bench_vmalloc, bench_access, bench_slab, bench_start_up, bench_trim):
+        yield from bench(rounds)
+
+
 def main() -> None:
     """Measure everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -211,8 +217,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="rounds a number (default 15)")
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    benches = (bench_vmalloc, bench_access, bench_slab, bench_start_up, bench_trim)
-    results = [result for bench in benches for result in bench(options.rounds)]
+    results = list(bench_mm(options.rounds))
     if options.json:
         rows = [result._asdict() for result in results]
         print(json.dumps({"load": load, "rounds": options.rounds, "results": rows}, indent=2))
