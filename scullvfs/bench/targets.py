@@ -141,15 +141,22 @@ def _take_away(directory: str, daemons: list[int]) -> None:
     try:
         if mount_at(directory) is not None:
             unmount(directory, lazy=False, timeout=END_TIMEOUT)
-            return
     except BusyError:
         if mount_at(directory) is not None:
             unmount(directory, lazy=True, timeout=END_TIMEOUT)
+        for pid in daemons:
+            _end(pid)
     for pid in daemons:
-        with suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid)) as pidfd:
-            signal.pidfd_send_signal(pidfd.fileno(), signal.SIGTERM)
-            if not select.select([pidfd], [], [], END_TIMEOUT)[0]:
-                signal.pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def _end(pid: int) -> None:
+    """Tell a daemon to end, and if it does not hear, kill it."""
+    with suppress(ProcessLookupError), open(os.pidfd_open(pid)) as pidfd:
+        signal.pidfd_send_signal(pidfd.fileno(), signal.SIGTERM)
+        if not select.select([pidfd], [], [], END_TIMEOUT)[0]:
+            signal.pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """The command line, without a mount."""
 
 import platform
+import re
 import subprocess
 import sys
+from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
@@ -112,3 +115,19 @@ def test_closed_stdout() -> None:
         assert command.stderr is not None
         command.stdout.close()
         assert command.stderr.read() == b""
+
+
+def test_bench_page_lists_every_option() -> None:
+    """The table of docs/bench.md has what --help has, with the same defaults."""
+    page = (Path(scullvfs.__file__).parents[1] / "docs/bench.md").read_text()
+    rows = dict(re.findall(r"^\| `(?:-v`, `)?(-[-\w]+)[^|]*\| ([^|]*?) ?\|", page, re.MULTILINE))
+    options = {
+        option.opts[-1]: option
+        for option in main.commands["bench"].params
+        if isinstance(option, click.Option)
+    }
+    assert rows.keys() == options.keys()
+    with_default = {name: option for name, option in options.items() if option.show_default}
+    assert len(with_default) == 4
+    for name, option in with_default.items():
+        assert rows[name].strip("`") == str(option.default)
