@@ -9,7 +9,9 @@ from contextlib import ExitStack
 
 from scullvfs.daemon.errors import HostMemoryError, UsageError
 from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.report import STATUS_XATTR, Report
 from scullvfs.daemon.values import format_size
+from scullvfs.fs import lowlevel
 from scullvfs.fs.build import build_tree
 from scullvfs.fs.operations import Operations
 from scullvfs.mm import LAYOUTS, Machine
@@ -27,14 +29,19 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
     """
     machine = _machine(options)
     undo.callback(machine.close)
+    module = _module(machine, options)
     tree = build_tree(
-        _module(machine, options),
+        module,
         uid=options.uid,
         gid=options.gid,
         mode=options.mode,
         semantics=options.semantics,
     )
-    return machine, Operations(tree, machine, direct_io=options.semantics == "device")
+    operations = Operations(tree, machine, direct_io=options.semantics == "device")
+    operations.xattrs[STATUS_XATTR.encode()] = Report(
+        options, module, requests=lowlevel.requests, lowlevel=lowlevel.hooked
+    )
+    return machine, operations
 
 
 def _machine(options: MountOptions) -> Machine:

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FSTYPE", "MOUNTINFO", "Mount", "is_mounted", "mount_at", "read_mounts", "resolve"]
+from scullvfs.daemon.errors import NotMountedError
+
+__all__ = [
+    "FSTYPE",
+    "MOUNTINFO",
+    "Mount",
+    "find_mount",
+    "is_mounted",
+    "mount_at",
+    "read_mounts",
+    "resolve",
+]
 
 FSTYPE: Final = "fuse.scullvfs"
 """The type that findmnt shows for our mounts."""
@@ -34,6 +45,8 @@ class Mount:
     """Where it is mounted."""
     fstype: str
     super_options: tuple[str, ...]
+    root: str = "/"
+    """What of the file system is seen here: all of it, unless a part is bound elsewhere."""
 
     @property
     def is_scullvfs(self) -> bool:
@@ -68,6 +81,21 @@ def mount_at(path: str) -> Mount | None:
     return next((mount for mount in reversed(read_mounts()) if mount.path == path), None)
 
 
+def find_mount(path: str) -> Mount:
+    """The uppermost mount on *path*, of whatever type.
+
+    Raises:
+        NotMountedError: there is none.
+    """
+    try:
+        mount = mount_at(resolve(path))
+    except OSError as error:
+        raise NotMountedError(f"cannot look for {path}: {error.strerror}") from None
+    if mount is None:
+        raise NotMountedError(f"{path} is not mounted; 'findmnt -t fuse.scullvfs' lists what is")
+    return mount
+
+
 def is_mounted(mount: Mount) -> bool:
     """Whether *mount* is still there, and no other mount on top of it."""
     now = mount_at(mount.path)
@@ -100,13 +128,14 @@ def resolve(path: str) -> str:
 def _parse(line: bytes) -> Mount:
     """Linux: fs/proc_namespace.c:show_mountinfo()"""
     before, _, after = line.partition(b" - ")
-    _, _, device, _, path = before.split(b" ")[:5]
+    _, _, device, root, path = before.split(b" ")[:5]
     fstype, _, super_options = after.split(b" ")[:3]
     return Mount(
         device=device.decode(),
         path=os.fsdecode(_unescape(path)),
         fstype=os.fsdecode(_unescape(fstype)),
         super_options=tuple(os.fsdecode(super_options).split(",")),
+        root=os.fsdecode(_unescape(root)),
     )
 
 

@@ -8,7 +8,7 @@ user is a `UsageError` of one line.
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -28,7 +28,14 @@ from scullvfs.fs.devices import FILE_RULES
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
 from scullvfs.scullv.module import MAX_DEVS, MAX_ORDER, MAX_QSET
 
-__all__ = ["OPTIONS", "MountOptions", "Option", "did_you_mean", "parse_options"]
+__all__ = [
+    "OPTIONS",
+    "MountOptions",
+    "Option",
+    "did_you_mean",
+    "format_options",
+    "parse_options",
+]
 
 MIN_MEM: Final = 4 << 20
 
@@ -146,6 +153,23 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
             form, equals, text = item.partition("=")
             given[form] = _option(form).value_of(form, text if equals else None)
     return MountOptions(**_one_value_each(given))
+
+
+def format_options(values: Mapping[str, Any]) -> str:
+    """*values*, by name, as they would stand behind `-o`; unknown names as they are.
+
+    `parse_options` takes it, and gives the same values.
+    """
+    return ",".join(text for name, value in values.items() for text in _format_option(name, value))
+
+
+def _format_option(name: str, value: Any) -> tuple[str, ...]:
+    option = _BY_FORM.get(name)
+    if option is None:
+        return (f"{name}={value}",)
+    if option.parse is None:
+        return (name,) if value else ()
+    return (f"{name}={option.parse.format(value)}",)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

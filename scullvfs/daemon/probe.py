@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 
 from scullvfs.daemon.mountinfo import Mount
 
-__all__ = ["PID_XATTR", "ask", "daemon_pid"]
+__all__ = ["DEAD", "PID_XATTR", "Question", "ask", "daemon_pid", "who_may_enter"]
 
 PID_XATTR: Final = "user.scullvfs.pid"
 """The extended attribute of the mount's root that holds its daemon's pid in decimal."""
@@ -36,22 +36,33 @@ def ask(
         TimeoutError: no answer within *timeout* seconds.
         OSError: what *question* raised.
     """
-    receiver, sender = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        _answer(question, sender, identity)
-    os.close(sender)
-    with open(receiver, "rb") as answers:
-        if not select.select([answers], [], [], timeout)[0]:
-            os.kill(pid, signal.SIGKILL)
-            # Not waited for: Linux does not even kill it while the daemon holds its request.
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        error, blank, answer = answers.read().partition(b" ")
-    os.waitpid(pid, 0)
-    number = int(error) if blank else errno.EIO  # the child died without a word
-    if number:
-        raise OSError(number, os.strerror(number))
-    return answer
+    return Question(question, identity).answer(timeout)
+
+
+class Question:
+    """A question that is being asked; several may be, at the same time."""
+
+    def __init__(self, question: Callable[[], bytes], identity: Identity | None = None) -> None:
+        receiver, sender = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _answer(question, sender, identity)
+        os.close(sender)
+        self._receiver = receiver
+
+    def answer(self, timeout: float) -> bytes:
+        """Wait for the answer, see `ask`; to be called once."""
+        with open(self._receiver, "rb") as answers:
+            if not select.select([answers], [], [], timeout)[0]:
+                os.kill(self._pid, signal.SIGKILL)
+                # Not waited for: Linux does not even kill it while the daemon holds its request.
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            error, blank, answer = answers.read().partition(b" ")
+        os.waitpid(self._pid, 0)
+        number = int(error) if blank else errno.EIO  # the child died without a word
+        if number:
+            raise OSError(number, os.strerror(number))
+        return answer
 
 
 def daemon_pid(mount: Mount, *, timeout: float) -> int | None:
@@ -65,7 +76,7 @@ def daemon_pid(mount: Mount, *, timeout: float) -> int | None:
         answer = ask(
             lambda: os.getxattr(mount.path, PID_XATTR),
             timeout=timeout,
-            identity=_who_may_enter(mount),
+            identity=who_may_enter(mount),
         )
     except OSError as error:
         if error.errno in DEAD:
@@ -74,7 +85,7 @@ def daemon_pid(mount: Mount, *, timeout: float) -> int | None:
     return int(answer)
 
 
-def _who_may_enter(mount: Mount) -> Identity | None:
+def who_may_enter(mount: Mount) -> Identity | None:
     """Without allow_other a FUSE mount is closed even to root; but root can become its user."""
     if os.geteuid() != 0 or mount.user_id == 0:
         return None

@@ -6,7 +6,6 @@ the mount point can be mounted on at once. The daemon is found by asking the mou
 """
 
 import os
-import pwd
 import select
 import subprocess
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from scullvfs.daemon.errors import (
     RefusedError,
     ScullvfsError,
 )
-from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, resolve
+from scullvfs.daemon.mountinfo import Mount, find_mount, is_mounted
 from scullvfs.daemon.probe import daemon_pid
 from scullvfs.daemon.requirements import find_fusermount
-from scullvfs.daemon.users import describe_users
+from scullvfs.daemon.users import describe_users, user_name
 
 __all__ = ["take_down", "unmount", "unmount_command"]
 
@@ -95,28 +94,16 @@ def _daemon_of(mount: Mount, timeout: float) -> Iterator[_Daemon | None]:
 
 def _find(path: str) -> Mount:
     """The scullvfs mount on *path*, if this user may unmount it."""
-    try:
-        mount = mount_at(resolve(path))
-    except OSError as error:
-        raise NotMountedError(f"cannot look for {path}: {error.strerror}") from None
-    if mount is None:
-        raise NotMountedError(f"{path} is not mounted; 'findmnt -t fuse.scullvfs' lists what is")
+    mount = find_mount(path)
     if not mount.is_scullvfs:
         raise NotMountedError(
             f"{path} is not a scullvfs mount but of type {mount.fstype}; use 'umount {path}'"
         )
     if os.getuid() not in (0, mount.user_id):
         raise RefusedError(
-            f"{path} was mounted by {_user_name(mount.user_id)}; only they and root may unmount it"
+            f"{path} was mounted by {user_name(mount.user_id)}; only they and root may unmount it"
         )
     return mount
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def take_down(mount: Mount, *, lazy: bool) -> None:

@@ -5,10 +5,11 @@ Processes of other users are hidden from an ordinary one, and a file that is onl
 does not show. Reading the links touches no mount.
 """
 
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["describe_users"]
+__all__ = ["describe_users", "user_name"]
 
 
 def describe_users(
@@ -22,6 +23,14 @@ def describe_users(
         and any(_is_below(link, mountpoint) for link in _links(process))
     ]
     return ", ".join(users) or "a process"
+
+
+def user_name(uid: int) -> str:
+    """The user's name in the user database; `uid 1234` if it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def _links(process: Path) -> Iterator[str]:

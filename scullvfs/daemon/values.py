@@ -33,6 +33,9 @@ UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 MAX_ID: Final = (1 << 32) - 2
 """The highest uid and gid; the one above means "leave it" to chown(2)."""
 
+LISTABLE: Final = 32
+"""How many numbers are still few enough to be listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parse:
@@ -41,6 +44,10 @@ class Parse:
     expects: str
     """What it takes, to be read after "must be"."""
     convert: Callable[[str], Any]
+    known: Callable[[], Iterable[str]] = tuple
+    """Makes the values that can be listed, for shell completion; none where there are too many."""
+    format: Callable[[Any], str] = str
+    """The way back: a value as a user would write it."""
 
     def __call__(self, text: str) -> Any:
         """The value of *text*; `ValueError` if it has none."""
@@ -59,12 +66,22 @@ def _decimal(text: str, low: int, high: int) -> int:
 
 def number(low: int, high: int) -> Parse:
     """A decimal number from *low* to *high*, both included."""
-    return Parse(f"a number from {low} to {high}", lambda text: _decimal(text, low, high))
+    few = range(low, high + 1) if high - low < LISTABLE else range(0)
+    return Parse(
+        f"a number from {low} to {high}",
+        lambda text: _decimal(text, low, high),
+        known=lambda: map(str, few),
+    )
 
 
 def switch() -> Parse:
     """0 or 1, as a `bool`."""
-    return Parse("0 or 1", lambda text: bool(_decimal(text, 0, 1)))
+    return Parse(
+        "0 or 1",
+        lambda text: bool(_decimal(text, 0, 1)),
+        known=lambda: ("0", "1"),
+        format=lambda value: str(int(value)),
+    )
 
 
 def choice(names: Iterable[str]) -> Parse:
@@ -76,7 +93,7 @@ def choice(names: Iterable[str]) -> Parse:
             raise ValueError(text)
         return text
 
-    return Parse("one of " + ", ".join(known), convert)
+    return Parse("one of " + ", ".join(known), convert, known=lambda: known)
 
 
 def size(low: int) -> Parse:
@@ -92,7 +109,7 @@ def size(low: int) -> Parse:
         return value
 
     expects = f"a size like 512M or 16G, at least {format_size(low)} and a multiple of 4K"
-    return Parse(expects, convert)
+    return Parse(expects, convert, format=format_size)
 
 
 def format_size(value: int) -> str:
@@ -111,20 +128,30 @@ def octal_mode() -> Parse:
             raise ValueError(text)
         return int(text, 8)
 
-    return Parse("octal permission bits from 0000 to 0777", convert)
+    return Parse(
+        "octal permission bits from 0000 to 0777", convert, format=lambda value: f"{value:04o}"
+    )
 
 
 def user() -> Parse:
     """A uid, as a number or by its name in the user database."""
-    return _identity("user", lambda name: pwd.getpwnam(name).pw_uid)
+    return _identity(
+        "user",
+        lambda name: pwd.getpwnam(name).pw_uid,
+        lambda: [user.pw_name for user in pwd.getpwall()],
+    )
 
 
 def group() -> Parse:
     """A gid, as a number or by its name in the group database."""
-    return _identity("group", lambda name: grp.getgrnam(name).gr_gid)
+    return _identity(
+        "group",
+        lambda name: grp.getgrnam(name).gr_gid,
+        lambda: [group.gr_name for group in grp.getgrall()],
+    )
 
 
-def _identity(kind: str, find: Callable[[str], int]) -> Parse:
+def _identity(kind: str, find: Callable[[str], int], known: Callable[[], Iterable[str]]) -> Parse:
     def convert(text: str) -> int:
         if text.isdecimal():
             return _decimal(text, 0, MAX_ID)
@@ -133,4 +160,4 @@ def _identity(kind: str, find: Callable[[str], int]) -> Parse:
         except KeyError:
             raise ValueError(text) from None
 
-    return Parse(f"a number, or the name of a {kind} of this system", convert)
+    return Parse(f"a number, or the name of a {kind} of this system", convert, known=known)

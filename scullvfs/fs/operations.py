@@ -66,6 +66,10 @@ class Operations(pyfuse3.Operations):
         self.files: Final = OpenFiles()
         self.breathe: Callable[[], Awaitable[None]] = partial(trio.sleep, 0)
         """What a handler with much to do awaits now and then: others go first."""
+        self.xattrs: dict[bytes, Callable[[], bytes]] = {
+            PID_XATTR: lambda: str(os.getpid()).encode(),
+        }
+        """Extended attributes of the mount's root: name -> what makes its value."""
         machine.log.current = self.files.task
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
@@ -232,13 +236,14 @@ class Operations(pyfuse3.Operations):
         return data
 
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
-        """The root has one extended attribute: the daemon's process id."""
-        if inode == ROOT_INO and name == PID_XATTR:
-            return str(os.getpid()).encode()
-        raise FUSEError(pyfuse3.ENOATTR)
+        """getxattr(2); only the root has any."""
+        make = self.xattrs.get(name) if inode == ROOT_INO else None
+        if make is None:
+            raise FUSEError(pyfuse3.ENOATTR)
+        return make()
 
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
-        """The attribute is for programs that know its name."""
+        """The attributes are for programs that know their names."""
         return []
 
     # -- what nobody can do --------------------------------------------------------------------

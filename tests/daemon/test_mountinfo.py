@@ -35,6 +35,15 @@ def test_read_mounts(listing: Path) -> None:
     assert not ext4.is_scullvfs
 
 
+def test_read_mounts_of_a_part(tmp_path: Path) -> None:
+    """A part of a file system that is bound elsewhere is told from the whole."""
+    path = tmp_path / "mountinfo"
+    path.write_bytes(b"33 22 0:40 /scullv0 /dev/scullv0 rw - fuse.scullvfs scullvfs rw\n")
+    assert [(mount.root, mount.path) for mount in read_mounts(path)] == [
+        ("/scullv0", "/dev/scullv0")
+    ]
+
+
 def test_read_mounts_of_this_process() -> None:
     """The real one can be read, and has a root."""
     assert "/" in [mount.path for mount in read_mounts()]

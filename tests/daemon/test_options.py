@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from scullvfs.daemon.errors import UsageError
-from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
+from scullvfs.daemon.options import (
+    OPTIONS,
+    MountOptions,
+    Option,
+    format_options,
+    parse_options,
+)
 
 
 def refusal(*arguments: str) -> str:
@@ -56,6 +62,23 @@ def test_parse_options_all() -> None:
         mode=0o600,
         allow_other=True,
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "scullv_devs=9,mem=1536M,shuffle=0,semantics=file,mode=0007,allow_other,uid=5,seed=3"],
+)
+def test_format_options_is_the_way_back(text: str) -> None:
+    """Whatever the options are, what is written of them gives the same ones."""
+    options = parse_options([text])
+    written = format_options(dataclasses.asdict(options))
+    assert parse_options([written]) == options
+    assert set(text.split(",")) <= {*written.split(","), ""}
+
+
+def test_format_options_unknown() -> None:
+    """Those of another version are written as they come."""
+    assert format_options({"color": "red", "seed": 4}) == "color=red,seed=4"
 
 
 def test_options_and_fields_agree() -> None:

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from scullvfs.daemon.probe import ask
+from scullvfs.daemon.probe import Question, ask
 
 DEADLINE = 30.0
 
@@ -47,6 +47,23 @@ def test_ask_child_dies() -> None:
 
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         ask(die, timeout=DEADLINE)
+
+
+def test_questions_at_the_same_time() -> None:
+    """Several are asked before the first answer is waited for, and none mixes with another."""
+    receiver, sender = os.pipe()
+
+    def first() -> bytes:
+        return os.read(receiver, 1)  # nothing is there until the second one is asked
+
+    def second() -> bytes:
+        os.write(sender, b"x")
+        return b"second"
+
+    questions = [Question(first), Question(second)]
+    assert [question.answer(DEADLINE) for question in questions] == [b"x", b"second"]
+    os.close(receiver)
+    os.close(sender)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")

@@ -85,3 +85,22 @@ def test_parse_refuses(parse: values.Parse, text: str) -> None:
 def test_format_size(value: int, text: str) -> None:
     """The largest suffix that leaves a whole number."""
     assert values.format_size(value) == text
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        values.number(0, 18),
+        values.number(0, 1 << 64),
+        values.switch(),
+        values.choice(["x86_64", "i386"]),
+        values.user(),
+        values.group(),
+    ],
+)
+def test_known_values_can_be_given(parse: values.Parse) -> None:
+    """What is offered at TAB is taken, and it is never more than a screen can hold of numbers."""
+    known = list(parse.known())
+    for text in known:
+        parse(text)
+    assert known or parse.expects.startswith("a number from 0 to 18446744073709551616")

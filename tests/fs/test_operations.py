@@ -285,8 +285,11 @@ def test_statfs(operations: Operations) -> None:
 
 
 def test_getxattr(operations: Operations) -> None:
-    """The root knows the daemon's process id; there is no other attribute."""
+    """The root knows the daemon's process id, and what else it was given; no other node does."""
     assert call(operations.getxattr, 1, PID_XATTR, CALLER) == str(os.getpid()).encode()
     refused(errno.ENODATA, operations.getxattr, 2, PID_XATTR, CALLER)
     refused(errno.ENODATA, operations.getxattr, 1, b"user.other", CALLER)
+    operations.xattrs[b"user.other"] = lambda: b"made at each call"
+    assert call(operations.getxattr, 1, b"user.other", CALLER) == b"made at each call"
+    refused(errno.ENODATA, operations.getxattr, 2, b"user.other", CALLER)
     assert call(operations.listxattr, 1, CALLER) == []

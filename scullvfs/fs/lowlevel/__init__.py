@@ -31,7 +31,7 @@ from typing import Any, Final, Protocol
 from scullvfs.fs.errors import errno_of
 from scullvfs.mm.access import Buffer
 
-__all__ = ["MISSING", "Handlers", "Served", "hooked", "serve", "serve_with"]
+__all__ = ["MISSING", "Handlers", "Served", "hooked", "requests", "serve", "serve_with"]
 
 
 MISSING: Final = (
@@ -98,6 +98,14 @@ _handlers: Handlers | None = None
 def hooked() -> bool:
     """Whether the operations are in place.  Known once pyfuse3.init() has returned."""
     return _extension is not None and bool(_extension.lib.scullvfs_hooked)
+
+
+def requests() -> int | None:
+    """Requests that the kernel has sent until now; None where nobody counts them."""
+    if _extension is None or not hooked():
+        return None
+    count: int = _extension.lib.scullvfs_requests
+    return count
 
 
 def serve_with(handlers: Handlers, max_write: int, copy_file_range_errno: int) -> None:

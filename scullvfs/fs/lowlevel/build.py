@@ -21,6 +21,7 @@ DECLARATIONS = """
     static int scullvfs_copy_file_range_errno;
     static unsigned int scullvfs_max_write;
     static bool scullvfs_hooked;
+    static uint64_t scullvfs_requests;
 
     enum scullvfs_outcome { SCULLVFS_OTHER, SCULLVFS_TURN, SCULLVFS_IDLE, SCULLVFS_CLOSED, ... };
     static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sleep_ms);

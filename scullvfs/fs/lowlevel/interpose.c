@@ -22,6 +22,7 @@
 static int scullvfs_copy_file_range_errno = EOPNOTSUPP;
 static unsigned int scullvfs_max_write = 1 << 20;	/* bytes of a request, writes and reads */
 static bool scullvfs_hooked;
+static uint64_t scullvfs_requests;	/* received until now */
 
 /* In Python. */
 static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache);
@@ -162,10 +163,14 @@ static bool readable(int64_t now, int64_t spin_ns, int sleep_ms)
 static int receive(struct fuse_session *se, struct fuse_buf *buf)
 {
 	static int (*real)(struct fuse_session *, struct fuse_buf *);
+	int result;
 
 	if (!real)
 		real = dlsym(RTLD_NEXT, "fuse_session_receive_buf");
-	return real(se, buf);
+	result = real(se, buf);
+	if (result > 0)
+		scullvfs_requests++;
+	return result;
 }
 
 static bool is_read_or_write(const struct fuse_buf *buf)

@@ -1,0 +1,93 @@
+"""What a daemon says of itself: one JSON object, an extended attribute of its mount's root.
+
+    getfattr -n user.scullvfs.status --only-values /mnt/scullv | jq
+
+The daemon makes it anew at every request; `status` reads it, from another process. Sizes are
+in bytes, times in seconds. Imports neither pyfuse3 nor trio.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+import psutil
+
+import scullvfs
+from scullvfs.daemon.options import MountOptions
+from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.scullv import Module
+
+__all__ = ["STATUS_XATTR", "Report"]
+
+STATUS_XATTR: Final = "user.scullvfs.status"
+"""The extended attribute of the mount's root that holds the report."""
+
+
+class Report:
+    """The report of one mount, made whenever it is called.
+
+    Args:
+        requests: how many requests came until now; None if nobody counts them.
+        lowlevel: whether the operations that pyfuse3 leaves out are in place.
+    """
+
+    def __init__(
+        self,
+        options: MountOptions,
+        module: Module,
+        requests: Callable[[], int | None],
+        lowlevel: Callable[[], bool],
+    ) -> None:
+        self._options = options
+        self._module = module
+        self._requests = requests
+        self._lowlevel = lowlevel
+        self._started = time.monotonic()
+        self._process = psutil.Process()
+
+    def __call__(self) -> bytes:
+        """The JSON."""
+        cpu = self._process.cpu_times()
+        return json.dumps(
+            {
+                "pid": os.getpid(),
+                "version": scullvfs.__version__,
+                "uptime": round(time.monotonic() - self._started, 3),
+                "options": self._options_in_effect(),
+                "ram": _ram(self._module.machine),
+                "vmalloc": _vmalloc(self._module.machine),
+                "devices": len(self._module.devices),
+                "requests": self._requests(),
+                "lowlevel": self._lowlevel(),
+                "rss": self._process.memory_info().rss,
+                "cpu": round(cpu.user + cpu.system, 2),
+            }
+        ).encode()
+
+    def _options_in_effect(self) -> dict[str, Any]:
+        """Those of the mount; order and qset may have been changed since."""
+        return asdict(self._options) | {
+            "scullv_order": self._module.scullv_order,
+            "scullv_qset": self._module.scullv_qset,
+        }
+
+
+def _ram(machine: Machine) -> dict[str, int]:
+    pages = machine.page_alloc
+    return {
+        "used": (pages.totalram_pages - pages.nr_free) * PAGE_SIZE,
+        "total": pages.totalram_pages * PAGE_SIZE,
+    }
+
+
+def _vmalloc(machine: Machine) -> dict[str, int]:
+    """Addresses, guard pages included: in use, freed and not yet purged, and all there are."""
+    space = machine.vmap_space
+    return {
+        "used": space.nr_busy_pages * PAGE_SIZE,
+        "lazy": space.nr_lazy_pages * PAGE_SIZE,
+        "total": machine.layout.vmalloc_pages * PAGE_SIZE,
+    }
