@@ -8,13 +8,14 @@ line that says what is missing work without them.
 import click
 
 from scullvfs.cli.bench import bench
+from scullvfs.cli.completion import completion
 from scullvfs.cli.demo import demo
 from scullvfs.cli.group import OneLineErrors
 from scullvfs.cli.ioctl import ioctl
 from scullvfs.cli.mount import mount
 from scullvfs.cli.umount import umount
-from scullvfs.cli.version import version_line
 from scullvfs.daemon.errors import ExitStatus
+from scullvfs.daemon.versions import version_line
 
 __all__ = ["main"]
 
@@ -50,5 +51,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(ExitStatus.USAGE)
 
 
-for command in (mount, umount, ioctl, bench, demo):
+for command in (mount, umount, ioctl, bench, demo, completion):
     main.add_command(command)

@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.cli.help import Command
+from scullvfs.daemon.errors import ExitStatus, ScullvfsError
 from scullvfs.daemon.interrupts import INTERRUPTS, put_off_interrupts
 from scullvfs.daemon.mountinfo import mount_at
 
@@ -27,7 +28,11 @@ TIMEOUT = 60
 """Seconds after which a command hangs; each takes less than one."""
 
 
-@click.command
+@click.command(
+    cls=Command,
+    examples=[("scullvfs demo", "Takes a second, and leaves nothing behind.")],
+    statuses=ExitStatus,  # those of the commands that it runs
+)
 def demo() -> None:
     """Show what scullvfs does, on a temporary mount."""
     with _temporary_directory() as directory:

@@ -4,6 +4,7 @@ click prints the usage and an error below it; here each error is one line that b
 with `scullvfs:`, whoever found it, and ends the program with its documented exit status.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from scullvfs.cli.help import write_exit_statuses
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError
 from scullvfs.daemon.options import did_you_mean
 
@@ -34,6 +36,9 @@ class OneLineErrors(click.Group):
             return run()
         try:
             sys.exit(run())
+        except click.NoSuchOption as error:
+            hint = did_you_mean(error.option_name, error.possibilities or ()) or _see_help(error)
+            _fail(f"unknown option '{error.option_name}'{hint}", error.exit_code)
         except click.UsageError as error:
             _fail(f"{error.format_message().rstrip('.')}{_see_help(error)}", error.exit_code)
         except click.ClickException as error:
@@ -46,14 +51,34 @@ class OneLineErrors(click.Group):
             sys.stdout = None  # nothing is left to flush at exit
             sys.exit(ExitStatus.FAILURE)
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """As click's; colours are for terminals, and for none where NO_COLOR is set.
+
+        https://no-color.org: present and not empty, whatever its value.
+        """
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            extra.setdefault("color", False)
+        return super().make_context(*args, **extra)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that *args* begins with, or suggest one."""
         name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
+        known = self.get_command(ctx, name) is not None
+        # Shell completion asks with "resilient parsing", and wants no errors.
+        if not known and not name.startswith("-") and not ctx.resilient_parsing:
             raise click.UsageError(f"unknown command '{name}'{did_you_mean(name, self.commands)}")
         return super().resolve_command(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write where to read on, and all exit statuses."""
+        formatter.write_paragraph()
+        formatter.write_text(
+            f"'{ctx.command_path} COMMAND --help' says more, with examples; "
+            f"'{ctx.command_path} doctor' finds out what is missing on this machine."
+        )
+        write_exit_statuses(formatter, ExitStatus)
 
 
 def _see_help(error: click.UsageError) -> str:

@@ -11,13 +11,23 @@ import struct
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
-from scullvfs.daemon.errors import NotMountedError, RefusedError, ScullvfsError, UsageError
+from scullvfs.cli.help import Command
+from scullvfs.daemon.errors import (
+    ExitStatus,
+    NotMountedError,
+    RefusedError,
+    ScullvfsError,
+    UsageError,
+)
 from scullvfs.daemon.options import did_you_mean
 from scullvfs.scullv import COMMANDS
 from scullvfs.scullv.ioctl import INT
 
 __all__ = ["ioctl"]
+
+Items = list[CompletionItem[str]]
 
 WORDS: Final = {
     "S": ("set", "set it, through a pointer"),
@@ -41,24 +51,37 @@ NUMBER: Final = re.compile(r"[+-]?(0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,19})", re.IGN
 NAMES: Final = {_word(name): name for name in COMMANDS}
 
 
-class IoctlCommand(click.Command):
-    """A command whose help ends with the table of ioctl commands."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table."""
-        rows = [("reset", "order 4 and qset 500, whatever they were at mount")]
-        rows += [(f"{word}-order, {word}-qset", does) for word, does in WORDS.values()]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
+TABLE: Final = [
+    ("reset", "order 4 and qset 500, whatever they were at mount"),
+    *((f"{word}-order, {word}-qset", does) for word, does in WORDS.values()),
+]
 
 
-@click.command(cls=IoctlCommand, context_settings={"ignore_unknown_options": True})  # as -1 is
-@click.argument("device")
-@click.argument("command")
+def _complete_device(_ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
+    return [CompletionItem(word, type="file")]
+
+
+def _complete_command(_ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
+    return [CompletionItem(name) for name in NAMES if name.startswith(word)]
+
+
+@click.command(
+    cls=Command,
+    tables={"Commands": TABLE},
+    examples=[
+        ("scullvfs ioctl /mnt/scullv/scullv0 query-order", "Print the order."),
+        ("scullvfs ioctl /mnt/scullv/scullv0 shift-qset 8", "Set qset, and print the old one."),
+    ],
+    statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED),
+    context_settings={"ignore_unknown_options": True},  # as -1 is
+)
+@click.argument("device", shell_complete=_complete_device)
+@click.argument("command", shell_complete=_complete_command)
 @click.argument("value", required=False)
 def ioctl(device: str, command: str, value: str | None) -> None:
-    """Carry out COMMAND, with VALUE where it sets something, on the mount of DEVICE.
+    """Carry out one of the driver's ioctl commands.
 
+    COMMAND, with VALUE where it sets something, is carried out on DEVICE, a scullvN file.
     Order and qset are those of the module: a device takes them over when it is next
     trimmed. The order is a number from 0 to 18, the qset one from 1 to 1048576.
     """

@@ -6,6 +6,8 @@ disagree.
 
 import click
 
+from scullvfs.cli.completion import complete_directory, complete_mount_options
+from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.mount import mount as mount_scullvfs
 from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
@@ -14,18 +16,39 @@ from scullvfs.daemon.values import format_size
 __all__ = ["mount"]
 
 
-class MountCommand(click.Command):
-    """A command whose help ends with the mount options and the exit statuses."""
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write both tables."""
-        with formatter.section("Mount options"):
-            formatter.write_dl([(_name(option), _meaning(option)) for option in OPTIONS])
-        with formatter.section("Exit status"):
-            formatter.write_dl([(str(status.value), status.meaning) for status in ExitStatus])
+def _name(option: Option) -> str:
+    """How the option is written: `scullv_order=, order=`."""
+    return ", ".join(option.forms if option.parse is None else (f"{f}=" for f in option.forms))
 
 
-@click.command(cls=MountCommand)
+def _meaning(option: Option) -> str:
+    """What the option does, what it takes and what it is when not given."""
+    expects = "" if option.parse is None else f": {option.parse.expects}"
+    return f"{option.help}{expects}; default {option.default}"
+
+
+@click.command(
+    cls=Command,
+    tables={"Mount options": [(_name(option), _meaning(option)) for option in OPTIONS]},
+    examples=[
+        ("scullvfs mount /mnt/scullv", "Four devices, 1 GiB of RAM."),
+        (
+            "scullvfs mount -o devs=8,order=0,mem=64M,seed=7 /mnt/scullv",
+            "Eight devices, quanta of one page, and the same page frames at each run.",
+        ),
+        (
+            "scullvfs mount -f -o semantics=file /mnt/scullv",
+            "In the foreground, by the rules of a regular file.",
+        ),
+    ],
+    statuses=(
+        ExitStatus.MOUNT_POINT,
+        ExitStatus.NO_FUSE,
+        ExitStatus.PERMISSION,
+        ExitStatus.NO_MEMORY,
+        ExitStatus.BUSY,
+    ),
+)
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to stderr.")
 @click.option(
     "-o",
@@ -33,8 +56,10 @@ class MountCommand(click.Command):
     multiple=True,
     metavar="OPT[,OPT]...",
     help="Mount options, see below; of one option the last counts.",
+    shell_complete=complete_mount_options,
 )
-@click.argument("mountpoint")  # not click.Path, which would look at it
+# Not a click.Path, which would look at it.
+@click.argument("mountpoint", shell_complete=complete_directory)
 def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> ExitStatus:
     """Mount the scullv devices on MOUNTPOINT, an empty directory.
 
@@ -55,14 +80,3 @@ def _warn_of_huge_quantum(options: MountOptions) -> None:
             "every write will fail with ENOMEM",
             err=True,
         )
-
-
-def _name(option: Option) -> str:
-    """How the option is written: `scullv_order=, order=`."""
-    return ", ".join(option.forms if option.parse is None else (f"{f}=" for f in option.forms))
-
-
-def _meaning(option: Option) -> str:
-    """What the option does, what it takes and what it is when not given."""
-    expects = "" if option.parse is None else f": {option.parse.expects}"
-    return f"{option.help}{expects}; default {option.default}"

@@ -2,12 +2,27 @@
 
 import click
 
+from scullvfs.cli.completion import complete_mounts
+from scullvfs.cli.help import Command
+from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.unmount import unmount
 
 __all__ = ["umount"]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        ("scullvfs umount /mnt/scullv", "When it returns, the daemon is gone and its RAM free."),
+        ("scullvfs umount --lazy /mnt/scullv", "Although a file is open there, or it hangs."),
+    ],
+    statuses=(
+        ExitStatus.NO_FUSE,
+        ExitStatus.PERMISSION,
+        ExitStatus.NOT_MOUNTED,
+        ExitStatus.BUSY,
+    ),
+)
 @click.option(
     "-l",
     "--lazy",
@@ -22,11 +37,11 @@ __all__ = ["umount"]
     metavar="SECONDS",
     help="How long to wait for the daemon to answer and to end.",
 )
-@click.argument("mountpoint")  # not click.Path, which would look at it
+# Not a click.Path, which would look at it.
+@click.argument("mountpoint", shell_complete=complete_mounts)
 def umount(lazy: bool, timeout: float, mountpoint: str) -> None:
-    """Unmount MOUNTPOINT and wait until its daemon is gone.
+    """Unmount MOUNTPOINT, and wait for its daemon's end.
 
-    Works for a dead mount, too, whose daemon was killed. The exit statuses are those
-    that 'scullvfs mount --help' lists.
+    Works for a dead mount, too, whose daemon was killed.
     """
     unmount(mountpoint, lazy=lazy, timeout=timeout)

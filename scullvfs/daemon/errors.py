@@ -1,6 +1,6 @@
 """Every way in which ``scullvfs`` can fail, and the exit status of each.
 
-Defined here and only here: the table of exit statuses, which ``scullvfs mount --help``
+Defined here and only here: the table of exit statuses, which ``scullvfs --help``
 prints, and one exception a status. The rest of ``scullvfs.daemon`` raises them, with a
 message of one line that says what is wrong and what to do; ``scullvfs.cli`` prints that
 line and exits. Imports nothing of scullvfs::
@@ -50,7 +50,7 @@ class ExitStatus(IntEnum):
     PERMISSION = 5, "Permission denied."
     NO_MEMORY = 6, "The host cannot give as much memory as mem= asks for."
     NOT_MOUNTED = 7, "There is no scullvfs mount at the place given."
-    BUSY = 8, "The mount is in use, does not answer, or its daemon does not end in time."
+    BUSY = 8, "The mount is in use, dead or does not answer, or its daemon does not end in time."
     INTERRUPTED = 130, "Interrupted from the keyboard."
 
 
