@@ -13,6 +13,7 @@ from scullvfs.cli.demo import demo
 from scullvfs.cli.group import OneLineErrors
 from scullvfs.cli.ioctl import ioctl
 from scullvfs.cli.mount import mount
+from scullvfs.cli.status import status
 from scullvfs.cli.umount import umount
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.versions import version_line
@@ -51,5 +52,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(ExitStatus.USAGE)
 
 
-for command in (mount, umount, ioctl, bench, demo, completion):
+for command in (mount, umount, status, ioctl, bench, demo, completion):
     main.add_command(command)

@@ -1,0 +1,168 @@
+"""`scullvfs status`: every mount and how it is, for people and as JSON."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+import scullvfs
+from scullvfs.cli.completion import complete_mounts
+from scullvfs.cli.help import Command
+from scullvfs.daemon.errors import ExitStatus, NotMountedError
+from scullvfs.daemon.mountinfo import Mount
+from scullvfs.daemon.options import format_options
+from scullvfs.daemon.status import (
+    ANSWER_TIMEOUT,
+    EXIT_STATUS,
+    MountStatus,
+    State,
+    find_scullvfs,
+    scullvfs_mounts,
+)
+from scullvfs.daemon.status import status as ask
+from scullvfs.daemon.users import user_name
+
+__all__ = ["status"]
+
+COLORS: Final = {State.RUNNING: "green", State.DEAD: "red", State.HUNG: "red"}
+"""Of a state on a terminal; the others are yellow."""
+
+WORDS: Final = {
+    State.DEAD: "its daemon is gone; 'scullvfs umount {path}' clears it away",
+    State.HUNG: (
+        f"no answer within {ANSWER_TIMEOUT:g} s; 'scullvfs umount --lazy {{path}}' takes it down"
+    ),
+    State.CLOSED: "only its user may look into it",
+    State.HIDDEN: "another mount lies above it",
+    State.UNKNOWN: "no report from it: {reason}",
+}
+"""What there is to say about a mount that has not answered."""
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("scullvfs status", "Every scullvfs mount, for people."),
+        (
+            "scullvfs status --json | jq '.[].requests'",
+            "One number of each, for programs. Sizes are in bytes, times in seconds.",
+        ),
+        ("scullvfs status /mnt/scullv || echo trouble", "Is this one there, and does it answer?"),
+    ],
+    statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED, ExitStatus.BUSY),
+)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, an object a mount.")
+@click.argument("mountpoints", nargs=-1, metavar="[MOUNTPOINT]...", shell_complete=complete_mounts)
+def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
+    """Show the mounts, and how they are.
+
+    Every scullvfs mount of this mount namespace, or only those on each MOUNTPOINT.
+
+    Of each: its daemon, and the memory and CPU time that it takes; the mount options in
+    effect, order and qset as they are now; the RAM and the vmalloc addresses of the emulated
+    machine that are in use; the devices; and the requests served.
+
+    A mount that is dead, or does not answer within 3 seconds, is shown as such. The status is
+    0 when all of them answer; one that is closed to you counts only if you named it.
+    """
+    found, missing = _find(mountpoints)
+    answers = ask(found if mountpoints else scullvfs_mounts())
+    if as_json:
+        click.echo(json.dumps([_as_json(answer) for answer in answers], indent=2))
+    else:
+        for answer in answers:
+            _show(answer)
+        if not mountpoints and not answers:
+            click.echo("scullvfs: nothing is mounted", err=True)
+    for error in missing:
+        click.echo(f"scullvfs: {error}", err=True)
+    return _exit_status(answers, named=bool(mountpoints), missing=bool(missing))
+
+
+def _find(mountpoints: tuple[str, ...]) -> tuple[list[Mount], list[NotMountedError]]:
+    """The mounts on *mountpoints*, and what is to be said about the others."""
+    found, missing = [], []
+    for path in mountpoints:
+        try:
+            found.append(find_scullvfs(path))
+        except NotMountedError as error:
+            missing.append(error)
+    return found, missing
+
+
+def _exit_status(answers: list[MountStatus], *, named: bool, missing: bool) -> ExitStatus:
+    """The worst of all: a mount that is not there, a dead or hung one, a closed one."""
+    statuses = {
+        EXIT_STATUS[answer.state] for answer in answers if named or answer.state != State.CLOSED
+    }
+    if missing:
+        statuses.add(ExitStatus.NOT_MOUNTED)
+    worst = (ExitStatus.NOT_MOUNTED, ExitStatus.BUSY, ExitStatus.PERMISSION, ExitStatus.FAILURE)
+    return next((status for status in worst if status in statuses), ExitStatus.SUCCESS)
+
+
+def _as_json(answer: MountStatus) -> dict[str, Any]:
+    uid = answer.mount.user_id
+    known = {
+        "mountpoint": answer.mount.path,
+        "state": answer.state,
+        "uid": uid,
+        "user": user_name(uid),
+    }
+    return known | answer.report
+
+
+def _show(answer: MountStatus) -> None:
+    state = click.style(answer.state, fg=COLORS.get(answer.state, "yellow"), bold=True)
+    path = answer.mount.path
+    if answer.state == State.RUNNING:
+        click.echo(f"{path}: {state}")
+        for name, value in _facts(answer):
+            click.echo(f"  {name:<9} {value}")
+    else:
+        words = WORDS[answer.state].format(path=path, reason=answer.reason)
+        click.echo(f"{path}: {state}, mounted by {user_name(answer.mount.user_id)}; {words}")
+
+
+def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
+    report = answer.report
+    if report["version"] != scullvfs.__version__:  # updated meanwhile: its words may have changed
+        yield from ((name, json.dumps(value)) for name, value in report.items())
+        return
+    user = user_name(answer.mount.user_id)
+    yield "daemon", f"pid {report['pid']} of {user}, scullvfs {report['version']}"
+    yield "uptime", _duration(report["uptime"])
+    yield "cost", f"{_size(report['rss'])} resident, {report['cpu']:.2f} s of CPU time"
+    yield "options", format_options(report["options"])
+    yield "RAM", _use(report["ram"])
+    yield "vmalloc", _use(report["vmalloc"])
+    yield "devices", str(report["devices"])
+    requests = report["requests"]
+    yield "requests", "not counted" if requests is None else str(requests)
+    if not report["lowlevel"]:
+        yield "missing", "ioctl, SEEK_DATA and fallocate; 'scullvfs doctor' says more"
+
+
+def _use(of: dict[str, int]) -> str:
+    lazy = of.get("lazy")
+    waiting = f", {_size(lazy)} freed and not yet purged" if lazy else ""
+    return f"{_size(of['used'])} of {_size(of['total'])} in use{waiting}"
+
+
+def _size(count: int) -> str:
+    """*count* bytes in the largest unit that it fills, with a digit behind the point."""
+    size = float(count)
+    for unit in "BKMGT":
+        if size < 1024 or unit == "T":
+            break
+        size /= 1024
+    return f"{size:.1f}".removesuffix(".0") + unit.removesuffix("B")
+
+
+def _duration(seconds: float) -> str:
+    """`0:00:07`, `3 d 4:05:06`"""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    return (f"{days} d " if days else "") + f"{hour}:{minute:02}:{second:02}"

@@ -1,0 +1,115 @@
+"""What `scullvfs status` prints and exits with; real mounts are in tests/vfs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import scullvfs
+from scullvfs.cli import main, status
+from scullvfs.daemon.errors import ExitStatus
+from scullvfs.daemon.mountinfo import Mount
+from scullvfs.daemon.status import MountStatus, State
+
+MODULE = sys.modules[status.callback.__module__]
+
+REPORT = {
+    "pid": 17,
+    "version": scullvfs.__version__,
+    "uptime": 2 * 86400 + 3661.5,
+    "options": {"scullv_order": 3, "mem": 16 << 20, "shuffle": True, "mode": 0o664},
+    "ram": {"used": 5 << 19, "total": 1 << 30},
+    "vmalloc": {"used": 4096, "lazy": 69632, "total": 1 << 45},
+    "devices": 4,
+    "requests": 123456,
+    "lowlevel": True,
+    "rss": 1023,
+    "cpu": 0.5,
+}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *answers: MountStatus, named: bool = False) -> Result:
+    """Run `status`, named or not, where these mounts are."""
+    mounts = {answer.mount.path: answer.mount for answer in answers}
+    monkeypatch.setattr(MODULE, "scullvfs_mounts", lambda: list(mounts.values()))
+    monkeypatch.setattr(MODULE, "find_scullvfs", mounts.__getitem__)
+    monkeypatch.setattr(MODULE, "ask", lambda asked: list(answers) if asked else [])
+    return CliRunner().invoke(main, ["status", *(mounts if named else ())])
+
+
+def mount(state: State, report: dict[str, Any] | None = None, reason: str = "") -> MountStatus:
+    """A mount in this state."""
+    at = Mount("0:9", f"/mnt/{state}", "fuse.scullvfs", ("user_id=0",))
+    return MountStatus(at, state, report or {}, reason)
+
+
+def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes and durations as people write them, and options as mount takes them."""
+    result = run(monkeypatch, mount(State.RUNNING, REPORT))
+    assert result.exit_code == ExitStatus.SUCCESS
+    assert result.stdout.splitlines() == [
+        "/mnt/running: running",
+        f"  daemon    pid 17 of root, scullvfs {scullvfs.__version__}",
+        "  uptime    2 d 1:01:01",
+        "  cost      1023 resident, 0.50 s of CPU time",
+        "  options   scullv_order=3,mem=16M,shuffle=1,mode=0664",
+        "  RAM       2.5M of 1G in use",
+        "  vmalloc   4K of 32T in use, 68K freed and not yet purged",
+        "  devices   4",
+        "  requests  123456",
+    ]
+
+
+def test_text_of_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody counts, and where the extension is not there."""
+    report = REPORT | {"requests": None, "lowlevel": False}
+    *_, requests, missing = run(monkeypatch, mount(State.RUNNING, report)).stdout.splitlines()
+    assert requests == "  requests  not counted"
+    assert missing.startswith("  missing   ioctl, SEEK_DATA and fallocate; ")
+
+
+def test_text_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon of another version is shown as it words it, whatever that is."""
+    report = {"version": "0.0", "pid": 17, "colour": {"red": 1}}
+    result = run(monkeypatch, mount(State.RUNNING, report))
+    assert result.exit_code == ExitStatus.SUCCESS
+    _, *facts = result.stdout.splitlines()
+    assert [fact.split(maxsplit=1) for fact in facts] == [
+        [name, json.dumps(value)] for name, value in report.items()
+    ]
+
+
+def test_no_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error, but not silence, either."""
+    result = run(monkeypatch)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "scullvfs: nothing is mounted\n"
+
+
+@pytest.mark.parametrize(
+    ("states", "listed", "named"),
+    [
+        ([State.RUNNING], 0, 0),
+        ([State.RUNNING, State.HIDDEN], 0, 0),
+        ([State.CLOSED], 0, 5),
+        ([State.UNKNOWN], 1, 1),
+        ([State.UNKNOWN, State.CLOSED], 1, 5),
+        ([State.RUNNING, State.DEAD, State.CLOSED], 8, 8),
+        ([State.HUNG, State.UNKNOWN], 8, 8),
+    ],
+)
+def test_exit_status(
+    monkeypatch: pytest.MonkeyPatch, states: list[State], listed: int, named: int
+) -> None:
+    """The worst of all mounts; one line for each that does not answer."""
+    answers = [mount(s, REPORT if s == State.RUNNING else None, "I/O error") for s in states]
+    result = run(monkeypatch, *answers)
+    assert result.exit_code == listed
+    lines = [line for line in result.stdout.splitlines() if not line.startswith("  ")]
+    assert [line.partition(": ")[0] for line in lines] == [f"/mnt/{state}" for state in states]
+    assert all("{" not in line for line in lines)
+    assert run(monkeypatch, *answers, named=True).exit_code == named
