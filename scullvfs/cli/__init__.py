@@ -10,6 +10,7 @@ import click
 from scullvfs.cli.bench import bench
 from scullvfs.cli.completion import completion
 from scullvfs.cli.demo import demo
+from scullvfs.cli.doctor import doctor
 from scullvfs.cli.group import OneLineErrors
 from scullvfs.cli.ioctl import ioctl
 from scullvfs.cli.mount import mount
@@ -52,5 +53,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(ExitStatus.USAGE)
 
 
-for command in (mount, umount, status, ioctl, bench, demo, completion):
+for command in (mount, umount, status, doctor, ioctl, bench, demo, completion):
     main.add_command(command)

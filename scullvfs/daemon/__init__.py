@@ -14,7 +14,11 @@ A mount goes through these modules in this order::
 touching a dead one, ``log`` says where the daemon's words go, ``interrupts`` keeps Ctrl-C
 out of what must not be cut in two, and ``errors`` holds every failure with its exit status.
 
-Only ``server`` and ``assemble`` import pyfuse3, trio, or what imports them; ``mount`` imports
-``server`` at the last moment, in the daemon's own process. Everything else here is safe to
-import, and is imported by ``scullvfs.cli``, where pyfuse3 is missing.
+``report`` is what a daemon says of itself, ``status`` asks all mounts for it, ``doctor`` runs the
+checks one by one, and ``versions`` names what all this stands on.
+
+Only ``server``, ``session`` and ``assemble`` import pyfuse3, trio, or what imports them; ``mount``
+imports ``server`` at the last moment, in the daemon's own process, and ``doctor`` imports
+``session`` in a child process. Everything else here is safe to import, and is imported by
+``scullvfs.cli``, where pyfuse3 is missing.
 """

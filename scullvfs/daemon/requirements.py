@@ -15,7 +15,18 @@ from typing import Final
 
 from scullvfs.daemon.errors import FuseMissingError, RefusedError
 
-__all__ = ["check_requirements", "explain_import_error", "find_fusermount"]
+__all__ = [
+    "ADVICE",
+    "check_allow_other",
+    "check_device",
+    "check_fusermount",
+    "check_mtab",
+    "check_requirements",
+    "explain_import_error",
+    "find_fusermount",
+    "library_missing",
+    "package_missing",
+]
 
 DEVICE: Final = "/dev/fuse"
 DEVICE_NUMBER: Final = os.makedev(10, 229)
@@ -34,19 +45,54 @@ def check_requirements(*, allow_other: bool) -> None:
         FuseMissingError: /dev/fuse, fusermount3 or /etc/mtab is missing.
         RefusedError: /dev/fuse is closed to this user, or allow_other forbidden.
     """
-    _check_device()
+    check_device()
     if os.getuid() == 0:
         return
-    if find_fusermount() is None:
+    check_fusermount()
+    check_mtab()
+    if allow_other:
+        check_allow_other()
+
+
+def check_fusermount() -> str:
+    """The path of fusermount3, with which ordinary users can mount.
+
+    Raises:
+        FuseMissingError: it is not installed, or runs without root's rights.
+    """
+    path = find_fusermount()
+    if path is None:
         raise FuseMissingError(
             "fusermount3 is missing, without which only root can mount; run 'apt install fuse3'"
         )
+    if not (os.stat(path).st_mode & stat.S_ISUID or _has_capabilities(path)):
+        raise FuseMissingError(
+            f"{path} is not setuid root, without which only root can mount; "
+            f"ask root to run 'chmod u+s {path}'"
+        )
+    return path
+
+
+def _has_capabilities(path: str) -> bool:
+    """Whether the program gets capabilities; setcap(8) gives CAP_SYS_ADMIN in setuid's place."""
+    try:
+        return bool(os.getxattr(path, "security.capability"))
+    except OSError:
+        return False
+
+
+def check_mtab() -> None:
+    """Raise FuseMissingError unless there is the file that fusermount3 unmounts by."""
     if not MTAB.exists():
         raise FuseMissingError(
             f"{MTAB} is missing, without which fusermount3 does not unmount; "
             f"ask root to run 'ln -s /proc/self/mounts {MTAB}'"
         )
-    if allow_other and not _user_allow_other():
+
+
+def check_allow_other() -> None:
+    """Raise RefusedError unless /etc/fuse.conf lets ordinary users mount with allow_other."""
+    if not _user_allow_other():
         raise RefusedError(
             f"allow_other is closed to ordinary users; ask root to write "
             f"'user_allow_other' into {FUSE_CONF}, or leave it out"
@@ -60,20 +106,34 @@ def find_fusermount() -> str | None:
 
 def explain_import_error(error: ImportError) -> FuseMissingError | None:
     """What a failed import of the server means to the user; None if it is a bug of ours."""
-    library = re.search(r"(libfuse3\.so\.([0-9]+)):", str(error))
+    library = re.search(r"libfuse3\.so\.([0-9]+):", str(error))
     if library is not None:
-        return FuseMissingError(
-            f"the FUSE library {library[1]} is missing or broken; "
-            f"run 'apt install libfuse3-{library[2]}'"
-        )
+        return library_missing(library[1])
     if error.name in ("pyfuse3", "trio"):
-        return FuseMissingError(
-            f"the Python package {error.name} is missing; run 'pip install {error.name}'"
-        )
+        return package_missing(error.name)
     return None
 
 
-def _check_device() -> None:
+def library_missing(number: str) -> FuseMissingError:
+    """What to say where libfuse3.so.*number* cannot be loaded."""
+    return FuseMissingError(
+        f"the FUSE library libfuse3.so.{number} is missing or broken; "
+        f"run 'apt install libfuse3-{number}'"
+    )
+
+
+def package_missing(name: str) -> FuseMissingError:
+    """What to say where a Python package is not installed."""
+    return FuseMissingError(f"the Python package {name} is missing; run 'pip install {name}'")
+
+
+def check_device() -> None:
+    """Open /dev/fuse once.
+
+    Raises:
+        FuseMissingError: it is missing, or is something else.
+        RefusedError: it is closed to this user.
+    """
     try:
         if not stat.S_ISCHR(os.stat(DEVICE).st_mode):
             raise FuseMissingError(f"{DEVICE} is not a device; {ADVICE}")

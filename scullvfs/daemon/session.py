@@ -18,8 +18,9 @@ from scullvfs.daemon.errors import (
     ScullvfsError,
 )
 from scullvfs.daemon.mountinfo import is_mounted, mount_at
+from scullvfs.fs import lowlevel
 
-__all__ = ["session", "terminate"]
+__all__ = ["hooks_in", "session", "terminate"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,20 @@ def session(
         # Unmounted lazily, with files still open, it may have made room for another mount,
         # and libfuse would unmount that one: it goes by the path.
         pyfuse3.close(unmount=mount is not None and is_mounted(mount))
+
+
+def hooks_in() -> bool:
+    """Whether the low-level operations would be in place; found out without a mount.
+
+    libfuse makes its session, and with it the table of operations, before it looks at the
+    mount point, and this one cannot be mounted on. For a process that then ends.
+    """
+    with _captured_stderr():
+        try:
+            pyfuse3.init(pyfuse3.Operations(), f"{os.devnull}/nowhere", set())
+        except RuntimeError:
+            return lowlevel.hooked()
+    raise AssertionError("mounted where nothing can be")
 
 
 @contextmanager

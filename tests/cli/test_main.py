@@ -1,9 +1,12 @@
 """The command line, without a mount."""
 
+import os
 import platform
+import pty
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -12,6 +15,7 @@ from click.testing import CliRunner, Result
 
 import scullvfs
 from scullvfs.cli import main
+from scullvfs.cli.help import ALWAYS
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.options import OPTIONS
 
@@ -33,7 +37,8 @@ def test_help_lists_the_commands(flag: str) -> None:
     """Every command, with what it does."""
     result = run(flag)
     assert result.exit_code == ExitStatus.SUCCESS
-    assert all(f"\n  {command}  " in result.stdout for command in ("demo", "mount", "umount"))
+    assert all(f"\n  {command}  " in result.stdout for command in main.commands)
+    assert "..." not in result.stdout.partition("Commands:")[2], "a command's summary is cut"
 
 
 def test_mount_help_lists_every_option() -> None:
@@ -45,9 +50,9 @@ def test_mount_help_lists_every_option() -> None:
         assert option.parse is None or option.parse.expects in text
 
 
-def test_mount_help_lists_every_exit_status() -> None:
+def test_help_lists_every_exit_status() -> None:
     """The one table of exit statuses, whole."""
-    text = " ".join(run("mount", "--help").stdout.split())
+    text = " ".join(run("--help").stdout.split())
     assert all(f" {status.value} {status.meaning}" in text for status in ExitStatus)
 
 
@@ -62,6 +67,19 @@ def test_version() -> None:
     assert "missing" not in line
 
 
+@pytest.mark.parametrize("name", main.commands)
+def test_help_of_each_command(name: str) -> None:
+    """Ends with examples that call it, and with the statuses that it may exit with."""
+    text = run(name, "--help").stdout
+    _, examples, statuses = re.split(r"^(?:Examples|Exit status):\n", text, flags=re.MULTILINE)
+    calls = re.findall(r"^  (\S.*)", examples, re.MULTILINE)
+    assert calls
+    assert all(f"scullvfs {name}" in call for call in calls)
+    shown = [int(number) for number in re.findall(r"^  (\d+) ", statuses, re.MULTILINE)]
+    assert {*ALWAYS} <= {ExitStatus(number) for number in shown}
+    assert shown == sorted(shown)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -69,7 +87,12 @@ def test_version() -> None:
         (["frobnicate"], "unknown command 'frobnicate'; 'scullvfs --help' says more"),
         (["mount"], "Missing argument 'MOUNTPOINT'; 'scullvfs mount --help' says more"),
         (["mount", "-o"], "Option '-o' requires an argument"),
-        (["mount", "--bogus", "/mnt"], "No such option"),
+        (["mount", "--bogus", "/mnt"], "unknown option '--bogus'; 'scullvfs mount --help' says"),
+        (["mount", "--foregruond", "/mnt"], "unknown option '--foregruond'; did you mean '--fore"),
+        (["--vesion"], "unknown option '--vesion'; did you mean '--version'?"),
+        (["status", "--jsn"], "unknown option '--jsn'; did you mean '--json'?"),
+        (["doctor", "now"], "Got unexpected extra argument"),
+        (["completion", "tcsh"], "'tcsh' is not one of 'bash', 'zsh', 'fish'"),
         (["mount", "-o", "ordr=3", "/mnt"], "unknown option 'ordr'; did you mean 'order'?"),
         (["mount", "-o", "order=19", "/mnt"], "order=19 is not possible"),
         (["mount", "-o", "devs=1,scullv_devs=2", "/mnt"], "contradict each other"),
@@ -86,6 +109,40 @@ def test_usage_error(arguments: list[str], words: str) -> None:
     (line,) = result.stderr.splitlines()
     assert line.startswith("scullvfs: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("env", "colours"),
+    [
+        ({}, True),
+        ({"NO_COLOR": ""}, True),
+        ({"NO_COLOR": "1"}, False),
+        ({"NO_COLOR": "0"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_on_a_terminal(env: dict[str, str], colours: bool) -> None:
+    """Where NO_COLOR is not empty, or the terminal can do nothing, there are none."""
+    ours, theirs = pty.openpty()
+    plain = {name: os.environ[name] for name in os.environ if name != "NO_COLOR"}
+    command = [sys.executable, "-m", "scullvfs", "doctor", "--no-mount"]
+    with subprocess.Popen(command, stdout=theirs, env={**plain, "TERM": "xterm", **env}):
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # EIO: the other end is closed
+            while part := os.read(ours, 1 << 16):
+                said += part
+    os.close(ours)
+    assert b"libfuse" in said
+    assert (b"\x1b[" in said) is colours
+
+
+def test_no_colours_in_a_pipe() -> None:
+    """What goes into a file is text."""
+    command = [sys.executable, "-m", "scullvfs", "doctor", "--no-mount"]
+    done = subprocess.run(command, env={**os.environ, "TERM": "xterm"}, capture_output=True)
+    assert b"libfuse" in done.stdout
+    assert b"\x1b" not in done.stdout
 
 
 def test_module_is_the_program() -> None:

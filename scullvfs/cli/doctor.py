@@ -1,0 +1,55 @@
+"""`scullvfs doctor`: prints what `scullvfs.daemon.doctor` finds."""
+
+import json
+from typing import Final
+
+import click
+
+from scullvfs.cli.help import Command
+from scullvfs.daemon.doctor import Verdict, examine
+from scullvfs.daemon.errors import ExitStatus
+
+__all__ = ["doctor"]
+
+COLORS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.MISSING: "red"}
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("scullvfs doctor", "Look, and try a mount on a temporary directory."),
+        ("scullvfs doctor --no-mount", "Only look."),
+    ],
+    statuses=(
+        ExitStatus.NO_FUSE,
+        ExitStatus.PERMISSION,
+        ExitStatus.NO_MEMORY,
+        ExitStatus.MOUNT_POINT,
+        ExitStatus.BUSY,
+    ),
+)
+@click.option("--no-mount", is_flag=True, help="Do not try a mount.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, an object a finding.")
+def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
+    """Find out what is missing on this machine.
+
+    Looks at what a mount by you needs, a line each: ok; warn, where something will not
+    work; or missing, where a mount will not, and how to get it. Then it makes a mount on a
+    temporary directory, and takes it down again.
+
+    The status is 0 if a mount works, or else that of the first thing that is missing, which
+    is what 'scullvfs mount' would exit with.
+    """
+    findings = []
+    for finding in examine(try_mount=not no_mount):
+        findings.append(finding)
+        if not as_json:
+            verdict = click.style(f"{finding.verdict:<8}", fg=COLORS[finding.verdict], bold=True)
+            click.echo(f"{verdict} {finding.name:<15} {finding.text}")
+    if as_json:
+        objects = [
+            {"name": finding.name, "verdict": finding.verdict, "text": finding.text}
+            for finding in findings
+        ]
+        click.echo(json.dumps(objects, indent=2))
+    return next((f.status for f in findings if f.status), ExitStatus.SUCCESS)

@@ -1,0 +1,231 @@
+"""What a mount needs, and whether this machine has it.
+
+Runs the checks that a mount runs (`requirements`, `memory`), one by one, each with a verdict,
+and adds what a mount finds out only later: whether the low-level operations would hook in, and
+whether a real mount answers. So a reason against a mount has the same words, and the same exit
+status, here and there.
+"""
+
+import os
+import platform
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from scullvfs.daemon import requirements, versions
+from scullvfs.daemon.errors import ExitStatus, FuseMissingError, HostMemoryError, ScullvfsError
+from scullvfs.daemon.memory import available_memory, check_memory
+from scullvfs.daemon.mount import mount
+from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.daemon.options import MIN_MEM, MountOptions
+from scullvfs.daemon.probe import ask
+from scullvfs.daemon.unmount import unmount
+from scullvfs.daemon.values import format_size
+
+__all__ = ["Finding", "Verdict", "examine"]
+
+MIB: Final = 1 << 20
+TIMEOUT: Final = 10.0
+"""Seconds that the import of pyfuse3, and a daemon's end, may take."""
+
+MAX_PAGES_SINCE: Final = (4, 20)
+"""Linux: include/uapi/linux/fuse.h:FUSE_MAX_PAGES; before, a request has 32 pages."""
+
+
+class Verdict(StrEnum):
+    """How much a finding matters."""
+
+    OK = "ok"
+    WARN = "warn"
+    """A mount works, but something of it does not."""
+    MISSING = "missing"
+    """Without it there is no mount."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    """What was found; of what is missing, how to get it."""
+    status: ExitStatus = ExitStatus.SUCCESS
+    """What a mount would exit with for want of it."""
+
+
+def examine(*, try_mount: bool) -> Iterator[Finding]:
+    """Look at one thing after the other; with *try_mount* make a mount at the end.
+
+    The mount is made only if nothing is missing, on a temporary directory, and is taken
+    down again.
+    """
+    works = True
+    for name, check in CHECKS:
+        finding = _finding(name, check)
+        works &= finding.verdict != Verdict.MISSING
+        yield finding
+    if try_mount and works:
+        yield _finding("mount", _mount)
+
+
+class _Warning(Exception):
+    """A check's way to say WARN."""
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, Verdict.OK, check())
+    except _Warning as warning:
+        return Finding(name, Verdict.WARN, str(warning))
+    except ScullvfsError as error:
+        return Finding(name, Verdict.MISSING, str(error), error.status)
+
+
+@contextmanager
+def _only_a_warning(*, when: bool = True) -> Iterator[None]:
+    """What would be missing is only worth a warning."""
+    try:
+        yield
+    except ScullvfsError as error:
+        if when:
+            raise _Warning(str(error)) from None
+        raise
+
+
+def _is_root() -> bool:
+    return os.getuid() == 0
+
+
+def _python() -> str:
+    return platform.python_version()
+
+
+def _kernel() -> str:
+    release = re.match(r"(\d+)\.(\d+)", platform.release())
+    if release is not None and (int(release[1]), int(release[2])) < MAX_PAGES_SINCE:
+        raise _Warning(
+            f"{versions.kernel()} cuts large calls into requests of 128 KiB; Linux 4.20 does not"
+        )
+    return versions.kernel()
+
+
+def _device() -> str:
+    requirements.check_device()
+    return "can be opened by you"
+
+
+def _fuse_module() -> str:
+    """Linux: fs/filesystems.c; opening the device has loaded the module, if it could be."""
+    if "fuse" not in Path("/proc/filesystems").read_text().split():
+        raise FuseMissingError(f"the kernel has no fuse; {requirements.ADVICE}")
+    return "the kernel has it"
+
+
+def _fusermount() -> str:
+    with _only_a_warning(when=_is_root()):
+        return f"{requirements.check_fusermount()}: ordinary users can mount"
+
+
+def _mtab() -> str:
+    with _only_a_warning(when=_is_root()):
+        requirements.check_mtab()
+    return "is there: fusermount3 can unmount"
+
+
+def _allow_other() -> str:
+    with _only_a_warning():
+        requirements.check_allow_other()
+    return "user_allow_other: ordinary users can mount with allow_other"
+
+
+def _libfuse() -> str:
+    version = versions.libfuse()
+    if version in ("missing", "unusable"):
+        raise requirements.library_missing("3")
+    return version
+
+
+def _package(name: str) -> Callable[[], str]:
+    def check() -> str:
+        version = versions.package(name)
+        if version is None:
+            raise requirements.package_missing(name)
+        return version
+
+    return check
+
+
+def _lowlevel() -> str:
+    """Whether they hook in shows in a process that loads pyfuse3, and no mount is needed."""
+    try:
+        answer = ask(_load_pyfuse3, timeout=TIMEOUT).decode()
+    except OSError as error:
+        raise FuseMissingError(f"pyfuse3 cannot be loaded ({error.strerror})") from None
+    kind, _, words = answer.partition(" ")
+    if kind == "ok":
+        return "ioctl, SEEK_DATA and fallocate hook in"
+    if kind == "warn":
+        raise _Warning(words)
+    raise FuseMissingError(words)
+
+
+def _load_pyfuse3() -> bytes:
+    """In a child process: a verdict and its words."""
+    try:
+        from scullvfs.daemon.session import hooks_in
+        from scullvfs.fs import lowlevel
+    except ImportError as error:
+        return f"missing {requirements.explain_import_error(error) or error}".encode()
+    if hooks_in():
+        return b"ok"
+    built = find_spec(f"{lowlevel.__name__}._interpose") is not None
+    why = "it is built, but does not hook in" if built else "it is not built"
+    return f"warn {why}: {lowlevel.MISSING}".encode()
+
+
+def _memory() -> str:
+    available = available_memory()
+    with _only_a_warning(when=available >= MIN_MEM):
+        try:
+            check_memory(MountOptions().mem)
+        except HostMemoryError as error:
+            raise HostMemoryError(f"{error}; without 'mem=' a mount asks for 1G") from None
+    return f"{available // MIB}M can be had, mem={format_size(MountOptions().mem)} is the default"
+
+
+def _mount() -> str:
+    """Mount for a moment, with the least memory."""
+    directory = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-doctor-"))
+    try:
+        mount(MountOptions(mem=MIN_MEM, scullv_devs=1), directory, foreground=False)
+        unmount(directory, lazy=False, timeout=TIMEOUT)
+    finally:
+        if mount_at(directory) is not None:
+            with suppress(ScullvfsError):
+                unmount(directory, lazy=True, timeout=TIMEOUT)
+        os.rmdir(directory)
+    return "a temporary mount answered, and is gone again"
+
+
+CHECKS: Final[tuple[tuple[str, Callable[[], str]], ...]] = (
+    ("python", _python),
+    ("kernel", _kernel),
+    ("/dev/fuse", _device),
+    ("fuse", _fuse_module),
+    ("fusermount3", _fusermount),
+    ("/etc/mtab", _mtab),
+    ("/etc/fuse.conf", _allow_other),
+    ("libfuse", _libfuse),
+    ("pyfuse3", _package("pyfuse3")),
+    ("trio", _package("trio")),
+    ("extension", _lowlevel),
+    ("memory", _memory),
+)
+"""Name -> what raises an error if it is missing, and else says what there is."""

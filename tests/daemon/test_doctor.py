@@ -1,0 +1,55 @@
+"""The doctor's verdicts on machines that this one is not; the real ones are in tests/vfs."""
+
+import platform
+
+import pytest
+
+from scullvfs.daemon import doctor, versions
+from scullvfs.daemon.doctor import CHECKS, Finding, Verdict
+from scullvfs.daemon.errors import ExitStatus
+
+ONE = dict(CHECKS)
+
+
+def finding(name: str) -> Finding:
+    """What one check finds."""
+    return doctor._finding(name, ONE[name])
+
+
+@pytest.mark.parametrize(
+    ("release", "verdict"),
+    [("4.19.0-27-amd64", Verdict.WARN), ("4.20.0", Verdict.OK), ("6.1.0-18-amd64", Verdict.OK)],
+)
+def test_kernel(monkeypatch: pytest.MonkeyPatch, release: str, verdict: Verdict) -> None:
+    """Before Linux 4.20 requests are small."""
+    monkeypatch.setattr(platform, "release", lambda: release)
+    assert finding("kernel").verdict == verdict
+    assert release in finding("kernel").text
+
+
+@pytest.mark.parametrize(
+    ("available", "verdict", "status"),
+    [
+        (2 << 30, Verdict.OK, ExitStatus.SUCCESS),
+        (100 << 20, Verdict.WARN, ExitStatus.SUCCESS),
+        (1 << 20, Verdict.MISSING, ExitStatus.NO_MEMORY),
+    ],
+)
+def test_memory(
+    monkeypatch: pytest.MonkeyPatch, available: int, verdict: Verdict, status: ExitStatus
+) -> None:
+    """Too little for the default mem= is a warning, too little for any is not."""
+    monkeypatch.setattr(doctor, "available_memory", lambda: available)
+    monkeypatch.setattr("scullvfs.daemon.memory.available_memory", lambda: available)
+    found = finding("memory")
+    assert (found.verdict, found.status) == (verdict, status)
+    assert f"{available >> 20}M" in found.text
+
+
+@pytest.mark.parametrize("version", ["missing", "unusable"])
+def test_libfuse(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """Without the library there is no mount, and the package is named."""
+    monkeypatch.setattr(versions, "libfuse", lambda: version)
+    found = finding("libfuse")
+    assert (found.verdict, found.status) == (Verdict.MISSING, ExitStatus.NO_FUSE)
+    assert "apt install libfuse3-3" in found.text
