@@ -25,7 +25,7 @@ PAGES = [
     "README.md",
     *(
         f"docs/{name}.md"
-        for name in ("driver", "guide", "ioctl", "overrun", "semantics", "testing")
+        for name in ("commands", "driver", "guide", "ioctl", "overrun", "semantics", "testing")
     ),
 ]
 
