@@ -15,21 +15,32 @@ from scullvfs.bench.floor import floor, floor_missing
 from scullvfs.bench.measure import Sample, measure, runs
 from scullvfs.bench.plan import DEFAULT_SIZES, Plan, parse_size, parse_sizes
 from scullvfs.bench.targets import Target
-from scullvfs.cli.version import version_line
-from scullvfs.daemon.errors import ScullvfsError, UsageError
+from scullvfs.cli.completion import complete_mount_options, complete_mounts
+from scullvfs.cli.help import Command
+from scullvfs.daemon.errors import ExitStatus, ScullvfsError, UsageError
 from scullvfs.daemon.interrupts import INTERRUPTS
 from scullvfs.daemon.options import parse_options
+from scullvfs.daemon.versions import version_line
 
 __all__ = ["bench"]
 
 
-@click.command
+@click.command(
+    cls=Command,
+    examples=[
+        ("scullvfs bench", "A temporary mount, beside a tmpfs and the floor; less than a minute."),
+        ("scullvfs bench -o semantics=file --sizes 4K,64K", "By the rules of a regular file."),
+        ("scullvfs bench --pin 0 --plot bench.png", "All on one CPU, and a picture of it."),
+    ],
+    statuses=set(ExitStatus) - {ExitStatus.INTERRUPTED},
+)
 @click.option(
     "-o",
     "options",
     multiple=True,
     metavar="OPT[,OPT]...",
     help="Options of the temporary mount, as 'scullvfs mount' takes them.",
+    shell_complete=complete_mount_options,
 )
 @click.option("--device", metavar="NAME", help="The device to use.  [default: scullv0]")
 @click.option(
@@ -84,7 +95,8 @@ __all__ = ["bench"]
     help="Draw the table into FILE: .png, .svg, .pdf. Needs matplotlib: scullvfs[plot].",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show each dd and its rate on stderr.")
-@click.argument("mount", required=False)  # not click.Path, which would look at it
+# Not a click.Path, which would look at it.
+@click.argument("mount", required=False, shell_complete=complete_mounts)
 def bench(
     options: tuple[str, ...],
     device: str | None,
