@@ -83,12 +83,12 @@ class Books:
             fcntl.ioctl(file, COMMANDS["RESET"])
         for device in self.mount.devices:
             os.truncate(device, 0)
+        self._wait_for_vfree()
         self._validate()
         try:
             meminfo = assert_books_add_up(lambda name: (self.mount / "proc" / name).read_text())
         except AssertionError as error:
             raise SoakError(f"the books do not add up: {error}") from None
-        expect(meminfo["VmallocUsed"] == 0, f"{meminfo['VmallocUsed']} kB of areas have leaked")
         expect(meminfo["Slab"] <= MAX_SLAB, f"{meminfo['Slab']} kB of slabs at rest")
         tables = meminfo["PageTables"]
         expect(tables <= MAX_PAGE_TABLES, f"{tables} kB of page tables at rest")
@@ -120,6 +120,13 @@ class Books:
     def warm(self) -> list[Rest]:
         """The rests after the warm-up: not the one before all rounds, nor the first fifth."""
         return self.rests[max(1, len(self.rests) // 5) :] or self.rests
+
+    def _wait_for_vfree(self) -> None:
+        """Areas are freed between requests, so they may take a moment; but all of them go."""
+        deadline = time.monotonic() + SETTLE_TIMEOUT
+        while (used := self.mount.meminfo()["VmallocUsed"]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        expect(used == 0, f"{used} kB of areas have leaked")
 
     def _validate(self) -> None:
         try:

@@ -28,33 +28,24 @@ BUGS = {
         r"soak: device: \d+ descriptors have become \d+",
     ),
     "a leaked area": (
-        "inner = dev.ScullvDev.trim\n"
-        "dev.ScullvDev.trim = lambda self, *a: (self._vm.vmalloc(4096), inner(self, *a))[1]",
+        "leak = lambda machine: machine.vm.vmalloc(4096)",
         r"soak: \w+: \d+ kB of areas have leaked",
     ),
     "a leaked frame": (
-        "inner = dev.ScullvDev.trim\n"
-        "dev.ScullvDev.trim = lambda self, *a: (\n"
-        "    self.module.machine.page_alloc.alloc_pages(0), inner(self, *a))[1]",
+        "leak = lambda machine: machine.page_alloc.alloc_pages(0)",
         r"soak: \w+: the mount's check of itself: Input/output error\n.*a frame has no holder",
     ),
     "a leaked object": (
-        "inner = dev.ScullvDev.trim\n"
-        "dev.ScullvDev.trim = lambda self, *a: (\n"
-        "    self.module.machine.slab.kmalloc(8), inner(self, *a))[1]",
+        "leak = lambda machine: machine.slab.kmalloc(8)",
         r"soak: device: (assert .*objects == 0|AssertionError)",
     ),
     "a handle that is not released": (
-        "inner = operations.Operations.release\n"
-        "async def release(self, fh):\n"
-        "    if fh != 3:\n"
-        "        await inner(self, fh)\n"
-        "operations.Operations.release = release",
+        "inner = files.OpenFiles.release\n"
+        "files.OpenFiles.release = lambda self, fh: fh == 3 or inner(self, fh)",
         r"a file is open",
     ),
     "a daemon that dies": (
-        "inner = dev.ScullvDev.trim\n"
-        "dev.ScullvDev.trim = lambda self, *a: os._exit(9) if self.quanta else inner(self, *a)",
+        "leak = lambda machine: os._exit(9)",
         r"Transport endpoint is not connected|Software caused connection abort",
     ),
 }
@@ -64,9 +55,15 @@ PATCHED_DAEMON = """
 import os
 import runpy
 import sys
-from scullvfs.fs import devices, operations
+from scullvfs.fs import devices, files
 from scullvfs.scullv import dev
+leak = lambda machine: None
 {bug}
+trim = dev.ScullvDev.trim
+def leaking(self, later=False):
+    leak(self.module.machine)
+    trim(self, later)
+dev.ScullvDev.trim = leaking
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -135,12 +132,15 @@ def test_soak_finds(soak: Callable[..., subprocess.Popen[str]], tmp_path: Path, 
     assert output.endswith("soak: failed; seed 1\n")
 
 
-def test_soak_interrupted(soak: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
+def test_soak_interrupted(
+    soak: Callable[..., subprocess.Popen[str]], tmp_path: Path, interrupt: signal.Signals
+) -> None:
     """Ctrl-C ends it, with what was done so far, and cleans up."""
     process = soak("--minutes", "10")
     while not list(tmp_path.glob("scullvfs-soak-*/file/scullv0")):
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(interrupt)
     output, _ = process.communicate()
     assert process.returncode == 130, output
     assert output.endswith("soak: interrupted\n")
