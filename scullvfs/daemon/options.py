@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scullvfs.daemon.errors import UsageError
+from scullvfs.daemon.flags import KERNEL_FLAGS, set_flag
 from scullvfs.daemon.values import (
     Parse,
     choice,
@@ -22,6 +23,7 @@ from scullvfs.daemon.values import (
     octal_mode,
     size,
     switch,
+    text,
     user,
 )
 from scullvfs.fs.devices import FILE_RULES
@@ -34,6 +36,7 @@ __all__ = [
     "Option",
     "did_you_mean",
     "format_options",
+    "is_option",
     "parse_options",
 ]
 
@@ -71,6 +74,10 @@ class MountOptions:
     """Permission bits of the devices."""
     allow_other: bool = False
     """Whether users other than the mounting one may enter."""
+    fsname: str = "scullvfs"
+    """What findmnt shows as the source of the mount."""
+    flags: frozenset[str] = frozenset()
+    """Those of KERNEL_FLAGS that are on; the one field that is no option of its own."""
 
     @property
     def quantum(self) -> int:
@@ -135,6 +142,7 @@ OPTIONS: Final = (
     Option("gid", group(), "yours", "group of the files"),
     Option("mode", octal_mode(), "0664", "permission bits of the devices"),
     Option("allow_other", None, "off", "let other users in, too"),
+    Option("fsname", text(), "scullvfs", "what findmnt shows as the source"),
 )
 
 _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}
@@ -143,16 +151,26 @@ _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}
 def parse_options(arguments: Iterable[str]) -> MountOptions:
     """Read the arguments of all `-o`, in their order; of one name the last counts.
 
+    Words of KERNEL_FLAGS go into `MountOptions.flags`.
+
     Raises:
         UsageError: an option that does not exist, a value that it cannot have, or both
             forms of a name with different values.
     """
     given: dict[str, Any] = {}
+    flags: frozenset[str] = frozenset()
     for item in ",".join(arguments).split(","):
-        if item:
+        if item in KERNEL_FLAGS:
+            flags = set_flag(flags, item)
+        elif item:
             form, equals, text = item.partition("=")
             given[form] = _option(form).value_of(form, text if equals else None)
-    return MountOptions(**_one_value_each(given))
+    return MountOptions(**_one_value_each(given), flags=flags)
+
+
+def is_option(item: str) -> bool:
+    """Whether *item*, as in `-o item`, names an option that there is."""
+    return item in KERNEL_FLAGS or item.partition("=")[0] in _BY_FORM
 
 
 def format_options(values: Mapping[str, Any]) -> str:
@@ -166,7 +184,7 @@ def format_options(values: Mapping[str, Any]) -> str:
 def _format_option(name: str, value: Any) -> tuple[str, ...]:
     option = _BY_FORM.get(name)
     if option is None:
-        return (f"{name}={value}",)
+        return (name if value is True else f"{name}={value}",)
     if option.parse is None:
         return (name,) if value else ()
     return (f"{name}={option.parse.format(value)}",)
@@ -182,7 +200,8 @@ def _option(form: str) -> Option:
     try:
         return _BY_FORM[form]
     except KeyError:
-        hint = did_you_mean(form, _BY_FORM) or "; 'scullvfs mount --help' lists them all"
+        known = (*_BY_FORM, *KERNEL_FLAGS)
+        hint = did_you_mean(form, known) or "; 'scullvfs mount --help' lists them all"
         raise UsageError(f"unknown option '{form}'{hint}") from None
 
 

@@ -69,7 +69,9 @@ class Report:
 
     def _options_in_effect(self) -> dict[str, Any]:
         """Those of the mount; order and qset may have been changed since."""
-        return asdict(self._options) | {
+        options = asdict(self._options)
+        flags = dict.fromkeys(sorted(options.pop("flags")), True)
+        return options | flags | {
             "scullv_order": self._module.scullv_order,
             "scullv_qset": self._module.scullv_qset,
         }

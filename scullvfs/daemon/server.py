@@ -40,7 +40,7 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
     with ExitStack() as stack:
         signals = stack.enter_context(_stop_signals())
         machine, operations = assemble(options, stack)
-        stack.enter_context(session(operations, mountpoint, allow_other=options.allow_other))
+        stack.enter_context(session(operations, mountpoint, options))
         log.info("mounted on %s: %s", mountpoint, options)
         if not lowlevel.hooked():
             log.warning("%s", lowlevel.MISSING)

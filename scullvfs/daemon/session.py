@@ -18,6 +18,7 @@ from scullvfs.daemon.errors import (
     ScullvfsError,
 )
 from scullvfs.daemon.mountinfo import is_mounted, mount_at
+from scullvfs.daemon.options import MountOptions
 from scullvfs.fs import lowlevel
 
 __all__ = ["hooks_in", "session", "terminate"]
@@ -30,7 +31,7 @@ terminate = pyfuse3.terminate
 
 @contextmanager
 def session(
-    operations: pyfuse3.Operations, mountpoint: str, *, allow_other: bool
+    operations: pyfuse3.Operations, mountpoint: str, mount_options: MountOptions
 ) -> Iterator[None]:
     """Mount on *mountpoint*, absolute and resolved, and unmount at the end.
 
@@ -38,8 +39,9 @@ def session(
         ScullvfsError: libfuse or the kernel refuses, with their own words.
     """
     options = {*pyfuse3.default_options, "default_permissions"}
-    options |= {"fsname=scullvfs", "subtype=scullvfs"}
-    if allow_other:
+    options |= {f"fsname={_escape(mount_options.fsname)}", "subtype=scullvfs"}
+    options |= mount_options.flags
+    if mount_options.allow_other:
         options.add("allow_other")
     with _captured_stderr() as said:
         try:
@@ -67,6 +69,11 @@ def hooks_in() -> bool:
         except RuntimeError:
             return lowlevel.hooked()
     raise AssertionError("mounted where nothing can be")
+
+
+def _escape(text: str) -> str:
+    """*text* as one value of libfuse's -o; libfuse: lib/fuse_opt.c:process_opt_sep_arg()"""
+    return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
 @contextmanager

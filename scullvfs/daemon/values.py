@@ -24,6 +24,7 @@ __all__ = [
     "octal_mode",
     "size",
     "switch",
+    "text",
     "user",
 ]
 
@@ -82,6 +83,11 @@ def switch() -> Parse:
         known=lambda: ("0", "1"),
         format=lambda value: str(int(value)),
     )
+
+
+def text() -> Parse:
+    """Any text."""
+    return Parse("any text", str)
 
 
 def choice(names: Iterable[str]) -> Parse:

@@ -47,7 +47,7 @@ def test_parse_options_all() -> None:
         [
             "scullv_devs=2,scullv_order=0,scullv_qset=1",
             "mem=4M,arch=arm64,shuffle=0,seed=7",
-            "uid=1,gid=2,mode=0600,allow_other",
+            "uid=1,gid=2,mode=0600,allow_other,fsname=none,ro",
         ]
     ) == MountOptions(
         scullv_devs=2,
@@ -61,6 +61,8 @@ def test_parse_options_all() -> None:
         gid=2,
         mode=0o600,
         allow_other=True,
+        fsname="none",
+        flags=frozenset({"ro"}),
     )
 
 
@@ -82,8 +84,8 @@ def test_format_options_unknown() -> None:
 
 
 def test_options_and_fields_agree() -> None:
-    """The table and MountOptions name the same options, in the same order."""
-    assert [option.name for option in OPTIONS] == [
+    """The table and MountOptions name the same options, in the same order; then the flags."""
+    assert [*(option.name for option in OPTIONS), "flags"] == [
         field.name for field in dataclasses.fields(MountOptions)
     ]
 

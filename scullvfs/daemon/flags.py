@@ -1,0 +1,38 @@
+"""The flags that every file system can be mounted with, such as `ro` and `noexec`.
+
+The kernel carries them out, not the daemon, so they are no rows in the table of options
+but words that go through to libfuse. One is off until it is given; its opposite takes it
+back. Used by `options` and, with the other words of mount(8), by `fstab`.
+"""
+
+from typing import Final
+
+__all__ = ["KERNEL_FLAGS", "set_flag"]
+
+_OPPOSITES: Final = {
+    "ro": "rw",
+    "nosuid": "suid",
+    "nodev": "dev",
+    "noexec": "exec",
+    "noatime": "atime",
+    "nodiratime": "diratime",
+    "sync": "async",
+    "dirsync": "",
+}
+"""Flag -> the word that takes it back.
+
+A mount is `nosuid` and `nodev` in any case: nothing in it is a device or runs as another
+user, so `suid` and `dev` only take back the word. libfuse: lib/mount.c:mount_flags
+"""
+
+KERNEL_FLAGS: Final = {
+    **{flag: (flag, True) for flag in _OPPOSITES},
+    **{opposite: (flag, False) for flag, opposite in _OPPOSITES.items() if opposite},
+}
+"""Word -> the flag that it is about, and whether it sets it."""
+
+
+def set_flag(flags: frozenset[str], word: str) -> frozenset[str]:
+    """*flags* after *word*, one of KERNEL_FLAGS."""
+    flag, on = KERNEL_FLAGS[word]
+    return flags | {flag} if on else flags - {flag}
