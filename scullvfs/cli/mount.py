@@ -13,7 +13,7 @@ from scullvfs.daemon.mount import mount as mount_scullvfs
 from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.daemon.values import format_size
 
-__all__ = ["mount"]
+__all__ = ["mount", "warn_of_huge_quantum"]
 
 
 def _name(option: Option) -> str:
@@ -67,11 +67,11 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     'scullvfs umount MOUNTPOINT'. SIGTERM, SIGINT and SIGHUP make it unmount and end, too.
     """
     options = parse_options(arguments)
-    _warn_of_huge_quantum(options)
+    warn_of_huge_quantum(options)
     return mount_scullvfs(options, mountpoint, foreground=foreground)
 
 
-def _warn_of_huge_quantum(options: MountOptions) -> None:
+def warn_of_huge_quantum(options: MountOptions) -> None:
     """Such a mount is allowed, as it is for the real driver, but every write will fail."""
     if options.quantum >= options.mem:
         click.echo(

@@ -20,7 +20,7 @@ from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.probe import ask
 from scullvfs.daemon.requirements import check_requirements, explain_import_error
 
-__all__ = ["mount"]
+__all__ = ["check", "import_server", "mount"]
 
 log = logging.getLogger(__name__)
 
@@ -36,15 +36,25 @@ def mount(options: MountOptions, path: str, *, foreground: bool) -> ExitStatus:
     Raises:
         ScullvfsError: there is no mount, and why.
     """
-    mountpoint = check_mount_point(path)
-    check_requirements(allow_other=options.allow_other)
-    check_memory(options.mem)
+    mountpoint = check(options, path)
     if foreground:
         log_to_stderr()
         return _serve(options, mountpoint, lambda: None)
     pid = background.start(lambda ready: _daemon(options, mountpoint, ready))
     _wait_until_it_answers(mountpoint, pid)
     return ExitStatus.SUCCESS
+
+
+def check(options: MountOptions, path: str) -> str:
+    """Check all that can be checked without mounting; returns *path*, absolute and resolved.
+
+    Raises:
+        ScullvfsError: there cannot be such a mount, and why.
+    """
+    mountpoint = check_mount_point(path)
+    check_requirements(allow_other=options.allow_other)
+    check_memory(options.mem)
+    return mountpoint
 
 
 def _wait_until_it_answers(mountpoint: str, pid: int) -> None:
@@ -65,7 +75,7 @@ def _daemon(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -
 def _serve(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
     """Serve in this process; what nobody expected goes to the log, with its traceback."""
     try:
-        _import_server().run(options, mountpoint, ready)
+        import_server().run(options, mountpoint, ready)
     except ScullvfsError:
         raise
     except Exception:
@@ -74,7 +84,12 @@ def _serve(options: MountOptions, mountpoint: str, ready: Callable[[], None]) ->
     return ExitStatus.SUCCESS
 
 
-def _import_server() -> ModuleType:
+def import_server() -> ModuleType:
+    """The module `server`, or the words for what it lacks.
+
+    Raises:
+        FuseMissingError: libfuse, pyfuse3 or trio is missing.
+    """
     try:
         from scullvfs.daemon import server
     except ImportError as error:

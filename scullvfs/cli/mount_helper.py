@@ -1,0 +1,101 @@
+"""`mount.scullvfs`: what mount(8) runs for `mount -t scullvfs` and for a line of fstab.
+
+mount(8) calls it as `mount.scullvfs SOURCE TARGET [-sfnv] [-N NAMESPACE] [-o OPTIONS]
+[-t TYPE]`, with hardly any environment, and hands its exit status on. So the statuses are
+those of mount(8), not those of `scullvfs`.
+"""
+
+import sys
+from enum import IntEnum
+from typing import Final, NoReturn
+
+import click
+
+from scullvfs.cli.mount import warn_of_huge_quantum
+from scullvfs.daemon.errors import ExitStatus, ScullvfsError
+from scullvfs.daemon.fstab import options_of_fstab
+from scullvfs.daemon.mount import check, import_server, mount
+from scullvfs.daemon.namespace import enter_mount_namespace
+
+__all__ = ["MountStatus", "main"]
+
+
+class MountStatus(IntEnum):
+    """The exit statuses of mount(8) that its helper uses."""
+
+    SUCCESS = 0
+    USAGE = 1
+    """Incorrect invocation or permissions."""
+    SYSTEM = 2
+    """System error: out of memory."""
+    INTERNAL = 4
+    """Internal bug."""
+    INTERRUPTED = 8
+    """User interrupt."""
+    FAILED = 32
+    """Mount failure."""
+
+
+_STATUSES: Final = {
+    ExitStatus.FAILURE: MountStatus.INTERNAL,
+    ExitStatus.USAGE: MountStatus.USAGE,
+    ExitStatus.PERMISSION: MountStatus.USAGE,
+    ExitStatus.NO_MEMORY: MountStatus.SYSTEM,
+}
+"""Of failures; those that are not here are a MountStatus.FAILED."""
+
+
+@click.command("mount.scullvfs", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-s", "sloppy", is_flag=True, help="Leave out options that do not exist.")
+@click.option("-f", "fake", is_flag=True, help="Only check; mount nothing.")
+@click.option("-n", "_no_mtab", is_flag=True, help="Nothing: no file of mounts is kept.")
+@click.option("-v", "verbose", is_flag=True, help="Say what was mounted.")
+@click.option("-N", "namespace", metavar="FILE", help="Mount in that mount namespace.")
+@click.option("-o", "arguments", multiple=True, metavar="OPT[,OPT]...", help="Mount options.")
+@click.option("-t", "_fstype", metavar="TYPE", help="Nothing: there is only one type.")
+@click.argument("source")
+@click.argument("target")  # not click.Path, which would look at it
+def _helper(
+    sloppy: bool,
+    fake: bool,
+    _no_mtab: bool,
+    verbose: bool,
+    namespace: str | None,
+    arguments: tuple[str, ...],
+    _fstype: str | None,
+    source: str,
+    target: str,
+) -> None:
+    """Mount the scullv devices on TARGET for mount(8), which runs this program.
+
+    SOURCE is any word, most often 'none'. The options are those of 'scullvfs mount', and
+    those of mount(8) itself.
+    """
+    options = options_of_fstab(arguments, source=source, sloppy=sloppy)
+    warn_of_huge_quantum(options)
+    if namespace is not None:
+        import_server()  # from this namespace: in the other one it may be missing
+        enter_mount_namespace(namespace)
+    if fake:
+        check(options, target)
+    else:
+        mount(options, target, foreground=False)
+    if verbose:
+        click.echo(f"mount.scullvfs: {source} {'can be ' if fake else ''}mounted on {target}.")
+
+
+def main() -> NoReturn:
+    """Run the helper and exit with a status of mount(8); a failure is one line on stderr."""
+    try:
+        sys.exit(_helper.main(prog_name="mount.scullvfs", standalone_mode=False))
+    except click.ClickException as error:
+        _fail(error.format_message().rstrip("."), MountStatus.USAGE)
+    except ScullvfsError as error:
+        _fail(str(error), _STATUSES.get(error.status, MountStatus.FAILED))
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", MountStatus.INTERRUPTED)
+
+
+def _fail(message: str, status: MountStatus) -> NoReturn:
+    click.echo(f"mount.scullvfs: {message}", err=True)
+    sys.exit(status)
