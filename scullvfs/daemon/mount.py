@@ -16,6 +16,7 @@ from scullvfs.daemon.errors import BusyError, ExitStatus, ScullvfsError
 from scullvfs.daemon.log import log_to_stderr, log_to_syslog
 from scullvfs.daemon.memory import check_memory
 from scullvfs.daemon.mountpoint import check_mount_point
+from scullvfs.daemon.notify import forget_service_manager
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.probe import ask
 from scullvfs.daemon.requirements import check_requirements, explain_import_error
@@ -69,6 +70,7 @@ def _wait_until_it_answers(mountpoint: str, pid: int) -> None:
 
 def _daemon(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
     log_to_syslog()
+    forget_service_manager()
     return _serve(options, mountpoint, ready)
 
 

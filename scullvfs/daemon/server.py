@@ -15,6 +15,7 @@ import trio
 
 from scullvfs.daemon.assemble import assemble
 from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.service import report
 from scullvfs.daemon.session import session, terminate
 from scullvfs.fs import lowlevel
 from scullvfs.fs.loop import housekeeping, serve
@@ -48,6 +49,7 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_terminate_on, signals)
             nursery.start_soon(housekeeping, machine)
+            nursery.start_soon(report, mountpoint, str(options))
             await serve(operations, options.busy_poll)
             nursery.cancel_scope.cancel()
     log.info("no longer mounted on %s", mountpoint)
