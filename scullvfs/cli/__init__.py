@@ -14,6 +14,7 @@ from scullvfs.cli.doctor import doctor
 from scullvfs.cli.group import OneLineErrors
 from scullvfs.cli.ioctl import ioctl
 from scullvfs.cli.mount import mount
+from scullvfs.cli.reload import reload
 from scullvfs.cli.status import status
 from scullvfs.cli.umount import umount
 from scullvfs.daemon.errors import ExitStatus
@@ -53,5 +54,5 @@ def main(ctx: click.Context) -> None:
         ctx.exit(ExitStatus.USAGE)
 
 
-for command in (mount, umount, status, doctor, ioctl, bench, demo, completion):
+for command in (mount, umount, reload, status, doctor, ioctl, bench, demo, completion):
     main.add_command(command)

@@ -5,6 +5,7 @@ import click
 from scullvfs.cli.completion import complete_mounts
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
+from scullvfs.daemon.stale import unmount_dead
 from scullvfs.daemon.unmount import unmount
 
 __all__ = ["umount"]
@@ -37,11 +38,19 @@ __all__ = ["umount"]
     metavar="SECONDS",
     help="How long to wait for the daemon to answer and to end.",
 )
+@click.option(
+    "--dead",
+    is_flag=True,
+    help="Unmount, although it is in use, only if its daemon is gone; else do nothing.",
+)
 # Not a click.Path, which would look at it.
 @click.argument("mountpoint", shell_complete=complete_mounts)
-def umount(lazy: bool, timeout: float, mountpoint: str) -> None:
+def umount(lazy: bool, timeout: float, dead: bool, mountpoint: str) -> None:
     """Unmount MOUNTPOINT, and wait for its daemon's end.
 
     Works for a dead mount, too, whose daemon was killed.
     """
+    if dead:
+        unmount_dead(mountpoint, timeout=timeout)
+        return
     unmount(mountpoint, lazy=lazy, timeout=timeout)
