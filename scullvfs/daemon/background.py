@@ -36,7 +36,7 @@ def start(main: Main) -> int:
     try:
         with open(receiver, encoding="utf-8", errors="replace") as reports:
             status, _, message = reports.read().partition(" ")
-    except BaseException:  # Ctrl-C: the child, in its own session, has not seen it
+    except BaseException:  # Ctrl-C: the child, if in its own session, has not seen it
         os.kill(pid, signal.SIGTERM)
         raise
     if status == "0":
@@ -62,9 +62,15 @@ def _child(main: Main, sender: int) -> NoReturn:
         with open(sender, "w", encoding="utf-8", errors="replace") as reports:
             reports.write(f"{status:d} {message}")
 
+    def ready() -> None:
+        # Not before: autofs knows by the process group who mounts for it, and holds up every
+        # other process at the mount point. Linux: fs/autofs/autofs_i.h:autofs_oz_mode()
+        os.setsid()
+        report(ExitStatus.SUCCESS)
+
     try:
         _leave_terminal()
-        status = main(lambda: report(ExitStatus.SUCCESS))
+        status = main(ready)
     except ScullvfsError as error:
         status = error.status
         report(status, str(error))
@@ -73,8 +79,7 @@ def _child(main: Main, sender: int) -> NoReturn:
 
 
 def _leave_terminal() -> None:
-    """A session and a working directory of its own, and nothing to read or write."""
-    os.setsid()
+    """A working directory of its own, and nothing to read or write."""
     os.chdir("/")
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

@@ -15,6 +15,9 @@ from scullvfs.daemon.probe import daemon_pid
 
 __all__ = ["check_mount_point"]
 
+AUTOFS: Final = "autofs"
+"""What waits on a mount point for whoever mounts there, and so is not in the way."""
+
 ALIVE_TIMEOUT: Final = 5.0
 """Seconds that a mount in the way has to say that it lives; only the wording hangs on it."""
 
@@ -29,7 +32,7 @@ def check_mount_point(path: str) -> str:
     try:
         resolved = resolve(path)
         mount = mount_at(resolved)
-        if mount is not None:
+        if mount is not None and mount.fstype != AUTOFS:
             raise _in_the_way(mount, path)
         with os.scandir(resolved) as entries:
             empty = next(entries, None) is None

@@ -14,10 +14,16 @@ Ready = Callable[[], None]
 
 
 def test_start_ready() -> None:
-    """The parent goes on while the daemon runs, in its own session and in /."""
+    """The parent goes on while the daemon runs, in its own session and in /.
+
+    Until it is ready it belongs to its parent's process group, as autofs wants of who mounts.
+    """
     receiver, sender = os.pipe()
+    group = os.getpgrp()
 
     def main(ready: Ready) -> ExitStatus:
+        if os.getpgrp() != group:
+            return ExitStatus.FAILURE
         ready()
         os.write(sender, f"{os.getsid(0) == os.getpid()} {os.getcwd()}".encode())
         return ExitStatus.BUSY
