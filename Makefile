@@ -29,6 +29,10 @@ missing = $(strip \
 # What the tests run on the devices and on the manual page.
 missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3) \
   $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base))
+# What boots a container.
+missing_for_systemd = $(strip \
+  $(call unless,command -v debootstrap,debootstrap) \
+  $(call unless,command -v systemd-nspawn,systemd-container))
 
 # $(call install,PACKAGES): install Debian packages, if there are any to install.
 define install
@@ -43,16 +47,20 @@ log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$miss
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench lint unit docs man soak setup clean
+.PHONY: help demo test test-systemd bench lint unit docs man soak setup clean
 
 help: ## print this
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 demo: $(BIN)/.installed ## a first tour on a temporary mount
 	@$(BIN)/scullvfs demo
 
 test: lint docs ## everything a change must pass: lint, the documentation, then all tests
 	@$(PYTEST)
+
+test-systemd: ## units and fstab under a real systemd, in a container; DEBIAN=DIR keeps its Debian
+	$(call install,$(missing_for_systemd))
+	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -B tests/systemd/run.py $(DEBIAN:%=--cache %)
 
 bench: $(BIN)/.installed ## what it costs; SAVE=old.json before a change, BASE=old.json after it
 	@$(BIN)/python tests/bench $(if $(SAVE),--save '$(SAVE)') $(if $(BASE),--base '$(BASE)')
