@@ -46,6 +46,9 @@ rm -r /tmp/source
 ln -s {VENV}/bin/scullvfs {VENV}/bin/mount.scullvfs /usr/local/bin/
 ln -s /usr/local/bin/mount.scullvfs /usr/sbin/mount.scullvfs
 ln -s mount.scullvfs /usr/sbin/mount.fuse.scullvfs
+cp {VENV}/lib/systemd/system/* /etc/systemd/system/
+cp {VENV}/lib/systemd/user/* /etc/systemd/user/
+cp {VENV}/share/doc/scullvfs/examples/*mount /etc/systemd/system/
 useradd --create-home --uid {UID} {USER}
 """
 
@@ -99,12 +102,6 @@ def _install(tree: Path) -> None:
     binds = [f"--bind-ro={path}" for path in sorted(_of_pip())]
     variables = [f"--setenv={name}={value}" for name, value in _pip_environment().items()]
     _run(nspawn(tree, *binds, *variables, f"--bind-ro={source}:/mnt", "sh", "-c", INSTALL))
-    for kind in ("system", "user"):
-        units = ROOT / "systemd" / ("user" if kind == "user" else "")
-        for unit in units.glob("*.service"):
-            shutil.copy(unit, tree / "etc/systemd" / kind)
-    for unit in (ROOT / "systemd/examples").glob("*.*mount"):
-        shutil.copy(unit, tree / "etc/systemd/system")
 
 
 def _run(command: list[str]) -> None:
