@@ -30,6 +30,7 @@ UID = 1000
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OF_THE_TREE = ("/etc", "/home", "/root", "/tmp", "/usr", "/usr/local", "/var")
 """What no directory of this machine may stand in for."""
+WITHOUT_OURS = 'umount --all --lazy --types fuse.scullvfs; exec "$@"'
 NSPAWN_STATE = Path("/run/systemd/nspawn")
 
 APT = f"""
@@ -62,10 +63,15 @@ def wait_until(state: Callable[[], object], what: str, seconds: float = 30) -> N
 
 
 def nspawn(tree: Path, *arguments: str) -> list[str]:
-    """The command that runs something in *tree*; it leaves the host's own systemd alone."""
+    """The command that runs something in *tree*; it leaves the host's own systemd alone.
+
+    A container keeps copies of the mounts that there are when it starts, and a daemon cannot
+    end before all copies of its mount are gone; so it starts where none of ours is.
+    """
+    alone = ["unshare", "--mount", "sh", "-c", WITHOUT_OURS, "sh"]
     machine = f"--machine={tree.parent.name}"
     keep = ("--register=no", "--keep-unit", "--console=pipe", "--quiet", machine)
-    return ["systemd-nspawn", *keep, f"--directory={tree}", *arguments]
+    return [*alone, "systemd-nspawn", *keep, f"--directory={tree}", *arguments]
 
 
 def build(directory: Path, cache: Path | None) -> Path:
@@ -205,8 +211,12 @@ def booted(tree: Path) -> Iterator[Container]:
             process.kill()
             process.wait()
             print("FAIL halt: the container did not halt within 60 s")
-        for kept in (NSPAWN_STATE / "propagate", NSPAWN_STATE / "unix-export"):
-            shutil.rmtree(kept / tree.parent.name, ignore_errors=True)
+
+
+def remove(directory: Path) -> None:
+    """Remove the tree, and what nspawn leaves of the container outside of it."""
+    for path in (directory, *NSPAWN_STATE.glob(f"*/{directory.name}*")):
+        subprocess.run(["rm", "-rf", "--one-file-system", path], check=False)
 
 
 def _first_process(nspawn: subprocess.Popen[bytes]) -> int:

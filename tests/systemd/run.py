@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from container import NSPAWN_STATE, Container, booted, build
+from container import NSPAWN_STATE, Container, booted, build, remove
 from steps import STEPS, Step
 
 
@@ -100,7 +100,7 @@ def main() -> int:
         print(f"FAIL boot: {error}")
         well.append(False)
     finally:
-        subprocess.run(["rm", "-rf", "--one-file-system", directory], check=False)
+        remove(directory)
     left = leftovers(directory)
     print(f"{'FAIL' if left else 'ok  '} teardown: {', '.join(left) or 'nothing is left'}")
     print(f"{well.count(True)} of {len(well)} steps are ok")
