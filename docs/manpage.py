@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from scullvfs.cli import main
+from scullvfs.cli.mount_helper import _helper as mount_helper
 from scullvfs.daemon.errors import ExitStatus
 
 PAGES = sorted(Path(__file__).parent.glob("*.8.md"))
@@ -95,13 +96,13 @@ def help_of(context: click.Context) -> dict[str, str]:
 
 def synopsis() -> str:
     """How each command is called, a line each."""
-    lines = []
-    for context in contexts().values():
-        words = [f"**{context.command_path}**"]
-        for parameter in context.command.params:
-            words += [usage(parameter, context)]
-        lines.append(" ".join(words))
-    return "\n\n".join(lines)
+    return "\n\n".join(map(call, contexts().values()))
+
+
+def call(context: click.Context) -> str:
+    """A command with its parameters."""
+    parameters = (usage(parameter, context) for parameter in context.command.params)
+    return " ".join([f"**{context.command_path}**", *parameters])
 
 
 def usage(parameter: click.Parameter, context: click.Context) -> str:
@@ -146,7 +147,21 @@ def exit_status() -> str:
     return table.sections[""]
 
 
-REGIONS = (synopsis, options, commands, mount_options, exit_status)
+def helper_synopsis() -> str:
+    """How mount(8) calls its helper."""
+    return call(click.Context(mount_helper, info_name=mount_helper.name))
+
+
+def helper_options() -> str:
+    """The options of mount(8)'s helper."""
+    context = click.Context(mount_helper, **mount_helper.context_settings)
+    return help_of(context)["Options"]
+
+
+REGIONS = (
+    *(synopsis, options, commands, mount_options, exit_status),
+    *(helper_synopsis, helper_options),
+)
 
 
 def filled(page: str) -> str:
