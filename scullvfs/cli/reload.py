@@ -2,23 +2,37 @@
 
 import click
 
+from scullvfs.cli.completion import complete_mount_options, complete_mounts
+from scullvfs.cli.help import Command
+from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.options import parse_options
 from scullvfs.daemon.reload import reload as reload_mount
 
 __all__ = ["reload"]
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        (
+            "scullvfs reload -o order=0,qset=1000 /mnt/scullv",
+            "Quanta of one page from now on, in each device that is emptied.",
+        ),
+    ],
+    statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED, ExitStatus.BUSY),
+)
 @click.option(
     "-o",
     "arguments",
     multiple=True,
     metavar="OPT[,OPT]...",
     help="The mount options as they are to be; 'scullvfs mount --help' lists them.",
+    shell_complete=complete_mount_options,
 )
-@click.argument("mountpoint")  # not click.Path, which would look at it
+# Not a click.Path, which would look at it.
+@click.argument("mountpoint", shell_complete=complete_mounts)
 def reload(arguments: tuple[str, ...], mountpoint: str) -> None:
-    """Take new values of scullv_order and scullv_qset over into a running mount.
+    """Take new values of order and qset over into a mount.
 
     Takes all options that the mount is to have; one that is not given has its default.
     A device follows when it is next emptied. Every other option waits for the next mount.

@@ -9,7 +9,7 @@ user is a `UsageError` of one line.
 import difflib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from scullvfs.daemon.errors import UsageError
@@ -83,6 +83,11 @@ class MountOptions:
     def quantum(self) -> int:
         """Size of a quantum in bytes."""
         return PAGE_SIZE << self.scullv_order
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every option and its value, by its long name; the flags that are on are True."""
+        values = asdict(self)
+        return values | dict.fromkeys(sorted(values.pop("flags")), True)
 
     def __str__(self) -> str:
         """The machine in a few words, for the log."""

@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Final
 
 import psutil
@@ -69,9 +68,7 @@ class Report:
 
     def _options_in_effect(self) -> dict[str, Any]:
         """Those of the mount; order and qset may have been changed since."""
-        options = asdict(self._options)
-        flags = dict.fromkeys(sorted(options.pop("flags")), True)
-        return options | flags | {
+        return self._options.as_dict() | {
             "scullv_order": self._module.scullv_order,
             "scullv_qset": self._module.scullv_qset,
         }

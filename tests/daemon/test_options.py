@@ -68,12 +68,16 @@ def test_parse_options_all() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "scullv_devs=9,mem=1536M,shuffle=0,semantics=file,mode=0007,allow_other,uid=5,seed=3"],
+    [
+        "",
+        "scullv_devs=9,mem=1536M,shuffle=0,semantics=file,mode=0007,allow_other,uid=5,seed=3",
+        "fsname=a disk,ro,noexec",
+    ],
 )
 def test_format_options_is_the_way_back(text: str) -> None:
     """Whatever the options are, what is written of them gives the same ones."""
     options = parse_options([text])
-    written = format_options(dataclasses.asdict(options))
+    written = format_options(options.as_dict())
     assert parse_options([written]) == options
     assert set(text.split(",")) <= {*written.split(","), ""}
 
