@@ -12,11 +12,14 @@ __all__ = ["errno_of"]
 log = logging.getLogger(__name__)
 
 
-def errno_of(error: Exception) -> int:
+def errno_of(error: BaseException) -> int:
     """The errno that stands for `error`; one that nobody expects is EIO and a traceback."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     if isinstance(error, PageFault):
         return errno.EFAULT
-    log.exception("unexpected error in a request; its caller gets EIO", exc_info=error)
+    if isinstance(error, MemoryError):
+        log.error("the host gives no more memory; a request gets ENOMEM")
+        return errno.ENOMEM
+    log.error("unexpected error in a request; its caller gets EIO", exc_info=error)
     return errno.EIO

@@ -39,7 +39,10 @@ async def serve(operations: Operations, busy_poll: int) -> None:
 
 
 async def housekeeping(machine: Machine) -> None:
-    """Give freed memory back to the host, a slice at a time between requests; never returns."""
+    """Give freed memory back to the host, a slice at a time between requests; never returns.
+
+    Unless that fails, which is a bug of ours: then it is logged, and requests are served on.
+    """
     woken = trio.Event()
 
     def wake() -> None:
@@ -50,5 +53,9 @@ async def housekeeping(machine: Machine) -> None:
         await woken.wait()
         await trio.sleep(GRACE)
         woken = trio.Event()
-        while machine.idle_work():
-            await trio.sleep(0)
+        try:
+            while machine.idle_work():
+                await trio.sleep(0)
+        except Exception:
+            log.exception("unexpected error; freed memory stays with the daemon from now on")
+            return

@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from functools import partial, wraps
+from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn
 
 import pyfuse3
@@ -51,7 +52,33 @@ and the call would go on into the next one; so a request ends elsewhere, and the
 is short at the end of the quantum."""
 
 
-class Operations(pyfuse3.Operations):
+class _Answering(pyfuse3.Operations):
+    """Answers every request of a subclass with an errno, whatever the handler raises.
+
+    pyfuse3 ends its main loop, and the mount with it, at any exception but a `FUSEError`.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name, handler in list(vars(cls).items()):
+            if iscoroutinefunction(handler) and not name.startswith("_"):
+                setattr(cls, name, _with_errno(handler))
+
+
+def _with_errno(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @wraps(handler)
+    async def answer(*args: Any) -> Any:
+        try:
+            return await handler(*args)
+        except FUSEError:
+            raise
+        except Exception as error:
+            raise FUSEError(errno_of(error)) from error
+
+    return answer
+
+
+class Operations(_Answering):
     """The requests of the kernel, served from a tree on a machine.
 
     Args:
@@ -111,10 +138,7 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.EPERM)
         if fields.update_size:
             deferred = self._machine.vm.nr_deferred
-            try:
-                node.truncate(attr.st_size)
-            except Exception as error:
-                raise FUSEError(errno_of(error)) from error
+            node.truncate(attr.st_size)
             await self._free_deferred(deferred)
         if fields.update_mode:
             node.mode = attr.st_mode
@@ -181,10 +205,7 @@ class Operations(pyfuse3.Operations):
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
         deferred = self._machine.vm.nr_deferred
-        try:
-            fh = self.files.open(node, flags, ctx.pid)
-        except Exception as error:
-            raise FUSEError(errno_of(error)) from error
+        fh = self.files.open(node, flags, ctx.pid)
         await self._free_deferred(deferred)
         return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
 
@@ -199,17 +220,11 @@ class Operations(pyfuse3.Operations):
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> Buffer:  # type: ignore[override]
         """read(2), pread(2).  pyfuse3 takes any buffer, though it asks for bytes."""
-        try:
-            return self.files.read(fh, off, size, page_cache=False)
-        except Exception as error:
-            raise FUSEError(errno_of(error)) from error
+        return self.files.read(fh, off, size, page_cache=False)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """write(2), pwrite(2)."""
-        try:
-            return self.files.write(fh, off, buf)
-        except Exception as error:
-            raise FUSEError(errno_of(error)) from error
+        return self.files.write(fh, off, buf)
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2): there is nothing behind RAM to write to."""

@@ -24,6 +24,7 @@ ERRORS = [
     (OSError(errno.ENOMEM, "no memory"), errno.ENOMEM),
     (OSError(errno.EINVAL, "invalid"), errno.EINVAL),
     (FileNotFoundError(errno.ENOENT, "missing"), errno.ENOENT),
+    (MemoryError(), errno.ENOMEM),
     (PageFault(0xFFFF_C900_0001_0000, True, "pte", (1, 2, 3, 0)), errno.EFAULT),
 ]
 """What the driver and the machine may raise, and what the caller gets."""

@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 import sys
 from enum import IntEnum
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Final, Protocol
 
 from scullvfs.fs.errors import errno_of
@@ -143,57 +143,44 @@ if _extension is not None:
     _ffi, _lib = _extension.ffi, _extension.lib
     _buffer, _from_buffer = _ffi.buffer, _ffi.from_buffer
 
-    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    def _fail(kind: type[BaseException], error: BaseException, traceback: TracebackType) -> None:
+        """Answer the request of a callback that raised `error`; cffi calls it.
+
+        Every callback has its request in `req`, and answers it in its last statement.
+        """
+        _lib.fuse_reply_err(traceback.tb_frame.f_locals["req"], errno_of(error))
+
+    _callback = _ffi.def_extern(onerror=_fail)
+
+    @_callback  # type: ignore[untyped-decorator]
     def scullvfs_read(req: Any, fh: int, size: int, off: int, page_cache: bool) -> None:
         """read(2), and the page cache."""
         assert _handlers is not None
-        try:
-            data = _handlers.read(fh, off, size, page_cache)
-        except Exception as error:
-            _lib.fuse_reply_err(req, errno_of(error))
-        else:
-            _lib.fuse_reply_buf(req, _from_buffer(data), len(data))
+        data = _handlers.read(fh, off, size, page_cache)
+        _lib.fuse_reply_buf(req, _from_buffer(data), len(data))
 
-    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    @_callback  # type: ignore[untyped-decorator]
     def scullvfs_write(req: Any, fh: int, buf: Any, size: int, off: int, flags: int) -> None:
         """write(2), and the page cache."""
         assert _handlers is not None
-        try:
-            count = _handlers.write(fh, off, memoryview(_buffer(buf, size)), flags)
-        except Exception as error:
-            _lib.fuse_reply_err(req, errno_of(error))
-        else:
-            _lib.fuse_reply_write(req, count)
+        _lib.fuse_reply_write(req, _handlers.write(fh, off, memoryview(_buffer(buf, size)), flags))
 
-    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    @_callback  # type: ignore[untyped-decorator]
     def scullvfs_ioctl(req: Any, fh: int, cmd: int, arg: Any, data: Any, size: int) -> None:
         """ioctl(2)."""
         assert _handlers is not None
-        try:
-            result, out = _handlers.ioctl(fh, cmd, arg, bytes(_ffi.buffer(data, size)))
-        except Exception as error:
-            _lib.fuse_reply_err(req, errno_of(error))
-        else:
-            _lib.fuse_reply_ioctl(req, result, out, len(out))
+        result, out = _handlers.ioctl(fh, cmd, arg, bytes(_buffer(data, size)))
+        _lib.fuse_reply_ioctl(req, result, out, len(out))
 
-    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    @_callback  # type: ignore[untyped-decorator]
     def scullvfs_lseek(req: Any, fh: int, off: int, whence: int) -> None:
         """lseek(2)."""
         assert _handlers is not None
-        try:
-            off = _handlers.lseek(fh, off, whence)
-        except Exception as error:
-            _lib.fuse_reply_err(req, errno_of(error))
-        else:
-            _lib.fuse_reply_lseek(req, off)
+        _lib.fuse_reply_lseek(req, _handlers.lseek(fh, off, whence))
 
-    @_ffi.def_extern()  # type: ignore[untyped-decorator]
+    @_callback  # type: ignore[untyped-decorator]
     def scullvfs_fallocate(req: Any, fh: int, mode: int, off: int, length: int) -> None:
         """fallocate(2)."""
         assert _handlers is not None
-        try:
-            _handlers.fallocate(fh, mode, off, length)
-        except Exception as error:
-            _lib.fuse_reply_err(req, errno_of(error))
-        else:
-            _lib.fuse_reply_err(req, 0)
+        _handlers.fallocate(fh, mode, off, length)
+        _lib.fuse_reply_err(req, 0)
