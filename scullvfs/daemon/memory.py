@@ -7,16 +7,37 @@ than there is would be killed half-way through a write, so it is refused at once
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import psutil
 
 from scullvfs.daemon.errors import HostMemoryError
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.daemon.mountinfo import Mount, read_mounts
 from scullvfs.daemon.values import format_size
 
 __all__ = ["available_memory", "check_memory"]
 
 MIB = 1 << 20
+
+
+class Version(NamedTuple):
+    """Where a version of control groups keeps its books."""
+
+    fstype: str
+    limit: str
+    used: str
+    cache: str
+    """A counter of memory.stat, with the groups below."""
+
+    def serves(self, mount: Mount) -> bool:
+        """Whether *mount* is a hierarchy of this version with the memory controller."""
+        return mount.fstype == self.fstype and (self is V2 or "memory" in mount.super_options)
+
+
+V2: Final = Version("cgroup2", "memory.max", "memory.current", "inactive_file")
+V1: Final = Version(
+    "cgroup", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+)
 
 
 def check_memory(mem: int) -> None:
@@ -36,28 +57,32 @@ def available_memory() -> int:
 
 
 def _left_in_cgroups() -> Iterator[int]:
-    """Bytes left below each cgroup v2 limit above this process; nothing under version 1.
+    """Bytes left below each limit above this process, of both versions of control groups.
 
-    Linux: Documentation/admin-guide/cgroup-v2.rst. The page cache of files not in use
-    counts as free, as in MemAvailable.
+    Linux: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst. The page cache of files
+    not in use counts as free, as in MemAvailable; a group's own swap is left out.
     """
-    root = next((Path(m.path) for m in read_mounts() if m.fstype == "cgroup2"), None)
-    if root is None:
-        return
     for line in Path("/proc/self/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
-            group = root / os.path.normpath(line.removeprefix("0::")).lstrip("/.")
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            version = V2
+        elif "memory" in controllers.split(","):
+            version = V1
+        else:
+            continue
+        for root in filter(version.serves, read_mounts()):
+            group = Path(root.path, os.path.normpath(path).lstrip("/."))
             for directory in (group, *group.parents):
-                yield from _left_in_cgroup(directory)
+                yield from _left_in_cgroup(directory, version)
 
 
-def _left_in_cgroup(directory: Path) -> Iterator[int]:
+def _left_in_cgroup(directory: Path, version: Version) -> Iterator[int]:
     try:
-        limit = (directory / "memory.max").read_text().strip()
+        limit = (directory / version.limit).read_text().strip()
         if limit != "max":
-            used = int((directory / "memory.current").read_text())
+            used = int((directory / version.used).read_text())
             counters = (directory / "memory.stat").read_text().split()
-            cache = int(counters[counters.index("inactive_file") + 1])
+            cache = int(counters[counters.index(version.cache) + 1])
             yield int(limit) - used + cache
     except OSError:  # above the root of the hierarchy, or without the memory controller
         return

@@ -32,18 +32,32 @@ def test_check_memory_refuses_any_host() -> None:
         memory.check_memory(1 << 50)
 
 
-@pytest.mark.parametrize(("limit", "left"), [("max", []), (str(8 * GIB), [6 * GIB])])
-def test_left_in_cgroup(tmp_path: Path, limit: str, left: list[int]) -> None:
+NO_LIMIT = (1 << 63) - 4096
+"""What version 1 has for none (Linux: mm/page_counter.c, PAGE_COUNTER_MAX)."""
+
+
+@pytest.mark.parametrize(
+    ("version", "limit", "left"),
+    [
+        (memory.V2, "max", []),
+        (memory.V2, str(8 * GIB), [6 * GIB]),
+        (memory.V1, str(NO_LIMIT), [NO_LIMIT - 2 * GIB]),
+        (memory.V1, str(8 * GIB), [6 * GIB]),
+    ],
+)
+def test_left_in_cgroup(
+    tmp_path: Path, version: memory.Version, limit: str, left: list[int]
+) -> None:
     """What the group uses is gone, but for the page cache that nobody uses."""
-    (tmp_path / "memory.max").write_text(f"{limit}\n")
-    (tmp_path / "memory.current").write_text(f"{3 * GIB}\n")
-    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {GIB}\nactive_file 7\n")
-    assert list(memory._left_in_cgroup(tmp_path)) == left
+    (tmp_path / version.limit).write_text(f"{limit}\n")
+    (tmp_path / version.used).write_text(f"{3 * GIB}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 5\n{version.cache} {GIB}\nactive_file 7\n")
+    assert list(memory._left_in_cgroup(tmp_path, version)) == left
 
 
 def test_left_in_cgroup_without_controller(tmp_path: Path) -> None:
     """A group without the memory controller sets no limit."""
-    assert list(memory._left_in_cgroup(tmp_path)) == []
+    assert list(memory._left_in_cgroup(tmp_path, memory.V2)) == []
 
 
 def test_available_memory_within_a_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
