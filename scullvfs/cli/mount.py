@@ -9,11 +9,12 @@ import click
 from scullvfs.cli.completion import complete_directory, complete_mount_options
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
+from scullvfs.daemon.log import unheard
 from scullvfs.daemon.mount import mount as mount_scullvfs
 from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.daemon.values import format_size
 
-__all__ = ["mount", "warn_of_huge_quantum"]
+__all__ = ["mount", "warn_of_huge_quantum", "warn_of_silence"]
 
 
 def _name(option: Option) -> str:
@@ -68,6 +69,8 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     """
     options = parse_options(arguments)
     warn_of_huge_quantum(options)
+    if not foreground:
+        warn_of_silence()
     return mount_scullvfs(options, mountpoint, foreground=foreground)
 
 
@@ -80,3 +83,10 @@ def warn_of_huge_quantum(options: MountOptions) -> None:
             "every write will fail with ENOMEM",
             err=True,
         )
+
+
+def warn_of_silence() -> None:
+    """A daemon in the background that can log nowhere would fail without a word."""
+    silence = unheard()
+    if silence is not None:
+        click.echo(f"scullvfs: warning: {silence}", err=True)

@@ -7,11 +7,12 @@ those of mount(8), not those of `scullvfs`.
 
 import sys
 from enum import IntEnum
+from dataclasses import replace
 from typing import Final, NoReturn
 
 import click
 
-from scullvfs.cli.mount import warn_of_huge_quantum
+from scullvfs.cli.mount import warn_of_huge_quantum, warn_of_silence
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError
 from scullvfs.daemon.fstab import options_of_fstab
 from scullvfs.daemon.mount import check, import_server, mount
@@ -73,11 +74,12 @@ def _helper(
     """
     options = options_of_fstab(arguments, source=source, sloppy=sloppy)
     warn_of_huge_quantum(options)
+    warn_of_silence()
     if namespace is not None:
         import_server()  # from this namespace: in the other one it may be missing
         enter_mount_namespace(namespace)
     if fake:
-        check(options, target)
+        check(replace(options, remount_stale=False), target)  # nothing is to change
     else:
         mount(options, target, foreground=False)
     if verbose:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError, error_of_status
+from scullvfs.daemon.log import destination
 
 __all__ = ["start"]
 
@@ -51,7 +52,7 @@ def _how(ended: int) -> str:
     """The end of a process in words; a negative number is that of a signal."""
     if ended < 0:
         return f"killed by {signal.Signals(-ended).name}"
-    return f"exit status {ended}; the system log or 'scullvfs mount -f' says why"
+    return f"exit status {ended}; {destination()} or 'scullvfs mount -f' says why"
 
 
 def _child(main: Main, sender: int) -> NoReturn:

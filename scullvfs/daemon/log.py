@@ -1,33 +1,147 @@
-"""Where the daemon's words go: to stderr in the foreground, else to syslog.
+"""Where the daemon's words go, one line an event, each with its level.
 
-One line an event, through the logger `scullvfs` and its children. Used by `mount` only;
-everyone else just calls `logging.getLogger`.
+    -f                          stderr, as `scullvfs: ...`
+    -f under systemd            stderr, which is the journal then: each line with its priority
+    in the background           syslog: /dev/log, behind which may be the journal
+    and where nobody listens    a file of the user's, `fallback_file()`
+
+So a daemon is silent only where not even the file can be written, and `unheard()` says so
+before it starts. Syslog daemons escape line ends, so each line of a traceback is a message of its
+own there. Used by `mount`; everyone else just calls `logging.getLogger`.
 """
 
 import logging
 import os
 import sys
+from collections.abc import Callable
 from logging.handlers import SysLogHandler
-from typing import Final
+from pathlib import Path
+from typing import IO, Final
 
-__all__ = ["log_to_stderr", "log_to_syslog"]
+__all__ = ["LEVELS", "destination", "fallback_file", "log_to_stderr", "log_to_syslog", "unheard"]
 
 SYSLOG: Final = "/dev/log"
 
+LEVELS: Final = ("debug", "info", "warning", "error")
+"""The values of the mount option `log_level`, the most words first."""
 
-def log_to_stderr() -> None:
-    """Log to stderr, each line as `scullvfs: ...`."""
-    _log_to(logging.StreamHandler(sys.stderr), "scullvfs: %(message)s")
+PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+"""Level -> priority (sd-daemon(3))."""
 
 
-def log_to_syslog(socket: str = SYSLOG) -> None:
-    """Log to the syslog daemon that listens on *socket*; to nowhere if none does."""
-    handler: logging.Handler = logging.NullHandler()
+def log_to_stderr(level: str) -> None:
+    """Log to stderr what is of *level* or above."""
+    if _stderr_is_the_journal():
+        handler = _LineByLine(logging.StreamHandler(sys.stderr), _prioritised)
+    else:
+        handler = _LineByLine(logging.StreamHandler(sys.stderr), _marked("scullvfs: "))
+    _log_to(handler, level)
+
+
+def log_to_syslog(level: str, socket: str = SYSLOG) -> None:
+    """Log to the syslog daemon at *socket*, or to the fallback file when it does not listen."""
+    marked = _marked(f"scullvfs[{os.getpid()}]: ")
+    _log_to(_LineByLine(_Syslog(socket), marked), level)
+
+
+def fallback_file() -> Path:
+    """Where a daemon logs that finds no syslog: the state directory of XDG, root's /var/log."""
+    state = os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(state):
+        return Path(state, "scullvfs.log")
+    if os.getuid() == 0:
+        return Path("/var/log/scullvfs.log")
+    return Path(os.path.expanduser("~"), ".local/state/scullvfs.log")
+
+
+def destination(socket: str = SYSLOG) -> str:
+    """Where to look for the words of a daemon in the background."""
+    return "the system log" if os.path.exists(socket) else str(fallback_file())
+
+
+def unheard(socket: str = SYSLOG) -> str | None:
+    """What to warn of if a daemon in the background would be silent; None if it will not."""
     if os.path.exists(socket):
-        handler = SysLogHandler(socket, facility=SysLogHandler.LOG_DAEMON)
-    _log_to(handler, f"scullvfs[{os.getpid()}]: %(message)s")
+        return None
+    try:
+        _open(fallback_file()).close()
+    except OSError as error:
+        return (
+            f"there is no {socket}, and {fallback_file()} cannot be written ({error.strerror}); "
+            "the daemon will be silent, and only 'scullvfs mount -f' shows its log"
+        )
+    return None
 
 
-def _log_to(handler: logging.Handler, layout: str) -> None:
-    handler.setFormatter(logging.Formatter(layout))
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+class _LineByLine(logging.Handler):
+    """Hands each line of a message on as a message of its own, its text as *layout* makes it."""
+
+    def __init__(self, target: logging.Handler, layout: Callable[[str, str], str]) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter())
+        self._target = target
+        self._layout = layout
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for line in self.format(record).splitlines():
+            text = self._layout(record.levelname, line)
+            self._target.handle(
+                logging.makeLogRecord(
+                    {"msg": text, "levelname": record.levelname, "levelno": record.levelno}
+                )
+            )
+
+    def close(self) -> None:
+        self._target.close()
+        super().close()
+
+
+class _Syslog(SysLogHandler):
+    """Syslog, and the fallback file for what could not be sent there."""
+
+    def __init__(self, socket: str) -> None:
+        super().__init__(socket, facility=SysLogHandler.LOG_DAEMON)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        formatter = logging.Formatter("%(asctime)s %(message)s")
+        try:
+            with _open(fallback_file()) as file:
+                file.write(formatter.format(record) + "\n")
+        except OSError:
+            pass  # nothing is left; `unheard` has said so
+
+
+def _open(path: Path) -> IO[str]:
+    """Open to append, private to its user, as what is in there names their files."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return open(path, "a", encoding="utf-8", errors="replace", opener=_private)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _prioritised(level: str, line: str) -> str:
+    return f"<{PRIORITIES[level]}>{line}"
+
+
+def _marked(name: str) -> Callable[[str, str], str]:
+    """A warning says that it is only one; an error needs no word for it."""
+
+    def layout(level: str, line: str) -> str:
+        return f"{name}warning: {line}" if level == "WARNING" else f"{name}{line}"
+
+    return layout
+
+
+def _stderr_is_the_journal() -> bool:
+    """Whether systemd has connected stderr to the journal (systemd.exec(5), JOURNAL_STREAM)."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or no file
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def _log_to(handler: logging.Handler, level: str) -> None:
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -39,7 +39,7 @@ def mount(options: MountOptions, path: str, *, foreground: bool) -> ExitStatus:
     """
     mountpoint = check(options, path)
     if foreground:
-        log_to_stderr()
+        log_to_stderr(options.log_level)
         return _serve(options, mountpoint, lambda: None)
     pid = background.start(lambda ready: _daemon(options, mountpoint, ready))
     _wait_until_it_answers(mountpoint, pid)
@@ -52,7 +52,7 @@ def check(options: MountOptions, path: str) -> str:
     Raises:
         ScullvfsError: there cannot be such a mount, and why.
     """
-    mountpoint = check_mount_point(path)
+    mountpoint = check_mount_point(path, remount_stale=options.remount_stale)
     check_requirements(allow_other=options.allow_other)
     check_memory(options.mem)
     return mountpoint
@@ -69,9 +69,13 @@ def _wait_until_it_answers(mountpoint: str, pid: int) -> None:
 
 
 def _daemon(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
-    log_to_syslog()
+    log_to_syslog(options.log_level)
     forget_service_manager()
-    return _serve(options, mountpoint, ready)
+    try:
+        return _serve(options, mountpoint, ready)
+    except ScullvfsError as error:
+        log.error("%s", error)  # the parent says so, too, but at boot nobody may see that
+        raise
 
 
 def _serve(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:

@@ -3,15 +3,17 @@
 The check that runs before anything is forked, so that each reason against a mount point
 has its own words. It touches no mount: what lies on the mount point already is read from
 mountinfo, and only one of our own is asked, from a child process, whether it still lives.
+A dead one can be taken down on the way.
 """
 
 import os
 import stat
 from typing import Final
 
-from scullvfs.daemon.errors import MountPointError, RefusedError, ScullvfsError
+from scullvfs.daemon.errors import MountPointError, RefusedError
 from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
 from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.unmount import take_down
 
 __all__ = ["check_mount_point"]
 
@@ -22,8 +24,11 @@ ALIVE_TIMEOUT: Final = 5.0
 """Seconds that a mount in the way has to say that it lives; only the wording hangs on it."""
 
 
-def check_mount_point(path: str) -> str:
+def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
     """The absolute, resolved form of *path*, which is fit to be mounted on.
+
+    With *remount_stale* the dead scullvfs mounts there are taken down, lazily as programs
+    may still have files of theirs open. One that lives or only does not answer stays.
 
     Raises:
         MountPointError: it is missing, not a directory, not empty or already mounted on.
@@ -31,9 +36,8 @@ def check_mount_point(path: str) -> str:
     """
     try:
         resolved = resolve(path)
-        mount = mount_at(resolved)
-        if mount is not None and mount.fstype != AUTOFS:
-            raise _in_the_way(mount, path)
+        while (mount := mount_at(resolved)) is not None and mount.fstype != AUTOFS:
+            _clear(mount, path, remount_stale)
         with os.scandir(resolved) as entries:
             empty = next(entries, None) is None
         if not _may_mount(resolved):
@@ -63,26 +67,31 @@ def _may_mount(directory: str) -> bool:
     return not foreign and os.access(directory, os.W_OK)
 
 
-def _in_the_way(mount: Mount, path: str) -> ScullvfsError:
-    """What to say about the *mount* that is already on *path*."""
+def _clear(mount: Mount, path: str, remount_stale: bool) -> None:
+    """Take down the *mount* that is already on *path*, or raise what is to be said about it."""
     if not mount.is_scullvfs:
-        return MountPointError(
+        raise MountPointError(
             f"{path} is already mounted on (type {mount.fstype}); choose another directory"
         )
     try:
         pid = daemon_pid(mount, timeout=ALIVE_TIMEOUT)
     except TimeoutError:
-        return MountPointError(
+        raise MountPointError(
             f"a scullvfs mount that does not answer is in the way at {path}; "
             f"run 'scullvfs umount --lazy {path}' first"
-        )
+        ) from None
     except OSError:  # somebody else's; that it is there is all we may know
-        return MountPointError(f"scullvfs is already mounted on {path}; choose another directory")
-    if pid is None:
-        return MountPointError(
-            f"a dead scullvfs mount is in the way at {path}, its daemon is gone; "
-            f"run 'scullvfs umount {path}' first"
+        raise MountPointError(
+            f"scullvfs is already mounted on {path}; choose another directory"
+        ) from None
+    if pid is not None:
+        raise MountPointError(
+            f"scullvfs is already mounted on {path} (pid {pid}); "
+            f"'scullvfs umount {path}' takes it down"
         )
-    return MountPointError(
-        f"scullvfs is already mounted on {path} (pid {pid}); 'scullvfs umount {path}' takes it down"
-    )
+    if not remount_stale:
+        raise MountPointError(
+            f"a dead scullvfs mount is in the way at {path}, its daemon is gone; "
+            f"run 'scullvfs umount {path}' first, or mount with '-o remount_stale'"
+        )
+    take_down(mount, lazy=True)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from scullvfs.daemon.errors import UsageError
 from scullvfs.daemon.flags import KERNEL_FLAGS, set_flag
+from scullvfs.daemon.log import LEVELS
 from scullvfs.daemon.values import (
     Parse,
     choice,
@@ -76,6 +77,10 @@ class MountOptions:
     """Whether users other than the mounting one may enter."""
     fsname: str = "scullvfs"
     """What findmnt shows as the source of the mount."""
+    remount_stale: bool = False
+    """Whether a dead scullvfs mount in the way is taken down first."""
+    log_level: str = "info"
+    """What the log leaves out lies below this, one of LEVELS."""
     flags: frozenset[str] = frozenset()
     """Those of KERNEL_FLAGS that are on; the one field that is no option of its own."""
 
@@ -148,6 +153,8 @@ OPTIONS: Final = (
     Option("mode", octal_mode(), "0664", "permission bits of the devices"),
     Option("allow_other", None, "off", "let other users in, too"),
     Option("fsname", text(), "scullvfs", "what findmnt shows as the source"),
+    Option("remount_stale", None, "off", "take a dead scullvfs mount down first"),
+    Option("log_level", choice(LEVELS), "info", "the least that is logged"),
 )
 
 _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}

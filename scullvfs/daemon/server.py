@@ -43,14 +43,18 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
         machine, operations = assemble(options, stack)
         stack.enter_context(session(operations, mountpoint, options))
         log.info("mounted on %s: %s", mountpoint, options)
+        log.debug("%r", options)
         if not lowlevel.hooked():
             log.warning("%s", lowlevel.MISSING)
         ready()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_terminate_on, signals)
+            stopped = trio.Event()
+            nursery.start_soon(_terminate_on, signals, stopped)
             nursery.start_soon(housekeeping, machine)
             nursery.start_soon(report, mountpoint, str(options))
             await serve(operations, options.busy_poll)
+            if not stopped.is_set():
+                log.info("unmounted by another program")
             nursery.cancel_scope.cancel()
     log.info("no longer mounted on %s", mountpoint)
 
@@ -69,7 +73,8 @@ def _stop_signals() -> Iterator[AsyncIterator[int]]:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
-async def _terminate_on(signals: AsyncIterator[int]) -> None:
+async def _terminate_on(signals: AsyncIterator[int], stopped: trio.Event) -> None:
     async for number in signals:
         log.info("%s: unmounting", signal.Signals(number).name)
+        stopped.set()
         terminate()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -29,6 +30,18 @@ def fuse() -> None:
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI has to run the tests of real mounts: {reason}")
         pytest.skip(f"no real mounts here: {reason}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_home() -> Iterator[Path]:
+    """Where the daemons of all tests and users log on a machine without syslog."""
+    with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        path = Path(name, "state")
+        path.mkdir()
+        path.parent.chmod(0o755)
+        path.chmod(0o1777)
+        patch.setenv("XDG_STATE_HOME", str(path))
+        yield path
 
 
 @pytest.fixture
