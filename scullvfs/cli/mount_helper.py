@@ -6,8 +6,8 @@ those of mount(8), not those of `scullvfs`.
 """
 
 import sys
-from enum import IntEnum
 from dataclasses import replace
+from enum import IntEnum
 from typing import Final, NoReturn
 
 import click

@@ -17,6 +17,7 @@ from scullvfs.daemon.errors import FuseMissingError, RefusedError
 
 __all__ = [
     "ADVICE",
+    "DEVICE",
     "check_allow_other",
     "check_device",
     "check_fusermount",

@@ -6,8 +6,9 @@ touch the mount point: the daemon would wait for itself.
 
 import logging
 import os
+import select
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pyfuse3
 
@@ -17,8 +18,10 @@ from scullvfs.daemon.errors import (
     RefusedError,
     ScullvfsError,
 )
-from scullvfs.daemon.mountinfo import is_mounted, mount_at
+from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.requirements import DEVICE
+from scullvfs.daemon.unmount import take_down
 from scullvfs.fs import lowlevel
 
 __all__ = ["hooks_in", "session", "terminate"]
@@ -49,12 +52,48 @@ def session(
         except RuntimeError:
             raise _refusal(mountpoint, said()) from None
     mount = mount_at(mountpoint)
+    fuse = _fuse_fd()
     try:
         yield
     finally:
         # Unmounted lazily, with files still open, it may have made room for another mount,
         # and libfuse would unmount that one: it goes by the path.
+        elsewhere = _elsewhere(mount, fuse)
         pyfuse3.close(unmount=mount is not None and is_mounted(mount))
+        for name in elsewhere:
+            _forget(name)
+
+
+def _fuse_fd() -> int | None:
+    """The descriptor that pyfuse3 reads requests from, which it does not tell."""
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with suppress(OSError):
+            if os.readlink(f"/proc/self/fd/{fd}") == DEVICE:
+                return fd
+    return None
+
+
+def _elsewhere(mount: Mount | None, fuse: int | None) -> list[Mount]:
+    """Names of *mount* at other paths: a directory above was renamed, or it is bound there, too.
+
+    None once it is disconnected: then its device number may be another mount's.
+    """
+    if mount is None or fuse is None:
+        return []
+    poll = select.poll()
+    poll.register(fuse, 0)  # for POLLERR alone
+    if poll.poll(0):
+        return []
+    names = [m for m in read_mounts() if m.device == mount.device and m.path != mount.path]
+    return [name for name in names if is_mounted(name)]
+
+
+def _forget(name: Mount) -> None:
+    """Take down one more name of the mount, which would stay behind dead."""
+    try:
+        take_down(name, lazy=True)
+    except ScullvfsError as error:
+        log.warning("%s stays behind, dead: %s", name.path, error)
 
 
 def hooks_in() -> bool:
@@ -94,10 +133,10 @@ def _refusal(mountpoint: str, said: str) -> ScullvfsError:
     """What is left of a failed mount once all has been checked that can be checked before."""
     words = "; ".join(line.strip() for line in said.splitlines()) or "libfuse gives no reason"
     message = f"cannot mount on {mountpoint}: {words}"
+    if "modprobe" in said or "exec fusermount" in said:
+        return FuseMissingError(message)
     if "not permitted" in said:
         return RefusedError(f"{message}; a container needs '--cap-add SYS_ADMIN'")
     if "ermission denied" in said:
         return RefusedError(message)
-    if "modprobe" in said or "exec fusermount" in said:
-        return FuseMissingError(message)
     return MountPointError(message)
