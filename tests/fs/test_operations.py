@@ -14,9 +14,12 @@ import pyfuse3
 import pytest
 import trio
 
+from scullvfs.fs.errors import errno_of
 from scullvfs.fs.operations import PID_XATTR, Operations
 from scullvfs.fs.tree import Directory, File, Handle, Symlink, Tree
 from scullvfs.mm import Machine, PageFault
+
+from ..vfs.troubles import TROUBLES
 
 CALLER = SimpleNamespace(pid=os.getpid(), uid=0, gid=0, umask=0o022)
 
@@ -120,6 +123,13 @@ def setattr_size(operations: Operations, size: int) -> Any:
 
 
 # errors
+
+
+def test_errno_of_host_out_of_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Python's own MemoryError is no bug; the log says whose memory it is."""
+    assert errno_of(MemoryError()) == errno.ENOMEM
+    (line,) = caplog.messages
+    assert TROUBLES["log-memory"].fits(line)
 
 
 @pytest.mark.parametrize(("error", "number"), [*ERRORS, *((bug, errno.EIO) for bug in BUGS)])

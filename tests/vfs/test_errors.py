@@ -14,6 +14,7 @@ import pytest
 
 from ..scullv.helpers import fails
 from .helpers import DEADLINE, MIB, Scullvfs, foreground, opened, read_all, write_all
+from .troubles import TROUBLES, fails_as
 
 BROKEN = """
 import errno
@@ -170,7 +171,7 @@ def test_broken_handlers(breakable: subprocess.Popen[str], mountpoint: Path, bro
         os.pwrite(fd, b"kept", 8192)
         for name, call in CALLS.items():
             broken.write_text(name)
-            with fails(errno.EIO):
+            with fails_as("bug"):
                 call(mountpoint, fd)
             broken.write_text("")
             assert os.pread(fd, 4, 8192) == b"kept", name
@@ -180,6 +181,7 @@ def test_broken_handlers(breakable: subprocess.Popen[str], mountpoint: Path, bro
     subprocess.run(["fusermount3", "-u", mountpoint], check=True)
     _, said = breakable.communicate(timeout=DEADLINE)
     assert breakable.returncode == 0
+    assert said.count(TROUBLES["log-bug"].message) >= len(CALLS)
     for name in [*CALLS, SILENT]:
         assert (
             f"LookupError: '{name} is broken'" in said or f"LookupError: {name} is broken" in said

@@ -22,6 +22,7 @@ from scullvfs.fs import lowlevel
 from scullvfs.scullv import COMMANDS
 
 from .helpers import QUANTUM, Scullvfs, read_all, shell, wait_until
+from .troubles import TROUBLES
 
 INTERPOSE = Path(lowlevel.__file__).with_name("interpose.c")
 
@@ -71,7 +72,8 @@ def log_of(scullvfs: Scullvfs, mountpoint: Path) -> list[str]:
 def test_missing_is_logged(without: Scullvfs, mountpoint: Path) -> None:
     """The log says what is missing, what that costs, and what to do."""
     (line,) = [line for line in log_of(without, mountpoint) if "mounted on" not in line]
-    assert line == f"scullvfs: {lowlevel.MISSING}"
+    assert line == f"scullvfs: warning: {lowlevel.MISSING}"
+    assert TROUBLES["log-extension"].fits(line.removeprefix("scullvfs: "))
     assert "no ioctl" in line
     assert "install scullvfs with gcc, pkg-config and libfuse3-dev" in line
 

@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
+from scullvfs.daemon.log import destination
 from scullvfs.daemon.mountinfo import mount_at
+
+from ..helpers import wait_until
+from ..troubles import TROUBLES, refusal
 
 STOP_SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 PR_SET_CHILD_SUBREAPER = 36
@@ -100,6 +104,7 @@ def test_mount_huge_quantum_warns(scullvfs: Any, mountpoint: Path) -> None:
         "scullvfs: warning: a quantum of order 12 (16M) does not fit into mem=16M; "
         "every write will fail with ENOMEM\n"
     )
+    refusal(done, "huge-quantum")
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
@@ -127,6 +132,7 @@ def test_mount_foreground_stops_on_signal(
     said = foreground.communicate()[1].splitlines()
     assert foreground.returncode == 0
     assert not scullvfs.mounted(mountpoint)
+    assert_logged(said, "log-mounted", "log-signal", "log-gone")
     assert said[0] == f"scullvfs: mounted on {mountpoint}: 4 devices, mem=16M, arch=x86_64"
     assert said[1:] == [
         f"scullvfs: {number.name}: unmounting",
@@ -162,7 +168,16 @@ def test_mount_foreground_unmounted_from_outside(
     """fusermount3 -u ends the daemon with status 0, too."""
     os.stat(mountpoint / "scullv0")
     subprocess.run(["fusermount3", "-u", mountpoint], check=True)
-    assert foreground.wait() == 0
+    said = foreground.communicate()[1].splitlines()
+    assert foreground.returncode == 0
+    assert_logged(said, "log-mounted", "log-outside", "log-gone")
+
+
+def assert_logged(said: list[str], *troubles: str) -> None:
+    """The log has these lines, in this order."""
+    assert len(said) == len(troubles)
+    for line, trouble in zip(said, troubles, strict=True):
+        assert TROUBLES[trouble].fits(line.removeprefix("scullvfs: ")), line
 
 
 def test_mount_foreground_unexpected_failure(scullvfs: Any, mountpoint: Path) -> None:
@@ -177,13 +192,15 @@ def test_mount_foreground_unexpected_failure(scullvfs: Any, mountpoint: Path) ->
     scullvfs.command = [sys.executable, "-c", program]
     done = scullvfs("mount", "-f", "-o", "mem=16M", mountpoint)
     assert done.returncode == 1
-    assert "scullvfs: unexpected failure\n" in done.stderr
+    assert f"scullvfs: {TROUBLES['log-failure'].message}\n" in done.stderr
     assert "RuntimeError: the loop broke" in done.stderr
     assert not scullvfs.mounted(mountpoint)
 
 
-def test_mount_background_unexpected_failure(scullvfs: Any, mountpoint: Path) -> None:
-    """In the background the user gets one line that says where to look."""
+def test_mount_background_unexpected_failure(
+    scullvfs: Any, mountpoint: Path, state_home: Path
+) -> None:
+    """In the background the user gets one line that says where to look, and there is the rest."""
     program = (
         "from scullvfs.daemon import server\n"
         "def broken(*_): raise RuntimeError('no tree')\n"
@@ -193,11 +210,29 @@ def test_mount_background_unexpected_failure(scullvfs: Any, mountpoint: Path) ->
     )
     scullvfs.command = [sys.executable, "-c", program]
     done = scullvfs("mount", "-o", "mem=16M", mountpoint)
-    assert done.returncode == 1
+    refusal(done, "daemon-died")
     assert done.stderr == (
         "scullvfs: the daemon ended before the mount was ready "
-        "(exit status 1; the system log or 'scullvfs mount -f' says why)\n"
+        f"(exit status 1; {destination()} or 'scullvfs mount -f' says why)\n"
     )
+    if not os.path.exists("/dev/log"):
+        assert "RuntimeError: no tree\n" in (state_home / "scullvfs.log").read_text()
+
+
+def test_mount_does_not_answer(scullvfs: Any, mountpoint: Path) -> None:
+    """A daemon that is there and answers nothing is ended, and no mount is left."""
+    program = (
+        "from scullvfs.daemon import assemble\n"
+        "from scullvfs.fs.operations import Operations\n"
+        "class Deaf(Operations):\n"
+        "    async def lookup(*_): raise RuntimeError('deaf')\n"
+        "assemble.Operations = Deaf\n"
+        "from scullvfs.cli import main\n"
+        "main()\n"
+    )
+    scullvfs.command = [sys.executable, "-c", program]
+    refusal(scullvfs("mount", "-o", "mem=16M", mountpoint), "no-answer")
+    wait_until(lambda: not scullvfs.mounted(mountpoint), "it is unmounted")
 
 
 def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., None]) -> None:
@@ -207,7 +242,7 @@ def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., 
         # A test run in the background of a shell script inherits that it is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from scullvfs.daemon import mount\n"
-        "mount.log_to_syslog = signal.pause\n"
+        "mount.log_to_syslog = lambda _: signal.pause()\n"
         "from scullvfs.cli import main\n"
         "main()\n"
     )
@@ -215,6 +250,7 @@ def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., 
     with scullvfs.start("mount", mountpoint) as process:
         wait(lambda: len(scullvfs.processes()) == 2, "the daemon is there")
         process.send_signal(signal.SIGINT)
-        assert process.communicate() == ("", "\nscullvfs: interrupted\n")
-    assert process.returncode == 130
+        said = process.communicate()
+    assert said == ("", "\nscullvfs: interrupted\n")
+    refusal(subprocess.CompletedProcess([], process.returncode, *said), "interrupted")
     assert not scullvfs.mounted(mountpoint)

@@ -4,6 +4,7 @@ Missing parts are hidden in a mount namespace of the test's own; the ordinary us
 `nobody`. The system itself is not changed.
 """
 
+import errno
 import os
 import shlex
 import subprocess
@@ -17,6 +18,8 @@ import pytest
 
 import scullvfs as package
 
+from ..troubles import TROUBLES, refusal
+
 ROOT = Path(package.__file__).parents[1]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide things")
@@ -25,6 +28,7 @@ AS_NOBODY = """
 import os, sys
 # What nobody need not be able to read.
 import click._termui_impl, scullvfs.cli, scullvfs.daemon.server
+os.environ["XDG_STATE_HOME"] += "/nobody"  # root's is root's alone
 os.chdir("/")
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
@@ -40,14 +44,6 @@ mknod {scratch}/dev/fuse c 10 229 && chmod 666 {scratch}/dev/fuse
 mount --bind {scratch}/dev/fuse /dev/fuse
 """
 """Gives ordinary users /dev/fuse and /etc/mtab, as most distributions do."""
-
-
-def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
-    """The one line of a command that failed with *status*."""
-    assert (done.returncode, done.stdout) == (status, ""), done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("scullvfs: ")
-    return line.removeprefix("scullvfs: ")
 
 
 @pytest.fixture
@@ -99,21 +95,25 @@ def elsewhere(scullvfs: Any, scratch: Path) -> Elsewhere:
 @pytest.mark.parametrize("path", ["", "/no/such/directory", "/etc/no-such-link"])
 def test_mount_point_missing(scullvfs: Any, path: str) -> None:
     """Says how to make one."""
-    assert refusal(scullvfs("mount", path), 3).startswith(f"{path} does not exist; ")
+    assert refusal(scullvfs("mount", path), "missing").startswith(f"{path} does not exist; ")
 
 
 def test_mount_point_not_a_directory(scullvfs: Any, tmp_path: Path) -> None:
     """A file cannot hold a directory of devices."""
     file = tmp_path / "file"
     file.touch()
-    assert refusal(scullvfs("mount", file), 3).startswith(f"{file} is not a directory; ")
-    assert refusal(scullvfs("mount", file / "below"), 3).startswith(f"{file}/below is not a dir")
+    assert refusal(scullvfs("mount", file), "not-a-directory").startswith(
+        f"{file} is not a directory; "
+    )
+    assert refusal(scullvfs("mount", file / "below"), "not-a-directory").startswith(
+        f"{file}/below is not a dir"
+    )
 
 
 def test_mount_point_not_empty(scullvfs: Any, mountpoint: Path) -> None:
     """Nothing is hidden under a mount by mistake."""
     (mountpoint / ".hidden").touch()
-    assert refusal(scullvfs("mount", mountpoint), 3) == (
+    assert refusal(scullvfs("mount", mountpoint), "not-empty") == (
         f"{mountpoint} is not empty; mount on an empty directory"
     )
 
@@ -121,14 +121,14 @@ def test_mount_point_not_empty(scullvfs: Any, mountpoint: Path) -> None:
 def test_mount_point_loop(scullvfs: Any, tmp_path: Path) -> None:
     """Whatever else the kernel says against a path is passed on."""
     (tmp_path / "loop").symlink_to("loop")
-    assert refusal(scullvfs("mount", tmp_path / "loop"), 3) == (
+    assert refusal(scullvfs("mount", tmp_path / "loop"), "mount-point") == (
         f"cannot mount on {tmp_path}/loop: Too many levels of symbolic links"
     )
 
 
 def test_mount_point_mounted_by_scullvfs(scullvfs: Any, mounted: Path) -> None:
     """The daemon that is there is named."""
-    assert refusal(scullvfs("mount", mounted), 3) == (
+    assert refusal(scullvfs("mount", mounted), "living-mount") == (
         f"scullvfs is already mounted on {mounted} (pid {scullvfs.pid(mounted)}); "
         f"'scullvfs umount {mounted}' takes it down"
     )
@@ -136,7 +136,7 @@ def test_mount_point_mounted_by_scullvfs(scullvfs: Any, mounted: Path) -> None:
 
 def test_mount_point_mounted_by_another(scullvfs: Any) -> None:
     """Any other mount on it counts, too."""
-    assert refusal(scullvfs("mount", "/proc"), 3) == (
+    assert refusal(scullvfs("mount", "/proc"), "other-mount") == (
         "/proc is already mounted on (type proc); choose another directory"
     )
 
@@ -197,7 +197,7 @@ def test_ordinary_user_cannot_unmount_for_root(elsewhere: Elsewhere, theirs: Pat
         scullvfs umount {theirs}
         exit $status
     """
-    assert refusal(elsewhere(OPEN_DEVICE, script), 5) == (
+    assert refusal(elsewhere(OPEN_DEVICE, script), "others-mount") == (
         f"{theirs} was mounted by root; only they and root may unmount it"
     )
 
@@ -210,7 +210,7 @@ def test_mount_point_of_another_user(elsewhere: Elsewhere, scratch: Path, mode: 
     path.mkdir()
     path.chmod(mode)
     done = elsewhere(OPEN_DEVICE, f"nobody mount {path}")
-    assert refusal(done, 5).startswith(f"you may not mount on {path}; ")
+    assert refusal(done, "not-yours").startswith(f"you may not mount on {path}; ")
 
 
 @needs_root
@@ -220,14 +220,14 @@ def test_mount_point_unreadable(elsewhere: Elsewhere, scratch: Path, name: str) 
     (scratch / "private" / "mnt").mkdir(parents=True)
     (scratch / "private").chmod(0o700)
     done = elsewhere(OPEN_DEVICE, f"nobody mount {scratch / name}")
-    assert refusal(done, 5).startswith(f"you may not look into {scratch / name}; ")
+    assert refusal(done, "unreadable").startswith(f"you may not look into {scratch / name}; ")
 
 
 @needs_root
 def test_device_closed_to_the_user(elsewhere: Elsewhere, theirs: Path) -> None:
     """/dev/fuse for root only."""
     closed = OPEN_DEVICE + "chmod 600 /dev/fuse"
-    assert refusal(elsewhere(closed, f"nobody mount {theirs}"), 5).startswith(
+    assert refusal(elsewhere(closed, f"nobody mount {theirs}"), "device-closed").startswith(
         "you may not open /dev/fuse; "
     )
 
@@ -239,7 +239,7 @@ def test_allow_other_forbidden(elsewhere: Elsewhere, theirs: Path, conf: str) ->
     (elsewhere.scratch / "fuse.conf").write_text(conf)
     change = OPEN_DEVICE + "mount --bind {scratch}/fuse.conf /etc/fuse.conf"
     done = elsewhere(change, f"nobody mount -o allow_other {theirs}")
-    assert refusal(done, 5).startswith("allow_other is closed to ordinary users; ")
+    assert refusal(done, "allow-other").startswith("allow_other is closed to ordinary users; ")
 
 
 @needs_root
@@ -262,7 +262,7 @@ def test_allow_other_allowed(elsewhere: Elsewhere, theirs: Path) -> None:
 def test_mtab_missing(elsewhere: Elsewhere, theirs: Path) -> None:
     """Ordinary users need it, too: fusermount3 would not unmount again."""
     change = OPEN_DEVICE + "rm /etc/mtab"
-    assert refusal(elsewhere(change, f"nobody mount {theirs}"), 4) == (
+    assert refusal(elsewhere(change, f"nobody mount {theirs}"), "no-mtab") == (
         "/etc/mtab is missing, without which fusermount3 does not unmount; "
         "ask root to run 'ln -s /proc/self/mounts /etc/mtab'"
     )
@@ -272,24 +272,23 @@ def test_mtab_missing(elsewhere: Elsewhere, theirs: Path) -> None:
 def test_fusermount_missing(elsewhere: Elsewhere, theirs: Path) -> None:
     """Ordinary users need it."""
     change = OPEN_DEVICE + 'mount --bind /dev/null "$(command -v fusermount3)"'
-    assert refusal(elsewhere(change, f"nobody mount {theirs}"), 4) == (
+    assert refusal(elsewhere(change, f"nobody mount {theirs}"), "no-fusermount") == (
         "fusermount3 is missing, without which only root can mount; run 'apt install fuse3'"
     )
 
 
 @needs_root
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "trouble"),
     [
-        ("mount -t tmpfs tmpfs /dev", "/dev/fuse is missing; "),
-        ("mount --bind /dev/null /dev/fuse", "/dev/fuse is another device; "),
-        ("mount --bind /etc/hostname /dev/fuse", "/dev/fuse is not a device; "),
+        ("mount -t tmpfs tmpfs /dev", "no-device"),
+        ("mount --bind /dev/null /dev/fuse", "other-device"),
+        ("mount --bind /etc/hostname /dev/fuse", "not-a-device"),
     ],
 )
-def test_device_missing(elsewhere: Elsewhere, theirs: Path, change: str, words: str) -> None:
+def test_device_missing(elsewhere: Elsewhere, theirs: Path, change: str, trouble: str) -> None:
     """Says how to get it, in a container, too."""
-    said = refusal(elsewhere(change, f"scullvfs mount {theirs}"), 4)
-    assert said.startswith(words)
+    said = refusal(elsewhere(change, f"scullvfs mount {theirs}"), trouble)
     assert "modprobe fuse" in said
     assert "--device /dev/fuse" in said
 
@@ -309,7 +308,7 @@ def test_libfuse_missing(elsewhere: Elsewhere, theirs: Path, damage: str) -> Non
         f"{damage}\n"
         "mount --bind {scratch}/lib $lib\n"
     )
-    assert refusal(elsewhere(change, f"scullvfs mount {theirs}"), 4) == (
+    assert refusal(elsewhere(change, f"scullvfs mount {theirs}"), "no-libfuse") == (
         "the FUSE library libfuse3.so.3 is missing or broken; run 'apt install libfuse3-3'"
     )
 
@@ -334,7 +333,7 @@ def test_package_missing(scullvfs: Any, mountpoint: Path, tmp_path: Path, name: 
     assert scullvfs("--help").returncode == 0
     assert f"{name} missing" in scullvfs("--version").stdout
     for arguments in (["mount"], ["mount", "-f"]):
-        assert refusal(scullvfs(*arguments, mountpoint), 4) == (
+        assert refusal(scullvfs(*arguments, mountpoint), "no-package") == (
             f"the Python package {name} is missing; run 'pip install {name}'"
         )
 
@@ -344,7 +343,7 @@ def test_package_missing(scullvfs: Any, mountpoint: Path, tmp_path: Path, name: 
 
 def test_more_memory_than_there_is(scullvfs: Any, mountpoint: Path) -> None:
     """Says how much the host could give."""
-    assert refusal(scullvfs("mount", "-o", "mem=1024T", mountpoint), 6).startswith(
+    assert refusal(scullvfs("mount", "-o", "mem=1024T", mountpoint), "host-memory").startswith(
         "mem=1024T is more than this host can give now; choose mem="
     )
 
@@ -352,10 +351,154 @@ def test_more_memory_than_there_is(scullvfs: Any, mountpoint: Path) -> None:
 def test_more_memory_than_the_architecture_has(scullvfs: Any, mountpoint: Path) -> None:
     """What only the machine itself knows is passed on in one line."""
     done = scullvfs("mount", "-o", "arch=i386,mem=4100M", mountpoint)
-    assert "i386" in refusal(done, 2)
+    assert "i386" in refusal(done, "mem-arch")
 
 
-@pytest.mark.parametrize("option", ["ordr=3", "order=19", "order=3,scullv_order=4", "mem=1"])
-def test_usage_comes_first(scullvfs: Any, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "trouble"),
+    [
+        ("ordr=3", "unknown-option"),
+        ("nothing-like-it", "unknown-option"),
+        ("order=19", "option-value"),
+        ("mem=1", "option-value"),
+        ("order", "option-no-value"),
+        ("allow_other=1", "option-flag"),
+        ("order=3,scullv_order=4", "option-contradiction"),
+    ],
+)
+def test_usage_comes_first(scullvfs: Any, option: str, trouble: str) -> None:
     """A mistake in the options is told before anything is looked at."""
-    refusal(scullvfs("mount", "-o", option, "/no/such/directory"), 2)
+    refusal(scullvfs("mount", "-o", option, "/no/such/directory"), trouble)
+
+
+def test_unknown_command(scullvfs: Any) -> None:
+    """A slip of the pen."""
+    refusal(scullvfs("moutn", "/no/such/directory"), "unknown-command")
+
+
+def test_more_devices_than_memory(scullvfs: Any, mountpoint: Path) -> None:
+    """The driver's own structures have to fit; all devices that there may be fit into 4M."""
+    assert scullvfs("mount", "-o", "mem=4M,devs=1000", mountpoint).returncode == 0
+    assert scullvfs("umount", mountpoint).returncode == 0
+    program = (
+        "import errno\n"
+        "from scullvfs.daemon import assemble\n"
+        "def full(*_, **__): raise OSError(errno.ENOMEM, 'no memory')\n"
+        "assemble.Module = full\n"
+        "from scullvfs.cli import main\n"
+        "main()\n"
+    )
+    scullvfs.command = [sys.executable, "-c", program]
+    refusal(scullvfs("mount", "-o", "mem=16M", mountpoint), "mem-devs")
+
+
+def test_address_space_limited(scullvfs: Any, mountpoint: Path) -> None:
+    """A limit on the process's address space is found when the machine is built."""
+    command = shlex.join([*scullvfs.command, "mount", "-o", "mem=2G", str(mountpoint)])
+    refusal(scullvfs.run(["sh", "-c", f"ulimit -v 1500000 && exec {command}"]), "host-refuses")
+
+
+@needs_root
+def test_root_without_the_capability(scullvfs: Any, mountpoint: Path) -> None:
+    """As in a container that was not given it."""
+    command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    done = scullvfs.run([*command, *scullvfs.command, "mount", "-o", "mem=16M", str(mountpoint)])
+    refusal(done, "not-permitted")
+
+
+@needs_root
+def test_root_without_the_capability_and_fusermount(elsewhere: Elsewhere, theirs: Path) -> None:
+    """libfuse has then tried all that it knows."""
+    change = 'mount --bind /dev/null "$(command -v fusermount3)"'
+    script = f"exec setpriv --bounding-set=-sys_admin {shlex.join(elsewhere.scullvfs.command)} "
+    refusal(elsewhere(change, f"{script} mount -o mem=16M {theirs}"), "no-helper")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("change", "trouble"),
+    [
+        ('mount --bind /dev/null "$(command -v fusermount3)"', "no-fusermount-umount"),
+        ("rm /etc/mtab", "umount-fails"),
+    ],
+)
+def test_ordinary_user_cannot_unmount_any_more(
+    elsewhere: Elsewhere, theirs: Path, change: str, trouble: str
+) -> None:
+    """What fusermount3 needs has gone since the mount was made."""
+    script = f"""
+        nobody mount -o mem=16M {theirs}
+        {change}
+        set +e
+        nobody umount {theirs}
+        status=$?
+        umount {theirs}
+        exit $status
+    """
+    refusal(elsewhere(OPEN_DEVICE, script), trouble)
+
+
+UNCHECKED = AS_NOBODY.replace(
+    "os.setgroups", "scullvfs.daemon.mount.check_mount_point = lambda path, **_: path\nos.setgroups"
+)
+
+
+@needs_root
+def test_fusermount_refuses(elsewhere: Elsewhere, theirs: Path) -> None:
+    """A directory that was closed after it was checked; the words are fusermount3's."""
+    (theirs / "private" / "mnt").mkdir(parents=True)
+    (theirs / "private").chmod(0o700)
+    command = shlex.join([sys.executable, "-c", UNCHECKED])
+    done = elsewhere(OPEN_DEVICE, f"{command} mount -o mem=16M {theirs}/private/mnt")
+    refusal(done, "denied")
+
+
+@needs_root
+def test_silent(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Neither syslog nor a file; the mount works all the same."""
+    change = "mkdir {scratch}/dev; mount -t tmpfs tmpfs {scratch}/dev; cd {scratch}/dev\n"
+    change += "mknod fuse c 10 229; mknod -m 666 null c 1 3; mount --bind . /dev; cd /\n"
+    change += "touch {scratch}/file; export XDG_STATE_HOME={scratch}/file"
+    script = f"scullvfs mount -o mem=16M {theirs}; scullvfs umount {theirs}"
+    refusal(elsewhere(change, script), "silent")
+
+
+@needs_root
+def test_mount_of_another_user_in_the_way(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Nobody may not know whether root's mount lives, and cannot take it down."""
+    script = f"""
+        scullvfs mount -o mem=16M {theirs}
+        set +e
+        nobody mount -o remount_stale {theirs}
+        status=$?
+        scullvfs umount {theirs}
+        exit $status
+    """
+    refusal(elsewhere(OPEN_DEVICE, script), "foreign-mount")
+
+
+@needs_root
+def test_ordinary_user_has_the_devices(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Nobody reads, writes, controls, opens and closes their devices; root is not let in."""
+    device = f"{theirs}/scullv0"
+    script = f"""
+        as_nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }}
+        nobody mount -o mem=16M,mode=0600 {theirs}
+        as_nobody sh -c 'echo hello > {device}; cat {device}; chmod 0644 {device}'
+        as_nobody stat -c '%a %u %g' {device}
+        nobody ioctl {device} shift-order 2
+        as_nobody cat {theirs}/sys/module/scullv/parameters/scullv_order
+        as_nobody chown 0 {device} 2>&1 || true
+        cat {device} 2>&1 || true
+        nobody umount {theirs}
+    """
+    done = elsewhere(OPEN_DEVICE, script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "hello",
+        "644 65534 65534",
+        "4",
+        "2",
+        f"chown: changing ownership of '{device}': Operation not permitted",
+        f"cat: {device}: {os.strerror(getattr(errno, TROUBLES['not-let-in'].outcome))}",
+    ]

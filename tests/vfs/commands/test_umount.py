@@ -3,23 +3,18 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ..troubles import refusal
+
 Wait = Callable[[Callable[[], object], str], None]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mount namespaces")
-
-
-def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
-    """The one line of a command that failed with *status*."""
-    assert (done.returncode, done.stdout) == (status, ""), done.stderr
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("scullvfs: ")
-    return line.removeprefix("scullvfs: ")
 
 
 def test_umount_waits_for_the_daemon(scullvfs: Any, mounted: Path) -> None:
@@ -43,7 +38,7 @@ def test_umount_busy(scullvfs: Any, mounted: Path) -> None:
     """Who has it open is named, and the way out; nothing is unmounted."""
     comm = Path("/proc/self/comm").read_text().strip()
     with open(mounted / "scullv0", "rb"):
-        assert refusal(scullvfs("umount", mounted), 8) == (
+        assert refusal(scullvfs("umount", mounted), "busy") == (
             f"{mounted} is in use by {comm} (pid {os.getpid()}); "
             f"close it, or run 'scullvfs umount --lazy {mounted}'"
         )
@@ -89,9 +84,9 @@ def test_umount_of_a_dead_mount(scullvfs: Any, mounted: Path, wait: Wait) -> Non
     """After kill -9, mount says what is in the way, umount removes it, and mount works again."""
     os.kill(scullvfs.pid(mounted), signal.SIGKILL)
     wait(lambda: not scullvfs.processes(), "the daemon is gone")
-    assert refusal(scullvfs("mount", mounted), 3) == (
+    assert refusal(scullvfs("mount", mounted), "dead-mount") == (
         f"a dead scullvfs mount is in the way at {mounted}, its daemon is gone; "
-        f"run 'scullvfs umount {mounted}' first"
+        f"run 'scullvfs umount {mounted}' first, or mount with '-o remount_stale'"
     )
     done = scullvfs("umount", mounted)
     assert (done.returncode, done.stderr) == (0, "")
@@ -104,7 +99,7 @@ def test_umount_does_not_answer(scullvfs: Any, mounted: Path) -> None:
     pid = scullvfs.pid(mounted)
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert refusal(scullvfs("umount", "--timeout", "0.1", mounted), 8) == (
+        assert refusal(scullvfs("umount", "--timeout", "0.1", mounted), "stopped-daemon") == (
             f"the daemon of {mounted} does not answer within 0.1 s; "
             f"'scullvfs umount --lazy {mounted}' unmounts without asking it"
         )
@@ -122,7 +117,7 @@ def test_umount_daemon_does_not_end(scullvfs: Any, mounted: Path) -> None:
     command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; cat"]
     with scullvfs.start_command(command) as elsewhere:
         assert elsewhere.stdout.readline() == "ready\n"
-        assert refusal(scullvfs("umount", "--timeout", "0.1", mounted), 8) == (
+        assert refusal(scullvfs("umount", "--timeout", "0.1", mounted), "daemon-stays") == (
             f"{mounted} is unmounted, but its daemon (pid {pid}) still runs after 0.1 s, maybe "
             "since another mount namespace (a container) has a copy of the mount; "
             f"'kill {pid}' ends it"
@@ -138,27 +133,55 @@ def test_umount_waits_no_longer_than_the_daemon(scullvfs: Any, mounted: Path) ->
 
 def test_umount_not_mounted(scullvfs: Any, mountpoint: Path) -> None:
     """An ordinary directory."""
-    assert refusal(scullvfs("umount", mountpoint), 7) == (
+    assert refusal(scullvfs("umount", mountpoint), "not-mounted") == (
         f"{mountpoint} is not mounted; 'findmnt -t fuse.scullvfs' lists what is"
     )
 
 
-@pytest.mark.parametrize("path", ["", "/no/such/directory"])
-def test_umount_missing(scullvfs: Any, path: str) -> None:
+def test_umount_missing(scullvfs: Any, tmp_path: Path) -> None:
     """A directory that is not there is not mounted, either."""
-    refusal(scullvfs("umount", path), 7)
+    (tmp_path / "loop").symlink_to("loop")
+    for path in ("", tmp_path / "loop"):
+        refusal(scullvfs("umount", path), "no-path")
+    refusal(scullvfs("umount", "/no/such/directory"), "not-mounted")
+
+
+def test_umount_nameless(scullvfs: Any, mountpoint: Path) -> None:
+    """A daemon that does not say who it is is not waited for; lazily it needs not be asked."""
+    program = (
+        "import errno\n"
+        "from scullvfs.fs.operations import Operations\n"
+        "async def getxattr(*_): raise OSError(errno.EUCLEAN, 'no name')\n"
+        "class Nameless(Operations): getxattr = getxattr\n"
+        "from scullvfs.daemon import assemble\n"
+        "assemble.Operations = Nameless\n"
+        "from scullvfs.cli import main\n"
+        "main()\n"
+    )
+    scullvfs.command = [sys.executable, "-c", program]
+    assert scullvfs("mount", "-o", "mem=16M", mountpoint).returncode == 0
+    refusal(scullvfs("umount", mountpoint), "nameless-daemon")
+    assert scullvfs("umount", "--lazy", mountpoint).returncode == 0
+
+
+@needs_root
+def test_umount_without_the_capability(scullvfs: Any, mounted: Path) -> None:
+    """Root without the capability to mount has not that to unmount, either."""
+    command = ["setpriv", "--bounding-set=-sys_admin", *scullvfs.command, "umount", str(mounted)]
+    refusal(scullvfs.run(command), "umount-denied")
+    assert scullvfs.mounted(mounted)
 
 
 def test_umount_other_mount(scullvfs: Any) -> None:
     """Other people's mounts are left alone."""
-    assert refusal(scullvfs("umount", "/proc"), 7) == (
+    assert refusal(scullvfs("umount", "/proc"), "not-scullvfs") == (
         "/proc is not a scullvfs mount but of type proc; use 'umount /proc'"
     )
 
 
 def test_umount_inside_the_mount(scullvfs: Any, mounted: Path) -> None:
     """A file in the mount is not the mount."""
-    refusal(scullvfs("umount", mounted / "scullv0"), 7)
+    refusal(scullvfs("umount", mounted / "scullv0"), "not-mounted")
     assert scullvfs.mounted(mounted)
 
 
@@ -166,7 +189,7 @@ def test_umount_mount_from_outside_meanwhile(scullvfs: Any, mounted: Path, wait:
     """fusermount3 -u ends a daemon as well, and umount then finds nothing."""
     subprocess.run(["fusermount3", "-u", mounted], check=True)
     wait(lambda: not scullvfs.processes(), "the daemon is gone")
-    refusal(scullvfs("umount", mounted), 7)
+    refusal(scullvfs("umount", mounted), "not-mounted")
 
 
 @needs_root
