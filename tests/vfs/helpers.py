@@ -154,7 +154,7 @@ def mounted_on(scullvfs: Scullvfs, path: Path, options: str) -> Iterator[Path]:
     yield path
     if scullvfs.mounted(path):
         done = scullvfs("umount", path)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 @contextmanager

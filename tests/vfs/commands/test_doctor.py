@@ -20,7 +20,8 @@ import pytest
 from scullvfs.daemon.doctor import CHECKS
 from scullvfs.daemon.mountinfo import read_mounts
 
-from .test_refusals import AS_NOBODY, OPEN_DEVICE, ROOT, without_package
+from .elsewhere import AS_NOBODY, OPEN_DEVICE
+from .test_refusals import ROOT, without_package
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide things")
 

@@ -4,13 +4,9 @@ Missing parts are hidden in a mount namespace of the test's own; the ordinary us
 `nobody`. The system itself is not changed.
 """
 
-import errno
 import os
 import shlex
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,75 +14,10 @@ import pytest
 
 import scullvfs as package
 
-from ..troubles import TROUBLES, refusal
+from ..troubles import refusal
+from .elsewhere import OPEN_DEVICE, Elsewhere, needs_root
 
 ROOT = Path(package.__file__).parents[1]
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide things")
-
-AS_NOBODY = """
-import os, sys
-# What nobody need not be able to read.
-import click._termui_impl, scullvfs.cli, scullvfs.daemon.server
-os.environ["XDG_STATE_HOME"] += "/nobody"  # root's is root's alone
-os.chdir("/")
-os.setgroups([])
-os.setresgid(65534, 65534, 65534)
-os.setresuid(65534, 65534, 65534)
-scullvfs.cli.main(sys.argv[1:], prog_name="scullvfs")
-"""
-
-OPEN_DEVICE = """
-cp -a /etc {scratch}/etc && ln -sf /proc/self/mounts {scratch}/etc/mtab
-mount --bind {scratch}/etc /etc
-mkdir {scratch}/dev && mount -t tmpfs tmpfs {scratch}/dev
-mknod {scratch}/dev/fuse c 10 229 && chmod 666 {scratch}/dev/fuse
-mount --bind {scratch}/dev/fuse /dev/fuse
-"""
-"""Gives ordinary users /dev/fuse and /etc/mtab, as most distributions do."""
-
-
-@pytest.fixture
-def scratch() -> Iterator[Path]:
-    """A directory that every user can reach, which pytest's are not."""
-    with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
-
-
-@pytest.fixture
-def theirs(scratch: Path) -> Path:
-    """A mount point of nobody's."""
-    path = scratch / "theirs"
-    path.mkdir()
-    os.chown(path, 65534, 65534)
-    return path
-
-
-class Elsewhere:
-    """A mount namespace in which the machine can be changed."""
-
-    def __init__(self, scullvfs: Any, scratch: Path) -> None:
-        self.scullvfs = scullvfs
-        self.scratch = scratch
-
-    def __call__(self, change: str, script: str) -> subprocess.CompletedProcess[str]:
-        """Run *script* where *change* holds; in it, `scullvfs` is root's and `nobody` nobody's."""
-        nobody = shlex.join([sys.executable, "-c", AS_NOBODY])
-        prelude = (
-            f"set -e\ncd {shlex.quote(os.getcwd())}\n"
-            f'scullvfs() {{ {shlex.join(self.scullvfs.command)} "$@"; }}\n'
-            f'nobody() {{ {nobody} "$@"; }}\n'
-        )
-        change = change.format(scratch=self.scratch)
-        command = ["unshare", "--mount", "sh", "-c", prelude + change + "\n" + script]
-        return self.scullvfs.run(command)
-
-
-@pytest.fixture
-def elsewhere(scullvfs: Any, scratch: Path) -> Elsewhere:
-    """A mount namespace of the test's own."""
-    return Elsewhere(scullvfs, scratch)
 
 
 # The mount point
@@ -399,61 +330,6 @@ def test_address_space_limited(scullvfs: Any, mountpoint: Path) -> None:
 
 
 @needs_root
-def test_root_without_the_capability(scullvfs: Any, mountpoint: Path) -> None:
-    """As in a container that was not given it."""
-    command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
-    done = scullvfs.run([*command, *scullvfs.command, "mount", "-o", "mem=16M", str(mountpoint)])
-    refusal(done, "not-permitted")
-
-
-@needs_root
-def test_root_without_the_capability_and_fusermount(elsewhere: Elsewhere, theirs: Path) -> None:
-    """libfuse has then tried all that it knows."""
-    change = 'mount --bind /dev/null "$(command -v fusermount3)"'
-    script = f"exec setpriv --bounding-set=-sys_admin {shlex.join(elsewhere.scullvfs.command)} "
-    refusal(elsewhere(change, f"{script} mount -o mem=16M {theirs}"), "no-helper")
-
-
-@needs_root
-@pytest.mark.parametrize(
-    ("change", "trouble"),
-    [
-        ('mount --bind /dev/null "$(command -v fusermount3)"', "no-fusermount-umount"),
-        ("rm /etc/mtab", "umount-fails"),
-    ],
-)
-def test_ordinary_user_cannot_unmount_any_more(
-    elsewhere: Elsewhere, theirs: Path, change: str, trouble: str
-) -> None:
-    """What fusermount3 needs has gone since the mount was made."""
-    script = f"""
-        nobody mount -o mem=16M {theirs}
-        {change}
-        set +e
-        nobody umount {theirs}
-        status=$?
-        umount {theirs}
-        exit $status
-    """
-    refusal(elsewhere(OPEN_DEVICE, script), trouble)
-
-
-UNCHECKED = AS_NOBODY.replace(
-    "os.setgroups", "scullvfs.daemon.mount.check_mount_point = lambda path, **_: path\nos.setgroups"
-)
-
-
-@needs_root
-def test_fusermount_refuses(elsewhere: Elsewhere, theirs: Path) -> None:
-    """A directory that was closed after it was checked; the words are fusermount3's."""
-    (theirs / "private" / "mnt").mkdir(parents=True)
-    (theirs / "private").chmod(0o700)
-    command = shlex.join([sys.executable, "-c", UNCHECKED])
-    done = elsewhere(OPEN_DEVICE, f"{command} mount -o mem=16M {theirs}/private/mnt")
-    refusal(done, "denied")
-
-
-@needs_root
 def test_silent(elsewhere: Elsewhere, theirs: Path) -> None:
     """Neither syslog nor a file; the mount works all the same."""
     change = "mkdir {scratch}/dev; mount -t tmpfs tmpfs {scratch}/dev; cd {scratch}/dev\n"
@@ -461,44 +337,3 @@ def test_silent(elsewhere: Elsewhere, theirs: Path) -> None:
     change += "touch {scratch}/file; export XDG_STATE_HOME={scratch}/file"
     script = f"scullvfs mount -o mem=16M {theirs}; scullvfs umount {theirs}"
     refusal(elsewhere(change, script), "silent")
-
-
-@needs_root
-def test_mount_of_another_user_in_the_way(elsewhere: Elsewhere, theirs: Path) -> None:
-    """Nobody may not know whether root's mount lives, and cannot take it down."""
-    script = f"""
-        scullvfs mount -o mem=16M {theirs}
-        set +e
-        nobody mount -o remount_stale {theirs}
-        status=$?
-        scullvfs umount {theirs}
-        exit $status
-    """
-    refusal(elsewhere(OPEN_DEVICE, script), "foreign-mount")
-
-
-@needs_root
-def test_ordinary_user_has_the_devices(elsewhere: Elsewhere, theirs: Path) -> None:
-    """Nobody reads, writes, controls, opens and closes their devices; root is not let in."""
-    device = f"{theirs}/scullv0"
-    script = f"""
-        as_nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }}
-        nobody mount -o mem=16M,mode=0600 {theirs}
-        as_nobody sh -c 'echo hello > {device}; cat {device}; chmod 0644 {device}'
-        as_nobody stat -c '%a %u %g' {device}
-        nobody ioctl {device} shift-order 2
-        as_nobody cat {theirs}/sys/module/scullv/parameters/scullv_order
-        as_nobody chown 0 {device} 2>&1 || true
-        cat {device} 2>&1 || true
-        nobody umount {theirs}
-    """
-    done = elsewhere(OPEN_DEVICE, script)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        "hello",
-        "644 65534 65534",
-        "4",
-        "2",
-        f"chown: changing ownership of '{device}': Operation not permitted",
-        f"cat: {device}: {os.strerror(getattr(errno, TROUBLES['not-let-in'].outcome))}",
-    ]

@@ -18,7 +18,7 @@ import pytest
 import scullvfs as package
 from scullvfs.daemon.options import parse_options
 
-from .test_refusals import AS_NOBODY
+from .elsewhere import AS_NOBODY
 
 MIB = 1 << 20
 

@@ -1,0 +1,109 @@
+"""Users and their powers: root without a capability, and what an ordinary user can and cannot."""
+
+import errno
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..troubles import TROUBLES, refusal
+from .elsewhere import AS_NOBODY, OPEN_DEVICE, Elsewhere, needs_root
+
+
+@needs_root
+def test_root_without_the_capability(scullvfs: Any, mountpoint: Path) -> None:
+    """As in a container that was not given it."""
+    command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+    done = scullvfs.run([*command, *scullvfs.command, "mount", "-o", "mem=16M", str(mountpoint)])
+    refusal(done, "not-permitted")
+
+
+@needs_root
+def test_root_without_the_capability_and_fusermount(elsewhere: Elsewhere, theirs: Path) -> None:
+    """libfuse has then tried all that it knows."""
+    change = 'mount --bind /dev/null "$(command -v fusermount3)"'
+    script = f"exec setpriv --bounding-set=-sys_admin {shlex.join(elsewhere.scullvfs.command)} "
+    refusal(elsewhere(change, f"{script} mount -o mem=16M {theirs}"), "no-helper")
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("change", "trouble"),
+    [
+        ('mount --bind /dev/null "$(command -v fusermount3)"', "no-fusermount-umount"),
+        ("rm /etc/mtab", "umount-fails"),
+    ],
+)
+def test_ordinary_user_cannot_unmount_any_more(
+    elsewhere: Elsewhere, theirs: Path, change: str, trouble: str
+) -> None:
+    """What fusermount3 needs has gone since the mount was made."""
+    script = f"""
+        nobody mount -o mem=16M {theirs}
+        {change}
+        set +e
+        nobody umount {theirs}
+        status=$?
+        umount {theirs}
+        exit $status
+    """
+    refusal(elsewhere(OPEN_DEVICE, script), trouble)
+
+
+UNCHECKED = AS_NOBODY.replace(
+    "os.setgroups", "scullvfs.daemon.mount.check_mount_point = lambda path, **_: path\nos.setgroups"
+)
+
+
+@needs_root
+def test_fusermount_refuses(elsewhere: Elsewhere, theirs: Path) -> None:
+    """A directory that was closed after it was checked; the words are fusermount3's."""
+    (theirs / "private" / "mnt").mkdir(parents=True)
+    (theirs / "private").chmod(0o700)
+    command = shlex.join([sys.executable, "-c", UNCHECKED])
+    done = elsewhere(OPEN_DEVICE, f"{command} mount -o mem=16M {theirs}/private/mnt")
+    refusal(done, "denied")
+
+
+@needs_root
+def test_mount_of_another_user_in_the_way(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Nobody may not know whether root's mount lives, and cannot take it down."""
+    script = f"""
+        scullvfs mount -o mem=16M {theirs}
+        set +e
+        nobody mount -o remount_stale {theirs}
+        status=$?
+        scullvfs umount {theirs}
+        exit $status
+    """
+    refusal(elsewhere(OPEN_DEVICE, script), "foreign-mount")
+
+
+@needs_root
+def test_ordinary_user_has_the_devices(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Nobody reads, writes, controls, opens and closes their devices; root is not let in."""
+    device = f"{theirs}/scullv0"
+    script = f"""
+        as_nobody() {{ setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }}
+        nobody mount -o mem=16M,mode=0600 {theirs}
+        as_nobody sh -c 'echo hello > {device}; cat {device}; chmod 0644 {device}'
+        as_nobody stat -c '%a %u %g' {device}
+        nobody ioctl {device} shift-order 2
+        as_nobody cat {theirs}/sys/module/scullv/parameters/scullv_order
+        as_nobody chown 0 {device} 2>&1 || true
+        cat {device} 2>&1 || true
+        nobody umount {theirs}
+    """
+    done = elsewhere(OPEN_DEVICE, script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "hello",
+        "644 65534 65534",
+        "4",
+        "2",
+        f"chown: changing ownership of '{device}': Operation not permitted",
+        f"cat: {device}: {os.strerror(getattr(errno, TROUBLES['not-let-in'].outcome))}",
+    ]
