@@ -107,3 +107,13 @@ def test_ordinary_user_has_the_devices(elsewhere: Elsewhere, theirs: Path) -> No
         f"chown: changing ownership of '{device}': Operation not permitted",
         f"cat: {device}: {os.strerror(getattr(errno, TROUBLES['not-let-in'].outcome))}",
     ]
+
+
+@needs_root
+def test_fusermount_without_setuid(elsewhere: Elsewhere, theirs: Path) -> None:
+    """A fusermount3 that was copied, not installed."""
+    change = OPEN_DEVICE + (
+        'cp "$(command -v fusermount3)" {scratch}/copy && chmod 755 {scratch}/copy\n'
+        'mount --bind {scratch}/copy "$(command -v fusermount3)"'
+    )
+    refusal(elsewhere(change, f"nobody mount {theirs}"), "no-setuid")
