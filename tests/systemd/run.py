@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -88,7 +88,9 @@ def main() -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the below is undone
     well: list[bool] = []
-    directory = Path(tempfile.mkdtemp(prefix="scullvfs-systemd-", dir="/var/tmp"))
+    # The container's name, too: no underscore, which mkdtemp() may choose.
+    directory = Path(f"/var/tmp/scullvfs-systemd-{secrets.token_hex(4)}")
+    directory.mkdir(mode=0o700)
     try:
         print("making a Debian with scullvfs ...", flush=True)
         tree = build(directory, arguments.cache)
