@@ -11,6 +11,7 @@
 #endif
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -144,20 +145,19 @@ static int64_t nanoseconds(void)
 	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
 }
 
-/* Wait for a request: first without sleeping, then asleep. */
+/* Wait for a request: first without sleeping, then asleep.  A signal ends the wait, since
+ * Python has to see it. */
 static bool readable(int64_t now, int64_t spin_ns, int sleep_ms)
 {
 	struct pollfd fd = { .fd = fuse_session_fd(session), .events = POLLIN };
+	int64_t end = now + spin_ns;
+	int ready = 0;
 
-	if (spin_ns) {
-		int64_t end = now + spin_ns;
-
-		do
-			if (poll(&fd, 1, 0) != 0)
-				return true;
-		while (nanoseconds() < end);
-	}
-	return poll(&fd, 1, sleep_ms) > 0;
+	while (ready == 0 && nanoseconds() < end)
+		ready = poll(&fd, 1, 0);
+	if (ready == 0)
+		ready = poll(&fd, 1, sleep_ms);
+	return ready > 0;
 }
 
 static int receive(struct fuse_session *se, struct fuse_buf *buf)
@@ -181,11 +181,23 @@ static bool is_read_or_write(const struct fuse_buf *buf)
 	       (in->opcode == FUSE_READ || in->opcode == FUSE_WRITE);
 }
 
+/* A request that was there when poll(2) looked may be gone: its caller was killed meanwhile.
+ * Then a read must not wait for the next one. */
+static void never_block(int fd)
+{
+	static int done = -1;
+
+	if (fd != done)
+		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	done = fd;
+}
+
 /* Serve reads and writes as they come, until the time on CLOCK_MONOTONIC is `end`. */
 static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sleep_ms)
 {
 	int64_t now;
 
+	never_block(fuse_session_fd(session));
 	while ((now = nanoseconds()) < end) {
 		if (fuse_session_exited(session))
 			return SCULLVFS_CLOSED;
@@ -207,9 +219,12 @@ static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sl
 int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 {
 	struct fuse_buf mine = received.buf;
+	int result;
 
-	if (!received.full)
-		return receive(se, buf);
+	if (!received.full) {
+		result = receive(se, buf);
+		return result == -EAGAIN ? -EINTR : result;
+	}
 	received.full = false;
 	received.buf = *buf;	/* its memory is used for the next request */
 	*buf = mine;

@@ -58,9 +58,7 @@ def test_status_of_a_mount(scullvfs: Any, mountpoint: Path) -> None:
     assert status["pid"] == scullvfs.pid(mountpoint)
     assert (status["uid"], status["version"]) == (os.getuid(), package.__version__)
     options = parse_options([given])
-    assert status["options"] == {
-        name: getattr(options, name) for name in type(options).__dataclass_fields__
-    }
+    assert status["options"] == options.as_dict()
     assert (status["devices"], status["lowlevel"]) == (2, True)
     assert scullvfs("umount", mountpoint).returncode == 0
 
