@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -110,6 +111,18 @@ class Scullvfs:
     def pid(self, mountpoint: Path) -> int:
         """The pid of the daemon behind *mountpoint*."""
         return int(os.getxattr(mountpoint, PID_XATTR))
+
+
+def end(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process, anybody's child, and wait until it has closed its files."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, number)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        assert poll.poll(DEADLINE * 1000), f"process {pid} has ended"
+    finally:
+        os.close(pidfd)
 
 
 def _read(path: Path) -> bytes:

@@ -18,7 +18,7 @@ import pytest
 from scullvfs.daemon import mountpoint as mountpoint_module
 from scullvfs.daemon.mountinfo import read_mounts
 
-from .helpers import MIB, Scullvfs, opened, read_all, wait_until, write_all
+from .helpers import MIB, Scullvfs, end, opened, read_all, wait_until, write_all
 from .troubles import fails_as, refusal
 
 
@@ -137,8 +137,7 @@ def test_open_files(scullvfs: Scullvfs, mounted: Path, number: signal.Signals) -
     """What was open before fails, however the daemon ended; a dead mount keeps its name."""
     with orphan(mounted / "scullv0") as fd, orphan(mounted, os.O_RDONLY) as directory:
         write_all(fd, b"data")
-        os.kill(scullvfs.pid(mounted), number)
-        wait_until(lambda: not scullvfs.processes(), "the daemon is gone")
+        end(scullvfs.pid(mounted), number)
         calls: list[Callable[[], object]] = [
             lambda: os.pread(fd, 1, 0),
             lambda: os.pwrite(fd, b"x", 0),
@@ -172,8 +171,7 @@ def test_mapping(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
 
 def kill(scullvfs: Scullvfs, mounted: Path) -> None:
     """Make a dead mount."""
-    os.kill(scullvfs.pid(mounted), signal.SIGKILL)
-    wait_until(lambda: not scullvfs.processes(), "the daemon is gone")
+    end(scullvfs.pid(mounted), signal.SIGKILL)
 
 
 def test_remount_stale(scullvfs: Scullvfs, mounted: Path) -> None:
@@ -257,8 +255,7 @@ def test_parent_renamed(scullvfs: Scullvfs, mounted: Path) -> None:
     try:
         moved = after / mounted.name
         assert scullvfs.pid(moved) == pid
-        os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: not scullvfs.processes(), "the daemon is gone")
+        end(pid, signal.SIGTERM)
         assert not scullvfs.mounted(moved)
     finally:
         after.rename(before)
@@ -272,7 +269,6 @@ def test_bound_elsewhere(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> N
     other.mkdir()
     subprocess.run(["mount", "--bind", mounted, other], check=True)
     assert scullvfs.mounted(other)
-    os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: not scullvfs.processes(), "the daemon is gone")
+    end(pid, signal.SIGTERM)
     assert not scullvfs.mounted(other)
     assert not scullvfs.mounted(mounted)
