@@ -103,6 +103,7 @@ class Operations(_Answering):
             self.files,
             MAX_WRITE,
             copy_file_range_errno=errno.EINVAL if direct_io else errno.EOPNOTSUPP,
+            auto_inval_data=direct_io,  # else nothing changes but through the page cache
         )
 
     # -- names and attributes ----------------------------------------------------------------

@@ -153,7 +153,8 @@ struct fuse_bufvec;
 struct fuse_session;
 enum fuse_buf_flags { FUSE_BUF_IS_FD = 1 << 1 };
 struct fuse_buf { size_t size; enum fuse_buf_flags flags; void *mem; };
-struct fuse_conn_info { unsigned int max_write; };
+#define FUSE_CAP_AUTO_INVAL_DATA (1 << 12)
+struct fuse_conn_info { unsigned int max_write, want; };
 struct fuse_file_info { int flags; unsigned int writepage : 1; uint64_t fh, lock_owner; };
 struct fuse_lowlevel_ops {
     void (*init)(void *, struct fuse_conn_info *);
@@ -201,7 +202,7 @@ LIBRARY = """
 static struct fuse_session *report(const char *name, const struct fuse_lowlevel_ops *op,
                                    size_t op_size)
 {
-    struct fuse_conn_info conn = { 1 << 30 };
+    struct fuse_conn_info conn = { 1 << 30, 0 };
 
     op->init(0, &conn);
     printf("%s: read %d write %d write_buf %d ", name, !!op->read, !!op->write, !!op->write_buf);

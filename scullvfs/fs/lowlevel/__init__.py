@@ -108,7 +108,9 @@ def requests() -> int | None:
     return count
 
 
-def serve_with(handlers: Handlers, max_write: int, copy_file_range_errno: int) -> None:
+def serve_with(
+    handlers: Handlers, max_write: int, copy_file_range_errno: int, auto_inval_data: bool
+) -> None:
     """Let `handlers` serve the operations from now on.
 
     Args:
@@ -116,12 +118,15 @@ def serve_with(handlers: Handlers, max_write: int, copy_file_range_errno: int) -
             pages; up to 1 MiB.
         copy_file_range_errno: what copy_file_range(2) within the mount gives; with
             EOPNOTSUPP the kernel copies by itself.
+        auto_inval_data: whether the kernel drops what it has cached of a file when the file's
+            st_mtime is not what it was, which it is after each write, too.
     """
     global _handlers
     _handlers = handlers
     if _extension is not None:
         _extension.lib.scullvfs_max_write = max_write
         _extension.lib.scullvfs_copy_file_range_errno = copy_file_range_errno
+        _extension.lib.scullvfs_auto_inval_data = auto_inval_data
 
 
 def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:

@@ -20,6 +20,7 @@ DECLARATIONS = """
     typedef ... *fuse_req_t;
     static int scullvfs_copy_file_range_errno;
     static unsigned int scullvfs_max_write;
+    static bool scullvfs_auto_inval_data;
     static bool scullvfs_hooked;
     static uint64_t scullvfs_requests;
 

@@ -22,6 +22,7 @@
 
 static int scullvfs_copy_file_range_errno = EOPNOTSUPP;
 static unsigned int scullvfs_max_write = 1 << 20;	/* bytes of a request, writes and reads */
+static bool scullvfs_auto_inval_data = true;	/* drop cached pages when st_mtime changes */
 static bool scullvfs_hooked;
 static uint64_t scullvfs_requests;	/* received until now */
 
@@ -42,6 +43,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		pyfuse3.init(userdata, conn);
 	if (conn->max_write > scullvfs_max_write)
 		conn->max_write = scullvfs_max_write;
+	if (!scullvfs_auto_inval_data)
+		conn->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import mmap
 import os
 import subprocess
@@ -291,3 +292,23 @@ def test_mapping_out_of_memory(small: int, reporter: str) -> None:
     os.ftruncate(small, MIB)
     os.fsync(small)
     assert os.pread(small, 2 * MIB, 0) == bytes([7]) * MIB
+
+
+# -- what the kernel keeps -----------------------------------------------------------------------
+
+
+def requests(device: Path) -> int:
+    """How many the kernel has sent to the daemon."""
+    count: int = json.loads(os.getxattr(device.parent, "user.scullvfs.status"))["requests"]
+    return count
+
+
+def test_what_was_written_is_read_from_the_page_cache(device: Path) -> None:
+    """Neither the first read nor the next one asks the daemon for data."""
+    data = os.urandom(4 * MIB)
+    device.write_bytes(data)
+    os.stat(device)
+    before = requests(device)
+    for _ in range(2):
+        assert device.read_bytes() == data
+    assert requests(device) - before < 4 * MIB // (128 << 10) // 2
