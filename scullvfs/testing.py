@@ -22,6 +22,7 @@ from typing import BinaryIO, Final
 from scullvfs.daemon import mountinfo
 from scullvfs.daemon.errors import BusyError, ScullvfsError, error_of_status
 from scullvfs.daemon.interrupts import put_off_interrupts
+from scullvfs.daemon.notify import forget_service_manager
 from scullvfs.daemon.unmount import take_down, unmount_command
 from scullvfs.daemon.users import describe_users
 
@@ -246,10 +247,17 @@ def served(command: Sequence[str], mountpoint: str | os.PathLike[str]) -> Iterat
         path = os.fspath(mountpoint)
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
+        environment = dict(os.environ)
+        forget_service_manager(environment)  # it is the test's, not the daemon's
         with put_off_interrupts():
             # In a session of its own: Ctrl-C is for the test, which then takes the mount down.
             daemon = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
             mount = Mount(Path(path), daemon, log)
             stack.callback(_undisturbed, mount)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import scullvfs as package
 from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.daemon.notify import forget_service_manager
 from scullvfs.daemon.probe import PID_XATTR
 from scullvfs.scullv import COMMANDS
 
@@ -64,6 +65,7 @@ class Scullvfs:
         name, _, value = self.mark.partition("=")
         path = f"{SOURCE}:{os.environ.get('PYTHONPATH', '')}"
         self.env = {**os.environ, "PYTHONPATH": path, name: value}
+        forget_service_manager(self.env)  # one may have started the tests
         self.command = [sys.executable, "-m", "scullvfs"]
 
     def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ import errno
 import os
 import shlex
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -110,6 +111,21 @@ def test_mounted_flag(allowed: bool) -> None:
     with mounted(allow_other=allowed) as mnt:
         (options,) = [m.super_options for m in read_mounts() if m.path == str(mnt)]
         assert ("allow_other" in options) == allowed
+
+
+def test_mounted_does_not_speak_for_the_test(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A service manager that waits for the test hears nothing of the daemon."""
+    address = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(address))
+        with mounted():
+            pass
+        with pytest.raises(BlockingIOError):
+            manager.recv(1)
 
 
 def test_flags() -> None:

@@ -198,7 +198,7 @@ def test_doctor_mount_fails(scullvfs: Any, scratch: Path) -> None:
             "sh",
             "-c",
             'mount --bind /dev/null "$(command -v fusermount3)"; '
-            f"exec setpriv --bounding-set=-sys_admin {script}",
+            f"exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin {script}",
         ]
     )
     assert done.returncode != 0
