@@ -61,16 +61,18 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
 
 @contextmanager
 def _stop_signals() -> Iterator[AsyncIterator[int]]:
-    """Receive STOP_SIGNALS, and leave them blocked: after this the process only ends.
+    """Receive STOP_SIGNALS, and leave them ignored: after this the process only ends.
 
-    At its end trio raises again what came too late to be received; a second Ctrl-C would
-    turn the clean end of the daemon into a death by signal.
+    At its end trio puts back what was before, and raises again what came too late to be
+    received; a second Ctrl-C would turn the clean end of the daemon into a death by signal.
+    To block them is not enough, as trio's threads do not.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes now is not lost
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     with trio.open_signal_receiver(*STOP_SIGNALS) as received:
-        try:
-            yield received
-        finally:
-            signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        yield received
 
 
 async def _terminate_on(signals: AsyncIterator[int], stopped: trio.Event) -> None:

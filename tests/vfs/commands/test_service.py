@@ -91,6 +91,22 @@ def test_service_unmounted_from_outside(scullvfs: Any, manager: Manager, mountpo
         assert process.wait() == 0
 
 
+def test_service_many_signals(
+    scullvfs: Any, manager: Manager, mountpoint: Path, wait: Wait
+) -> None:
+    """More of them than one, whichever thread they come to, change nothing about its end."""
+    with service(scullvfs, manager, mountpoint) as process:
+        assert manager.heard()[0] == "READY=1"
+
+        def ended() -> bool:
+            process.send_signal(signal.SIGINT)
+            return process.poll() is not None
+
+        wait(ended, "the daemon has ended")
+        assert process.returncode == 0
+    assert not scullvfs.mounted(mountpoint)
+
+
 def test_service_watchdog(scullvfs: Any, manager: Manager, mountpoint: Path, wait: Wait) -> None:
     """A sign of life again and again, but none while the loop stands still."""
     with service(scullvfs, manager, mountpoint, WATCHDOG_USEC="100000") as process:
