@@ -1,9 +1,8 @@
 """`scullvfs bench`: the command line of `scullvfs.bench`."""
 
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import click
 
@@ -18,7 +17,7 @@ from scullvfs.bench.targets import Target
 from scullvfs.cli.completion import complete_mount_options, complete_mounts
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError, UsageError
-from scullvfs.daemon.interrupts import INTERRUPTS
+from scullvfs.daemon.interrupts import interruptible
 from scullvfs.daemon.options import parse_options
 from scullvfs.daemon.versions import version_line
 
@@ -132,7 +131,7 @@ def bench(
         plot.check(picture)
     notes: list[str] = []
     with ExitStack() as stack:
-        stack.enter_context(_interruptible())
+        stack.enter_context(interruptible())
         stack.enter_context(pinned(pin))
         if mount is None:
             ours = targets.own_mount(mount_options, device or "scullv0")
@@ -228,17 +227,3 @@ def _print(text: str, output: str | None) -> None:
             file.write(text + "\n")
     except OSError as error:
         raise ScullvfsError(f"cannot write {output}: {error.strerror}") from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the command as Ctrl-C does, with everything taken away again."""
-    before = {}
-    for signum in INTERRUPTS:
-        if signal.getsignal(signum) == signal.SIG_DFL:
-            before[signum] = signal.signal(signum, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

@@ -19,7 +19,7 @@ import click
 
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError
-from scullvfs.daemon.interrupts import INTERRUPTS, put_off_interrupts
+from scullvfs.daemon.interrupts import interruptible, put_off_interrupts
 from scullvfs.daemon.mountinfo import mount_at
 
 __all__ = ["demo"]
@@ -146,11 +146,7 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
 @contextmanager
 def _temporary_directory() -> Iterator[str]:
     """Make a directory with the mount point ``mnt``; at the end unmount and remove it."""
-    before = {}
-    for signum in INTERRUPTS:
-        if signal.getsignal(signum) == signal.SIG_DFL:
-            before[signum] = signal.signal(signum, signal.default_int_handler)
-    try:
+    with interruptible():
         directory = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-demo-"))
         try:
             os.mkdir(os.path.join(directory, "mnt"))
@@ -158,9 +154,6 @@ def _temporary_directory() -> Iterator[str]:
         finally:
             with put_off_interrupts():
                 _remove(directory)
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
 
 
 def _remove(directory: str) -> None:

@@ -1,7 +1,8 @@
 """Interrupts from the keyboard and their kin, kept out of what must not be cut in two.
 
-For what makes a mount beside the program that asked for it, and has to undo it: the demo
-and the mounts of tests. The daemon itself takes its signals through trio, in `server`.
+For what makes a mount beside the program that asked for it, and has to undo it: the demo,
+the benchmark and the mounts of tests. The daemon itself takes its signals through trio, in
+`server`.
 """
 
 import signal
@@ -10,9 +11,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["INTERRUPTS", "put_off_interrupts"]
+__all__ = ["INTERRUPTS", "interruptible", "put_off_interrupts"]
 
 INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the work as Ctrl-C does, with everything undone on the way."""
+    before = {
+        signum: signal.signal(signum, signal.default_int_handler)
+        for signum in INTERRUPTS
+        if signal.getsignal(signum) == signal.SIG_DFL
+    }
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 @contextmanager
