@@ -22,6 +22,7 @@ from typing import BinaryIO, Final
 from scullvfs.daemon import mountinfo
 from scullvfs.daemon.errors import BusyError, ScullvfsError, error_of_status
 from scullvfs.daemon.interrupts import put_off_interrupts
+from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.notify import forget_service_manager
 from scullvfs.daemon.unmount import take_down, unmount_command
 from scullvfs.daemon.users import describe_users
@@ -232,7 +233,7 @@ def mounted(
     """
     with ExitStack() as stack:
         if mountpoint is None:
-            mountpoint = stack.enter_context(_temporary_directory())
+            mountpoint = stack.enter_context(temporary_mount_point())
         command = [sys.executable, "-P", "-m", "scullvfs", "mount", "-f"]
         command += ["-o", _text(options), "--", os.fspath(mountpoint)]
         yield stack.enter_context(served(command, mountpoint))
@@ -282,19 +283,6 @@ def _text(options: Mapping[str, str | int]) -> str:
         else:
             words.append(f"{name}={int(value) if isinstance(value, bool) else value}")
     return ",".join(words)
-
-
-@contextmanager
-def _temporary_directory() -> Iterator[str]:
-    """A mount point of this user's own; in the end nothing is mounted there, and it is gone."""
-    path = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-"))
-    try:
-        yield path
-    finally:
-        with put_off_interrupts():
-            while (mount := mountinfo.mount_at(path)) is not None:
-                take_down(mount, lazy=True)
-            os.rmdir(path)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from scullvfs.bench.targets import FLOOR, Target, mount_directory, undisturbed
+from scullvfs.bench.targets import FLOOR, PREFIX, Target, undisturbed
 from scullvfs.daemon.errors import ScullvfsError
 from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.requirements import find_fusermount
 
 __all__ = ["compiled", "floor", "floor_missing", "served"]
@@ -49,14 +50,18 @@ def floor() -> Iterator[Target]:
     Raises:
         ScullvfsError: it cannot be compiled or does not mount, and why.
     """
-    with compiled() as program, mount_directory() as directory, served(program, directory) as pid:
+    with (
+        compiled() as program,
+        temporary_mount_point(PREFIX) as directory,
+        served(program, directory) as pid,
+    ):
         yield Target(FLOOR, os.path.join(directory, FILE), pid, keeps=False)
 
 
 @contextmanager
 def compiled() -> Iterator[str]:
     """The path of the server's program, which is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="scullvfs-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
         program = os.path.join(directory, "floor")
         flags = shlex.split(_pkg_config("--cflags", "--libs").stdout)
         done = subprocess.run(

@@ -28,17 +28,18 @@ from scullvfs.daemon.errors import (
 from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.mount import mount
 from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
+from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.probe import daemon_pid
 from scullvfs.daemon.unmount import unmount
 
 __all__ = [
     "FLOOR",
+    "PREFIX",
     "SCULLVFS",
     "TMPFS",
     "Target",
     "existing_mount",
-    "mount_directory",
     "own_mount",
     "tmpfs",
     "tmpfs_missing",
@@ -50,6 +51,9 @@ TMPFS: Final = "tmpfs"
 FLOOR: Final = "floor"
 
 SHM: Final = "/dev/shm"
+
+PREFIX: Final = "scullvfs-bench-"
+"""Of every directory that is made here."""
 
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds that a mount has to say who its daemon is."""
@@ -90,7 +94,7 @@ def tmpfs() -> Iterator[Target]:
     """A file in a new directory of /dev/shm, which is the fastest that memory can be a file."""
     with ExitStack() as stack:
         with put_off_interrupts():
-            directory = tempfile.mkdtemp(prefix="scullvfs-bench-", dir=SHM)
+            directory = tempfile.mkdtemp(prefix=PREFIX, dir=SHM)
             stack.callback(undisturbed, shutil.rmtree, directory)
             file = os.path.join(directory, "data")
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -106,23 +110,13 @@ def tmpfs_missing() -> str | None:
 
 
 @contextmanager
-def mount_directory() -> Iterator[str]:
-    """A new directory to mount on; whoever mounts there unmounts before the end."""
-    with ExitStack() as stack:
-        with put_off_interrupts():
-            directory = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-bench-"))
-            stack.callback(undisturbed, os.rmdir, directory)
-        yield directory
-
-
-@contextmanager
 def own_mount(options: MountOptions, device: str) -> Iterator[Target]:
     """A mount on a directory of its own. It forks: no thread may have been started before.
 
     Raises:
         ScullvfsError: what `scullvfs mount` would say against it.
     """
-    with mount_directory() as directory, ExitStack() as stack:
+    with temporary_mount_point(PREFIX) as directory, ExitStack() as stack:
         with put_off_interrupts():
             mount(options, directory, foreground=False)
             daemons: list[int] = []

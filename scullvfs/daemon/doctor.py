@@ -9,9 +9,8 @@ status, here and there.
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ from scullvfs.daemon import requirements, versions
 from scullvfs.daemon.errors import ExitStatus, FuseMissingError, HostMemoryError, ScullvfsError
 from scullvfs.daemon.memory import available_memory, check_memory
 from scullvfs.daemon.mount import mount
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.options import MIN_MEM, MountOptions
 from scullvfs.daemon.probe import ask
 from scullvfs.daemon.unmount import unmount
@@ -202,15 +201,9 @@ def _memory() -> str:
 
 def _mount() -> str:
     """Mount for a moment, with the least memory."""
-    directory = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-doctor-"))
-    try:
+    with temporary_mount_point("scullvfs-doctor-") as directory:
         mount(MountOptions(mem=MIN_MEM, scullv_devs=1), directory, foreground=False)
         unmount(directory, lazy=False, timeout=TIMEOUT)
-    finally:
-        if mount_at(directory) is not None:
-            with suppress(ScullvfsError):
-                unmount(directory, lazy=True, timeout=TIMEOUT)
-        os.rmdir(directory)
     return "a temporary mount answered, and is gone again"
 
 

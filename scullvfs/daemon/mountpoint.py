@@ -1,4 +1,4 @@
-"""May this directory be mounted on?
+"""May this directory be mounted on? And one that may, for a moment.
 
 The check that runs before anything is forked, so that each reason against a mount point
 has its own words. It touches no mount: what lies on the mount point already is read from
@@ -8,14 +8,18 @@ A dead one can be taken down on the way.
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from scullvfs.daemon.errors import MountPointError, RefusedError
+from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
 from scullvfs.daemon.probe import daemon_pid
 from scullvfs.daemon.unmount import take_down
 
-__all__ = ["check_mount_point"]
+__all__ = ["check_mount_point", "temporary_mount_point"]
 
 AUTOFS: Final = "autofs"
 """What waits on a mount point for whoever mounts there, and so is not in the way."""
@@ -56,6 +60,23 @@ def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
     if not empty:
         raise MountPointError(f"{path} is not empty; mount on an empty directory")
     return resolved
+
+
+@contextmanager
+def temporary_mount_point(prefix: str = "scullvfs-") -> Iterator[str]:
+    """A new directory to mount on; in the end nothing is mounted there, and it is gone."""
+    with ExitStack() as stack:
+        with put_off_interrupts():
+            directory = os.path.realpath(tempfile.mkdtemp(prefix=prefix))
+            stack.callback(_remove, directory)
+        yield directory
+
+
+def _remove(directory: str) -> None:
+    with put_off_interrupts():
+        while (mount := mount_at(directory)) is not None:
+            take_down(mount, lazy=True)
+        os.rmdir(directory)
 
 
 def _may_mount(directory: str) -> bool:
