@@ -157,7 +157,9 @@ def hangup(at: Container) -> str:
         at(f"systemctl kill --signal=HUP {UNIT}")
         wait_until(lambda: show(at, "ActiveState") == "inactive", "the service has ended")
         assert mounts(at, MOUNT) == ""
-        return f"{show(at, 'ActiveState')}, {show(at, 'Result')}"
+        result = show(at, "Result")
+        assert result == "success", result
+        return f"inactive, {result}"
 
 
 @step
