@@ -13,13 +13,17 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from scullvfs.daemon.mountpoint import temporary_mount_point
+from scullvfs.testing import mounted
 
 QUANTUM = 1 << 16
 GIB = 1 << 30
@@ -32,27 +36,10 @@ def row(name: str, value: str) -> None:
 
 
 @contextlib.contextmanager
-def mounted(options: str) -> Iterator[tuple[Path, psutil.Process, float]]:
-    """A mount, its daemon, and the seconds that `scullvfs mount` took."""
-    with tempfile.TemporaryDirectory() as directory:
-        began = time.perf_counter()
-        subprocess.run([*SCULLVFS, "mount", "-o", options, directory], check=True)
-        seconds = time.perf_counter() - began
-        try:
-            pid = int(os.getxattr(directory, "user.scullvfs.pid"))
-            yield Path(directory), psutil.Process(pid), seconds
-        finally:
-            subprocess.run([*SCULLVFS, "umount", directory], check=True)
-
-
-@contextlib.contextmanager
-def opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
-    """A descriptor."""
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
+def opened(path: Path, mode: str = "r+b") -> Iterator[int]:
+    """A descriptor of a device."""
+    with open(path, mode, buffering=0) as file:
+        yield file.fileno()
 
 
 def read_cost(fds: list[int], offsets: list[int], rounds: int) -> list[float]:
@@ -69,7 +56,8 @@ def read_cost(fds: list[int], offsets: list[int], rounds: int) -> list[float]:
 
 def large_device(rounds: int) -> None:
     """9 GiB: the price of a read far out, of a quantum, and of emptying it."""
-    with mounted("mem=11G") as (mnt, daemon, _), opened(mnt / "scullv0") as fd:
+    with mounted(mem="11G") as mnt, opened(mnt / "scullv0") as fd:
+        daemon = psutil.Process(mnt.pid)
         before = daemon.memory_info().rss
         nr_quanta = 9 * GIB // QUANTUM
         for number in range(nr_quanta):
@@ -105,7 +93,7 @@ def trim_beside_reads(device: Path, other: int) -> tuple[float, int, float]:
     reader = threading.Thread(target=read)
     reader.start()
     began = time.perf_counter()
-    with opened(device, os.O_WRONLY):
+    with opened(device, "wb"):
         seconds = time.perf_counter() - began
     done.set()
     reader.join()
@@ -114,8 +102,12 @@ def trim_beside_reads(device: Path, other: int) -> tuple[float, int, float]:
 
 def many_devices(rounds: int) -> None:
     """1,000 devices: the mount, and whether the last one is as quick as the first."""
-    with mounted("scullv_devs=1000") as (mnt, _, seconds):
-        row("`scullvfs mount` of 1,000 devices", f"{seconds:.2f} s")
+    with temporary_mount_point() as directory:
+        began = time.perf_counter()
+        subprocess.run([*SCULLVFS, "mount", "-o", "scullv_devs=1000", directory], check=True)
+        row("`scullvfs mount` of 1,000 devices", f"{time.perf_counter() - began:.2f} s")
+        subprocess.run([*SCULLVFS, "umount", directory], check=True)
+    with mounted(scullv_devs=1000) as mnt:
         with opened(mnt / "scullv0") as first, opened(mnt / "scullv999") as last:
             os.write(first, b"x" * 4096)
             os.write(last, b"x" * 4096)
@@ -125,7 +117,8 @@ def many_devices(rounds: int) -> None:
 
 def many_descriptors(rounds: int) -> None:
     """256 of them: what they cost the daemon and a read."""
-    with mounted("mem=256M") as (mnt, daemon, _), opened(mnt / "scullv0") as fd:
+    with mounted(mem="256M") as mnt, opened(mnt / "scullv0") as fd:
+        daemon = psutil.Process(mnt.pid)
         os.write(fd, b"x" * 4096)
         (alone,) = read_cost([fd], [0], rounds)
         before = daemon.memory_info().rss
@@ -140,7 +133,8 @@ def many_descriptors(rounds: int) -> None:
 
 def idle(seconds: float) -> None:
     """What a mount uses that nobody uses."""
-    with mounted("mem=256M") as (mnt, daemon, _):
+    with mounted(mem="256M") as mnt:
+        daemon = psutil.Process(mnt.pid)
         (mnt / "scullv0").write_bytes(b"x" * 100_000)
         time.sleep(1)
         before = daemon.cpu_times()
@@ -155,7 +149,7 @@ def signal_under_load(rounds: int) -> None:
     delays = []
     for _ in range(rounds):
         with (
-            tempfile.TemporaryDirectory() as directory,
+            temporary_mount_point() as directory,
             subprocess.Popen(
                 [*SCULLVFS, "mount", "-f", "-o", "scullv_order=8", directory],
                 stderr=subprocess.PIPE,
