@@ -33,6 +33,8 @@ MIB: Final = 1 << 20
 TIMEOUT: Final = 10.0
 """Seconds that the import of pyfuse3, and a daemon's end, may take."""
 
+CPU_LATENCY: Final = "/dev/cpu_dma_latency"
+
 MAX_PAGES_SINCE: Final = (4, 20)
 """Linux: include/uapi/linux/fuse.h:FUSE_MAX_PAGES; before, a request has 32 pages."""
 
@@ -199,6 +201,14 @@ def _memory() -> str:
     return f"{available // MIB}M can be had, mem={format_size(MountOptions().mem)} is the default"
 
 
+def _idle_cpus() -> str:
+    """Whether fs/cpu_latency.py gets what it asks for. A mount does without, only slower."""
+    if os.access(CPU_LATENCY, os.W_OK):
+        return "a busy mount of yours keeps idle CPUs awake"
+    why = "is not yours to write" if os.path.exists(CPU_LATENCY) else "is not there"
+    return f"{why}: idle CPUs halt under a busy mount of yours, and calls take longer"
+
+
 def _mount() -> str:
     """Mount for a moment, with the least memory."""
     with temporary_mount_point("scullvfs-doctor-") as directory:
@@ -220,5 +230,6 @@ CHECKS: Final[tuple[tuple[str, Callable[[], str]], ...]] = (
     ("trio", _package("trio")),
     ("extension", _lowlevel),
     ("memory", _memory),
+    (CPU_LATENCY, _idle_cpus),
 )
 """Name -> what raises an error if it is missing, and else says what there is."""

@@ -14,8 +14,10 @@ request is likely to come within microseconds:
     ---|--------|------------|--------------------------|-------------- ... --|--->
                 0           50 us                      1 ms
 
-Requests that are not reads or writes go to pyfuse3 as ever.  Other tasks of trio (signals,
-housekeeping) get their turn every few milliseconds when requests never stop.
+While they come in one after the other, the CPUs that wait for an answer are kept from
+halting (`cpu_latency`).  Requests that are not reads or writes go to pyfuse3 as ever.  Other
+tasks of trio (signals, housekeeping) get their turn every few milliseconds when requests never
+stop.
 
 **How it gets in.**  pyfuse3 takes what it needs of trio from its module attribute `trio`, as
 its own support for asyncio shows by replacing it.  `install()` puts a stand-in there which
@@ -43,6 +45,7 @@ import pyfuse3
 import trio
 
 from . import lowlevel
+from .cpu_latency import CpuLatency
 from .lowlevel import Served
 
 __all__ = ["Poller", "install"]
@@ -52,6 +55,8 @@ TURN: Final = 3_000_000
 SHORT_TURN: Final = 300_000
 """The same while a handler waits for its turn."""
 SLEEP_MS: Final = 1
+BUSY: Final = 10
+"""Requests in a turn from which on a wake-up for each of them matters."""
 
 Serve = Callable[[int, int, int], Served]
 Worker = Callable[..., Awaitable[None]]
@@ -62,12 +67,23 @@ class Poller:
 
     Args:
         busy_poll: microseconds of polling without sleeping, 0 for none.
-        serve: `lowlevel.serve`.
+        serve, requests: `lowlevel.serve` and `lowlevel.requests`.
+        latency: what keeps idle CPUs from halting.
     """
 
-    def __init__(self, busy_poll: int, serve: Serve = lowlevel.serve) -> None:
+    def __init__(
+        self,
+        busy_poll: int,
+        serve: Serve = lowlevel.serve,
+        requests: Callable[[], int | None] = lowlevel.requests,
+        latency: CpuLatency | None = None,
+    ) -> None:
         self._busy_poll = busy_poll * 1000
         self._serve = serve
+        self._requests = requests
+        self._requests_before = 0
+        """How many there had been when the turn began."""
+        self._latency = latency or CpuLatency()
         self._turn_end = self._spin = self._sleep = 0
         self._breathing = 0
         """How many handlers wait for their turn."""
@@ -93,14 +109,25 @@ class Poller:
             if served is Served.OTHER:
                 return
             if served is Served.CLOSED:
+                self._latency.release()
                 raise trio.ClosedResourceError
             if served is Served.TURN or self._breathing:
+                self._look_back()
                 await trio.lowlevel.checkpoint()
             else:
+                self._latency.release()
                 await trio.lowlevel.wait_readable(fd)
             self._begin_turn()
 
+    def _look_back(self) -> None:
+        """After a turn: is a CPU worth keeping awake?"""
+        if (self._requests() or 0) - self._requests_before < BUSY:
+            self._latency.release()
+        elif self._spin:  # else a client has the daemon's CPU, which is never idle
+            self._latency.hold()
+
     def _begin_turn(self) -> None:
+        self._requests_before = self._requests() or 0
         if self._breathing:
             self._turn_end = monotonic_ns() + SHORT_TURN
             self._spin = self._sleep = 0

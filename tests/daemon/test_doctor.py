@@ -53,3 +53,20 @@ def test_libfuse(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     found = finding("libfuse")
     assert (found.verdict, found.status) == (Verdict.MISSING, ExitStatus.NO_FUSE)
     assert "apt install libfuse3-3" in found.text
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/dev/null", "keeps idle CPUs awake"),
+        ("/proc/version", "is not yours to write: idle CPUs halt"),
+        ("/dev/null/none", "is not there: idle CPUs halt"),
+    ],
+)
+def test_idle_cpus(monkeypatch: pytest.MonkeyPatch, path: str, words: str) -> None:
+    """Which of it is so, in words; nothing is amiss either way."""
+    monkeypatch.setattr(doctor, "CPU_LATENCY", path)
+    monkeypatch.setattr("os.access", lambda path, mode: path == "/dev/null")
+    found = finding("/dev/cpu_dma_latency")
+    assert found.verdict == Verdict.OK
+    assert words in found.text

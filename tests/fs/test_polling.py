@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from scullvfs.fs import lowlevel, polling
+from scullvfs.fs.cpu_latency import CpuLatency
 from scullvfs.fs.lowlevel import Served
 from scullvfs.fs.polling import Poller, install
 
@@ -116,6 +117,75 @@ def test_spins_only_where_the_client_has_another_cpu(
     extension = Extension(Served.TURN, Served.OTHER)
     trio.run(Poller(50, extension).wait_readable, -1)
     assert extension.calls[1][1:] == (spin, polling.SLEEP_MS)
+
+
+class Latency(CpuLatency):
+    """Keeps what is asked of it, and asks nothing of the kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def hold(self) -> None:
+        self.asked.append("hold")
+
+    def release(self) -> None:
+        self.asked.append("release")
+
+
+def asked_for(
+    monkeypatch: pytest.MonkeyPatch, busy_poll: int, *turns: tuple[Served, int], cpus: int = 2
+) -> list[str]:
+    """What is asked for in turns that end so and have so many requests, after a first one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cpus)))
+    receiver, sender = os.pipe()
+    os.write(sender, b"x")  # trio never waits
+    extension = Extension(Served.TURN, *(served for served, _ in turns), Served.OTHER)
+    counts = itertools.accumulate([0, 0, *(count for _, count in turns)])
+    totals = [next(counts)]
+
+    def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:
+        totals.append(next(counts, totals[-1]))
+        return extension(end, spin_ns, sleep_ms)
+
+    latency = Latency()
+    poller = Poller(busy_poll, serve, requests=lambda: totals[-1], latency=latency)
+    trio.run(poller.wait_readable, receiver)
+    os.close(receiver)
+    os.close(sender)
+    assert latency.asked.pop(0) == "release"
+    return latency.asked
+
+
+def test_idle_cpus_are_kept_awake_while_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first turn on that has many requests to the first one that has few."""
+    busy, slow = polling.BUSY, polling.BUSY - 1
+    turns = [(Served.TURN, count) for count in (slow, busy, 10 * busy, slow)]
+    assert asked_for(monkeypatch, 50, *turns) == ["release", "hold", "hold", "release"]
+
+
+def test_idle_cpus_may_halt_when_nothing_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy it was before."""
+    assert asked_for(monkeypatch, 50, (Served.TURN, 1000), (Served.IDLE, 1000)) == [
+        "hold",
+        "release",
+    ]
+
+
+@pytest.mark.parametrize(("busy_poll", "cpus"), [(0, 2), (50, 1)])
+def test_idle_cpus_may_halt_where_it_does_not_spin(
+    monkeypatch: pytest.MonkeyPatch, busy_poll: int, cpus: int
+) -> None:
+    """Told not to spin it takes no power in other ways either, and its own CPU is not idle."""
+    assert asked_for(monkeypatch, busy_poll, (Served.TURN, 1000), cpus=cpus) == []
+
+
+def test_idle_cpus_may_halt_after_the_end() -> None:
+    """The process may live on for a moment."""
+    latency = Latency()
+    with pytest.raises(trio.ClosedResourceError):
+        trio.run(Poller(0, Extension(Served.CLOSED), latency=latency).wait_readable, -1)
+    assert latency.asked == ["release"]
 
 
 # -- handlers that wait ----------------------------------------------------------------------------
