@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 
 from scullvfs.mm import PAGE_SIZE
-from scullvfs.mm.access import Buffer
+from scullvfs.mm.access import Buffer, View
 
 from .tree import File, Handle
 
@@ -92,7 +92,7 @@ class _AttributeHandle(Handle):
         self._content = content
         self._store = store
 
-    def read(self, pos: int, count: int) -> Buffer:
+    def read(self, pos: int, count: int) -> View:
         """A part of the value's text."""
         return self._content[pos : pos + count]
 

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Final
 
-from scullvfs.mm.access import Buffer
+from scullvfs.mm.access import Buffer, View
 from scullvfs.scullv import ScullvDev, posix, scullv_ioctl
 
 from .tree import File, Handle
@@ -76,11 +76,11 @@ class DeviceHandle(Handle):
         self._file = file
         self._device = file.device
 
-    def read(self, pos: int, count: int) -> Buffer:
+    def read(self, pos: int, count: int) -> View:
         """Read by the driver's rules."""
         return self._device.read(pos, count)
 
-    def read_pages(self, pos: int, count: int) -> Buffer:
+    def read_pages(self, pos: int, count: int) -> View:
         """A short read would be the end of the file to the page cache, so it spans quanta."""
         self._file.mapped.add(self)
         return posix.read_span(self._device, pos, count)
@@ -126,7 +126,7 @@ class PosixFile(DeviceFile):
 class PosixHandle(DeviceHandle):
     """An open device by the rules of a regular file."""
 
-    def read(self, pos: int, count: int) -> Buffer:
+    def read(self, pos: int, count: int) -> View:
         """Read up to the size."""
         return posix.read_span(self._device, pos, count)
 

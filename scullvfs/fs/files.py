@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from scullvfs.mm.access import Buffer
+from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.printk import Task
 
 from .tree import File, Handle
@@ -45,7 +45,7 @@ class OpenFiles:
         self._files[self._last] = handle
         return self._last
 
-    def read(self, fh: int, off: int, size: int, page_cache: bool) -> Buffer:
+    def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
         """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""
         handle = self._files[fh]
         self.caller = handle.opener

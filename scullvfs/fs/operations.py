@@ -33,7 +33,6 @@ from pyfuse3 import (
 )
 
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.access import Buffer
 
 from . import lowlevel
 from .errors import errno_of
@@ -219,9 +218,9 @@ class Operations(_Answering):
 
     # The extension serves these two past pyfuse3, which saves half of their time.
 
-    async def read(self, fh: FileHandleT, off: int, size: int) -> Buffer:  # type: ignore[override]
-        """read(2), pread(2).  pyfuse3 takes any buffer, though it asks for bytes."""
-        return self.files.read(fh, off, size, page_cache=False)
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """read(2), pread(2)."""
+        return bytes(self.files.read(fh, off, size, page_cache=False))
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """write(2), pwrite(2)."""

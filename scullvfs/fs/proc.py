@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from scullvfs.mm import PAGE_SIZE, Layout, Machine
-from scullvfs.mm.access import Buffer
+from scullvfs.mm.access import View
 from scullvfs.mm.layout import PAGE_SHIFT
 from scullvfs.mm.vmalloc import VM_ALLOC, VM_IOREMAP, VM_MAP, VmStruct
 from scullvfs.scullv import Module, scullv_read_procmem
@@ -46,7 +46,7 @@ class TextHandle(Handle):
     def __init__(self, content: bytes) -> None:
         self._content = content
 
-    def read(self, pos: int, count: int) -> Buffer:
+    def read(self, pos: int, count: int) -> View:
         """A part of the content."""
         return self._content[pos : pos + count]
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from scullvfs.mm.access import Buffer
+from scullvfs.mm.access import Buffer, View
 
 __all__ = ["FOREVER", "ROOT_INO", "Directory", "File", "Handle", "Node", "Symlink", "Tree"]
 
@@ -34,11 +34,11 @@ class Handle:
     flags = 0
     """What it was opened with: the flags of open(2)."""
 
-    def read(self, pos: int, count: int) -> Buffer:
+    def read(self, pos: int, count: int) -> View:
         """Up to `count` bytes at `pos`, for read(2)."""
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    def read_pages(self, pos: int, count: int) -> Buffer:
+    def read_pages(self, pos: int, count: int) -> View:
         """`count` bytes at `pos`, fewer only at the end of the file, for the page cache."""
         return self.read(pos, count)
 

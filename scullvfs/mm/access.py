@@ -18,11 +18,12 @@ from .layout import PAGE_SHIFT, PAGE_SIZE, Layout, offset_in_page
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
 from .ram import Ram
+from .scatterlist import Buffer, Scatterlist, sg_copy_from_buffer
 
-__all__ = ["KernelMemory"]
+__all__ = ["Buffer", "KernelMemory", "View"]
 
-Buffer = bytes | bytearray | memoryview
-"""What can be written, and what a read gives: bytes, or a view of RAM."""
+View = bytes | memoryview | Scatterlist
+"""What a read gives: bytes, or where in RAM they are."""
 
 
 class KernelMemory:
@@ -52,33 +53,33 @@ class KernelMemory:
         """
         if self._page_offset <= address and address + count <= self._high_memory:
             return [(address - self._page_offset, count)]
+        return self._scatterlist(address, count, write).runs()
+
+    def _contiguous(self, address: int, count: int) -> int:
+        """The physical address of bytes in RAM that lie in one page, or in the linear mapping.
+
+        -1 for all others, and `_scatterlist()` finds out what there is.
+        """
+        offset = address % PAGE_SIZE
+        if offset + count <= PAGE_SIZE and address >> self._va_bits == self._kernel_half:
+            phys = self._pgtable.lookup(address) & self._phys_mask
+            if 0 < phys < self._ram_size:
+                return phys + offset
+        if self._page_offset <= address and address + count <= self._high_memory:
+            return address - self._page_offset
+        return -1
+
+    def _scatterlist(self, address: int, count: int, write: bool) -> Scatterlist:
         if address >> self._va_bits != self._kernel_half:
             raise PageFault(address, write, "", ())  # no walk tells such addresses apart
-        phys_mask = self._phys_mask
         offset = offset_in_page(address)
         first = address - offset
-        if offset + count <= PAGE_SIZE:
-            entry = self._pgtable.lookup(address)
-            if not entry:
-                self._fault(address, first, write)
-            return [((entry & phys_mask) + offset, count)]
         nr_pages = (offset + count + PAGE_SIZE - 1) >> PAGE_SHIFT
         entries = self._pgtable.lookup_pages(first, nr_pages)
-        if 0 in entries:
-            self._fault(address, first + (entries.index(0) << PAGE_SHIFT), write)
-        start = (entries[0] & phys_mask) + offset
-        length = PAGE_SIZE - offset
-        runs: list[tuple[int, int]] = []
-        for entry in entries[1:]:
-            phys = entry & phys_mask
-            if phys == start + length:
-                length += PAGE_SIZE
-            else:
-                runs.append((start, length))
-                count -= length
-                start, length = phys, PAGE_SIZE
-        runs.append((start, count))
-        return runs
+        values = entries.tolist()
+        if 0 in values:
+            self._fault(address, first + (values.index(0) << PAGE_SHIFT), write)
+        return Scatterlist(self._bytes, entries, self._phys_mask, offset, count)
 
     def _fault(self, address: int, page: int, write: bool) -> None:
         if self._page_offset <= address < self._high_memory:  # it starts in the linear mapping
@@ -86,7 +87,7 @@ class KernelMemory:
         path = self._pgtable.walk(page)
         raise PageFault(max(address, page), write, path[-1][0], tuple(entry for _, entry in path))
 
-    def read(self, address: int, count: int) -> Buffer:
+    def read(self, address: int, count: int) -> View:
         """Read `count` bytes (1 or more).
 
         The result may be a view of RAM: use it, or copy it, before anything is written.
@@ -94,13 +95,11 @@ class KernelMemory:
         Raises:
             PageFault: a page of it is not mapped.
         """
-        runs = self.translate(address, count, write=False)
-        ram = self._bytes
-        if len(runs) == 1 and runs[0][0] < self._ram_size:
-            return ram[runs[0][0] : runs[0][0] + count]
-        if runs[-1][0] >= self._ram_size:
-            return b"\xff" * count
-        return b"".join([ram[phys : phys + n] for phys, n in runs])
+        phys = self._contiguous(address, count)
+        if phys >= 0:
+            return self._bytes[phys : phys + count]
+        sg = self._scatterlist(address, count, write=False)
+        return sg if self._is_ram(sg) else b"\xff" * count
 
     def write(self, address: int, data: Buffer) -> None:
         """Write `data` (1 byte or more).
@@ -108,19 +107,18 @@ class KernelMemory:
         Raises:
             PageFault: a page of it is not mapped; nothing was written.
         """
-        runs = self.translate(address, len(data), write=True)
-        ram = self._bytes
-        if runs[-1][0] >= self._ram_size:
+        count = len(data)
+        phys = self._contiguous(address, count)
+        if phys >= 0:
+            self._bytes[phys : phys + count] = data
             return
-        if len(runs) == 1:
-            phys, count = runs[0]
-            ram[phys : phys + count] = data
-            return
-        view = memoryview(data)
-        done = 0
-        for phys, count in runs:
-            ram[phys : phys + count] = view[done : done + count]
-            done += count
+        sg = self._scatterlist(address, count, write=True)
+        if self._is_ram(sg):
+            sg_copy_from_buffer(sg, data)
+
+    def _is_ram(self, sg: Scatterlist) -> bool:
+        """Whether it is in RAM; else all of it is a device's."""
+        return sg.entries[0] & self._phys_mask < self._ram_size
 
     def memset(self, address: int, value: int, count: int) -> None:
         """Fill `count` bytes (1 or more) with one value, 0..255.
@@ -138,6 +136,8 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
+        if self._page_offset <= address < self._high_memory:  # as _word() has it, without the call
+            return self._words[(address - self._page_offset) >> self._word_shift]
         return self._words[self._word(address, write=False)]
 
     def store(self, address: int, value: int) -> None:

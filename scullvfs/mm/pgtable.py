@@ -159,19 +159,25 @@ class PageTables:
         place = self._walk(address)
         return self._words[place] if place >= 0 else 0
 
-    def lookup_pages(self, address: int, nr_pages: int) -> list[int]:
-        """The entries of `nr_pages` pages from `address` on, 0 for each that is not mapped."""
-        entries: list[int] = []
+    def lookup_pages(self, address: int, nr_pages: int) -> memoryview[int] | array[int]:
+        """The entries of `nr_pages` pages from `address` on, 0 for each that is not mapped.
+
+        They are a view of the table itself where one has them all.
+        """
+        if self._span(address, nr_pages) == nr_pages:
+            return self._lookup_span(address, nr_pages)
+        entries = array(self._none.typecode)
         while nr_pages:
             count = self._span(address, nr_pages)
-            place = self._walk(address)
-            if place >= 0:
-                entries += self._words[place : place + count].tolist()
-            else:
-                entries += [0] * count
+            entries.extend(self._lookup_span(address, count))
             address += count << PAGE_SHIFT
             nr_pages -= count
         return entries
+
+    def _lookup_span(self, address: int, count: int) -> memoryview[int] | array[int]:
+        """As `lookup_pages()`, of pages that one table maps."""
+        place = self._walk(address)
+        return self._words[place : place + count] if place >= 0 else self._none[:count]
 
     def walk(self, address: int) -> list[tuple[str, int]]:
         """(level name, entry) from the top down, to the first empty one or the page's.

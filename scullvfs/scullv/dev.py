@@ -23,7 +23,7 @@ from .items import ItemList
 from .oops import report_overrun
 
 if TYPE_CHECKING:
-    from scullvfs.mm.access import Buffer
+    from scullvfs.mm.access import Buffer, View
 
     from .module import Module
 
@@ -83,7 +83,7 @@ class ScullvDev:
         if flags & os.O_ACCMODE == os.O_WRONLY or flags & os.O_TRUNC:
             self.trim(later)
 
-    def read(self, pos: int, count: int) -> Buffer:
+    def read(self, pos: int, count: int) -> View:
         """Read up to `count` bytes at `pos`: to the end of the quantum or the size at most.
 
         In a hole, and at or past the size, there are none.  The list is extended to `pos`; where
@@ -96,7 +96,7 @@ class ScullvDev:
             return b""
         return self.peek(pos, count)
 
-    def peek(self, pos: int, count: int) -> Buffer:
+    def peek(self, pos: int, count: int) -> View:
         """As `read()`, but it adds no list items on the way."""
         # What _locate() does, without the call: here and in write() every request goes by.
         item, rest = divmod(pos, self.itemsize)

@@ -41,7 +41,8 @@ def _pieces(device: ScullvDev, pos: int, end: int) -> Iterator[tuple[int, int]]:
 def read_span(device: ScullvDev, pos: int, count: int) -> bytes:
     """Read up to `count` bytes at `pos`; only the size ends it."""
     end = min(pos + count, device.size)
-    return b"".join([device.peek(at, n) or bytes(n) for at, n in _pieces(device, pos, end)])
+    pieces = _pieces(device, pos, end)
+    return b"".join([bytes(device.peek(at, n)) or bytes(n) for at, n in pieces])
 
 
 def write_span(device: ScullvDev, pos: int, data: Buffer) -> int:

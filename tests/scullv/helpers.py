@@ -50,7 +50,7 @@ def content(device: ScullvDev) -> bytes:
     """The device from its start to the first hole or the end."""
     data = bytearray()
     while part := device.read(len(data), 1 << 30):
-        data += part
+        data += bytes(part)
     return bytes(data)
 
 

@@ -29,7 +29,8 @@ from types import ModuleType, TracebackType
 from typing import Any, Final, Protocol
 
 from scullvfs.fs.errors import errno_of
-from scullvfs.mm.access import Buffer
+from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.scatterlist import Scatterlist
 
 __all__ = ["MISSING", "Handlers", "Served", "hooked", "requests", "serve", "serve_with"]
 
@@ -58,7 +59,7 @@ class Served(IntEnum):
 class Handlers(Protocol):
     """What serves the operations.  Each raises an OSError with the errno to answer."""
 
-    def read(self, fh: int, off: int, size: int, page_cache: bool) -> Buffer:
+    def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
         """read(2), or with `page_cache` a fill of the page cache, which no system call asked for.
 
         The result is used at once, so it may be a view of what changes later.
@@ -162,6 +163,8 @@ if _extension is not None:
         """read(2), and the page cache."""
         assert _handlers is not None
         data = _handlers.read(fh, off, size, page_cache)
+        if isinstance(data, Scatterlist):
+            data = bytes(data)
         _lib.fuse_reply_buf(req, _from_buffer(data), len(data))
 
     @_callback  # type: ignore[untyped-decorator]
