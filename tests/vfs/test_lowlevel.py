@@ -142,6 +142,7 @@ HEADER = """
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #define FUSE_MAKE_VERSION(maj, min) ((maj) * 100 + (min))
 #define FUSE_VERSION FUSE_MAKE_VERSION(3, MINOR)
 #define FUSE_IOCTL_DIR (1 << 4)
@@ -170,6 +171,7 @@ struct fuse_lowlevel_ops {
     void (*lseek)(fuse_req_t, fuse_ino_t, off_t, int, struct fuse_file_info *);
 };
 int fuse_reply_err(fuse_req_t req, int err);
+int fuse_reply_iov(fuse_req_t req, const struct iovec *iov, int count);
 int fuse_session_fd(struct fuse_session *se);
 int fuse_session_exited(struct fuse_session *se);
 int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf);
@@ -213,6 +215,8 @@ static struct fuse_session *report(const char *name, const struct fuse_lowlevel_
 }
 
 int fuse_reply_err(fuse_req_t req, int err) { (void)req; return err; }
+int fuse_reply_iov(fuse_req_t req, const struct iovec *iov, int count)
+{ (void)req, (void)iov; return count; }
 int fuse_session_fd(struct fuse_session *se) { (void)se; return -1; }
 int fuse_session_exited(struct fuse_session *se) { (void)se; return 1; }
 void fuse_session_process_buf(struct fuse_session *se, const struct fuse_buf *buf)
@@ -287,9 +291,14 @@ static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 { (void)req, (void)fh, (void)off, (void)whence; }
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
 { (void)req, (void)fh, (void)mode, (void)off, (void)length; }
+static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms)
+{ return readable(now, spin_ns, sleep_ms); }
 enum scullvfs_outcome (*const serve)(int64_t, int64_t, int) = scullvfs_serve;
+bool (*const check)(const struct scullvfs_sg *, size_t, size_t) = in_ram;
+void (*const copy)(const struct scullvfs_sg *, const char *) = copy_from_buffer;
+void (*const reply)(fuse_req_t, const struct scullvfs_sg *) = reply_sg;
 """
-"""In the place of what cffi adds to interpose.c: the way into Python, and out of it."""
+"""In the place of module.c: the way into Python, and out of it."""
 
 COMPLETE = "read 1 write 1 write_buf 0 ioctl 1 lseek 1 fallocate 1 copy 1 max_write 1048576 size 1"
 

@@ -6,13 +6,14 @@
                                     read and write in the place of pyfuse3's
 
 The dynamic linker resolves pyfuse3's call to the first library that has the name, so
-`_interpose` (interpose.c, built with cffi) has to be loaded before pyfuse3, and globally.
-Importing this package does that; `scullvfs.fs` does it before anything else.
+`_interpose` has to be loaded before pyfuse3, and globally.  Importing this package does that;
+`scullvfs.fs` does it before anything else.  interpose.c is what stands between the two, and
+knows no Python; module.c is its way into Python.
 
-The operations call straight into Python, and answer at once: a read from the view of RAM that
-the driver gives, a write from the buffer that libfuse received it in.  pyfuse3 would make a
-coroutine and a copy of each, and does not pass on what tells the page cache's reads from a
-system call's.
+The operations call straight into Python, and answer at once: a read with the page frames that
+the driver names, which the host's kernel copies from where they are; a write from the buffer
+that libfuse received it in.  pyfuse3 would make a coroutine and a copy of each, and does not
+pass on what tells the page cache's reads from a system call's.
 
 Where `_interpose` is missing or the call went by it, `hooked()` is false, and the mount
 works without: ioctl(2) gives ENOTTY, SEEK_DATA and fallocate(2) what the kernel makes of
@@ -25,14 +26,23 @@ from __future__ import annotations
 import os
 import sys
 from enum import IntEnum
-from types import ModuleType, TracebackType
-from typing import Any, Final, Protocol
+from types import ModuleType
+from typing import Final, Protocol
 
 from scullvfs.fs.errors import errno_of
+from scullvfs.mm import scatterlist
 from scullvfs.mm.access import Buffer, View
-from scullvfs.mm.scatterlist import Scatterlist
 
-__all__ = ["MISSING", "Handlers", "Served", "hooked", "requests", "serve", "serve_with"]
+__all__ = [
+    "MISSING",
+    "Handlers",
+    "Served",
+    "hooked",
+    "requests",
+    "serve",
+    "serve_with",
+    "sg_copy_from_buffer",
+]
 
 
 MISSING: Final = (
@@ -93,19 +103,17 @@ def _load() -> ModuleType | None:
 
 _extension = _load()
 
-_handlers: Handlers | None = None
-
 
 def hooked() -> bool:
     """Whether the operations are in place.  Known once pyfuse3.init() has returned."""
-    return _extension is not None and bool(_extension.lib.scullvfs_hooked)
+    return _extension is not None and bool(_extension.hooked())
 
 
 def requests() -> int | None:
     """Requests that the kernel has sent until now; None where nobody counts them."""
     if _extension is None or not hooked():
         return None
-    count: int = _extension.lib.scullvfs_requests
+    count: int = _extension.requests()
     return count
 
 
@@ -122,12 +130,8 @@ def serve_with(
         auto_inval_data: whether the kernel drops what it has cached of a file when the file's
             st_mtime is not what it was, which it is after each write, too.
     """
-    global _handlers
-    _handlers = handlers
     if _extension is not None:
-        _extension.lib.scullvfs_max_write = max_write
-        _extension.lib.scullvfs_copy_file_range_errno = copy_file_range_errno
-        _extension.lib.scullvfs_auto_inval_data = auto_inval_data
+        _extension.serve_with(handlers, errno_of, max_write, copy_file_range_errno, auto_inval_data)
 
 
 def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:
@@ -139,56 +143,13 @@ def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:
         sleep_ms: for how long to sleep then until one comes, in milliseconds.
     """
     assert _extension is not None
-    outcome: int = _extension.lib.scullvfs_serve(end, spin_ns, sleep_ms)
+    outcome: int = _extension.serve(end, spin_ns, sleep_ms)
     return _SERVED[outcome]
 
 
 _SERVED: Final = tuple(Served)
 
-if _extension is not None:
-    _ffi, _lib = _extension.ffi, _extension.lib
-    _buffer, _from_buffer = _ffi.buffer, _ffi.from_buffer
-
-    def _fail(kind: type[BaseException], error: BaseException, traceback: TracebackType) -> None:
-        """Answer the request of a callback that raised `error`; cffi calls it.
-
-        Every callback has its request in `req`, and answers it in its last statement.
-        """
-        _lib.fuse_reply_err(traceback.tb_frame.f_locals["req"], errno_of(error))
-
-    _callback = _ffi.def_extern(onerror=_fail)
-
-    @_callback  # type: ignore[untyped-decorator]
-    def scullvfs_read(req: Any, fh: int, size: int, off: int, page_cache: bool) -> None:
-        """read(2), and the page cache."""
-        assert _handlers is not None
-        data = _handlers.read(fh, off, size, page_cache)
-        if isinstance(data, Scatterlist):
-            data = bytes(data)
-        _lib.fuse_reply_buf(req, _from_buffer(data), len(data))
-
-    @_callback  # type: ignore[untyped-decorator]
-    def scullvfs_write(req: Any, fh: int, buf: Any, size: int, off: int, flags: int) -> None:
-        """write(2), and the page cache."""
-        assert _handlers is not None
-        _lib.fuse_reply_write(req, _handlers.write(fh, off, memoryview(_buffer(buf, size)), flags))
-
-    @_callback  # type: ignore[untyped-decorator]
-    def scullvfs_ioctl(req: Any, fh: int, cmd: int, arg: Any, data: Any, size: int) -> None:
-        """ioctl(2)."""
-        assert _handlers is not None
-        result, out = _handlers.ioctl(fh, cmd, arg, bytes(_buffer(data, size)))
-        _lib.fuse_reply_ioctl(req, result, out, len(out))
-
-    @_callback  # type: ignore[untyped-decorator]
-    def scullvfs_lseek(req: Any, fh: int, off: int, whence: int) -> None:
-        """lseek(2)."""
-        assert _handlers is not None
-        _lib.fuse_reply_lseek(req, _handlers.lseek(fh, off, whence))
-
-    @_callback  # type: ignore[untyped-decorator]
-    def scullvfs_fallocate(req: Any, fh: int, mode: int, off: int, length: int) -> None:
-        """fallocate(2)."""
-        assert _handlers is not None
-        _handlers.fallocate(fh, mode, off, length)
-        _lib.fuse_reply_err(req, 0)
+sg_copy_from_buffer = (
+    scatterlist.sg_copy_from_buffer if _extension is None else _extension.sg_copy_from_buffer
+)
+"""`scatterlist.sg_copy_from_buffer()`, in C where there is the extension."""

@@ -1,6 +1,19 @@
-"""What cffi generates from interpose.c and the declarations in build.py."""
+"""What module.c defines; __init__.py has the documentation."""
 
-from typing import Any
+from collections.abc import Callable
 
-ffi: Any
-lib: Any
+from scullvfs.fs.lowlevel import Handlers
+from scullvfs.mm.scatterlist import Buffer, Scatterlist
+
+def hooked() -> bool: ...
+def requests() -> int: ...
+def serve_with(
+    handlers: Handlers,
+    errno_of: Callable[[BaseException], int],
+    max_write: int,
+    copy_file_range_errno: int,
+    auto_inval_data: bool,
+    /,
+) -> None: ...
+def serve(end: int, spin_ns: int, sleep_ms: int, /) -> int: ...
+def sg_copy_from_buffer(sg: Scatterlist, data: Buffer, /) -> None: ...

@@ -9,6 +9,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
@@ -26,7 +28,7 @@ static bool scullvfs_auto_inval_data = true;	/* drop cached pages when st_mtime 
 static bool scullvfs_hooked;
 static uint64_t scullvfs_requests;	/* received until now */
 
-/* In Python. */
+/* In module.c: requests for Python, each of which is answered there. */
 static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache);
 static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
 			   int flags);
@@ -34,6 +36,8 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 			   const void *in, size_t in_size);
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence);
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length);
+/* readable(), while other threads run Python. */
+static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms);
 
 static struct fuse_lowlevel_ops pyfuse3;
 
@@ -124,6 +128,75 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 	return &ops;
 }
 
+/* -- memory in scattered page frames (scullvfs/mm/scatterlist.py) ---------------------------- */
+
+enum { PAGE_SIZE = 4096 };
+
+struct scullvfs_sg {
+	char *ram;
+	const void *entries;	/* of page tables, one for each page */
+	size_t entry_size;	/* 4 or 8 */
+	uint64_t phys_mask;
+	size_t offset;		/* in the first page */
+	size_t count;
+};
+
+static size_t nr_pages(const struct scullvfs_sg *sg)
+{
+	return (sg->offset + sg->count + PAGE_SIZE - 1) / PAGE_SIZE;
+}
+
+static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
+{
+	uint64_t entry = sg->entry_size == 4 ? ((const uint32_t *)sg->entries)[n]
+					     : ((const uint64_t *)sg->entries)[n];
+
+	return entry & sg->phys_mask;
+}
+
+/* What there is of it in its n-th page. */
+static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
+{
+	size_t begin = n ? 0 : sg->offset;
+	size_t end = sg->offset + sg->count - n * PAGE_SIZE;
+
+	return (struct iovec){
+		.iov_base = sg->ram + phys(sg, n) + begin,
+		.iov_len = (end < PAGE_SIZE ? end : PAGE_SIZE) - begin,
+	};
+}
+
+static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t nr_entries)
+{
+	if (sg->offset >= PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
+		return false;
+	for (size_t n = 0; n < nr_pages(sg); n++)
+		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < PAGE_SIZE)
+			return false;
+	return true;
+}
+
+static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
+{
+	for (size_t n = 0; n < nr_pages(sg); n++) {
+		struct iovec to = piece(sg, n);
+
+		memcpy(to.iov_base, buf, to.iov_len);
+		buf += to.iov_len;
+	}
+}
+
+/* The kernel of the host takes it from where it is. */
+static void reply_sg(fuse_req_t req, const struct scullvfs_sg *sg)
+{
+	struct iovec iov[(1 << 20) / PAGE_SIZE + 1];	/* a request is of 1 MiB at most */
+
+	assert(nr_pages(sg) <= sizeof iov / sizeof *iov);
+	for (size_t n = 0; n < nr_pages(sg); n++)
+		iov[n] = piece(sg, n);
+	fuse_reply_iov(req, iov, nr_pages(sg));
+}
+
 /* -- the loop; polling.py tells when which part of it is used ------------------------------ */
 
 enum scullvfs_outcome {
@@ -204,7 +277,7 @@ static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sl
 	while ((now = nanoseconds()) < end) {
 		if (fuse_session_exited(session))
 			return SCULLVFS_CLOSED;
-		if (!readable(now, spin_ns, sleep_ms))
+		if (!scullvfs_wait(now, spin_ns, sleep_ms))
 			return SCULLVFS_IDLE;
 		received.result = receive(session, &received.buf);
 		if (received.result == -EINTR || received.result == -EAGAIN)

@@ -1,0 +1,360 @@
+/* The way into Python, and out of it: the extension module `_interpose`.
+ *
+ * What interpose.c takes from libfuse arrives at the functions in the middle of this file, which
+ * call the handlers that serve_with() was given, and answer the request.  The GIL is held all
+ * the time but for waiting: by serve(), and by pyfuse3 when it processes a request.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "interpose.c"
+
+/* -- exceptions and calls ------------------------------------------------------------------ */
+
+enum { READ, WRITE, IOCTL, LSEEK, FALLOCATE, NR_HANDLERS };
+
+static const char *const handler_names[NR_HANDLERS] = {
+	"read", "write", "ioctl", "lseek", "fallocate",
+};
+static PyObject *handlers[NR_HANDLERS];
+static PyObject *errno_of;	/* of an exception */
+
+static PyObject *raised(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+	return PyErr_GetRaisedException();
+#else
+	PyObject *type, *error, *traceback;
+
+	PyErr_Fetch(&type, &error, &traceback);
+	PyErr_NormalizeException(&type, &error, &traceback);
+	if (traceback)
+		PyException_SetTraceback(error, traceback);
+	Py_XDECREF(type);
+	Py_XDECREF(traceback);
+	return error;
+#endif
+}
+
+/* Answer with the errno of the exception that has been raised. */
+static void fail(fuse_req_t req)
+{
+	PyObject *error = raised();
+	PyObject *number = PyObject_CallOneArg(errno_of, error);
+	long value = number ? PyLong_AsLong(number) : -1;
+
+	if (PyErr_Occurred()) {
+		PyErr_WriteUnraisable(errno_of);
+		value = EIO;
+	}
+	Py_XDECREF(number);
+	Py_DECREF(error);
+	fuse_reply_err(req, value);
+}
+
+/* Call a handler with the `nr` arguments behind args[0], which is CPython's to use.  The
+ * arguments are given away; where one is NULL, an exception has been raised already. */
+static PyObject *call(int handler, PyObject *args[], size_t nr)
+{
+	PyObject *result = NULL;
+	bool complete = true;
+
+	for (size_t i = 1; i <= nr; i++)
+		complete = complete && args[i];
+	if (complete)
+		result = PyObject_Vectorcall(handlers[handler], args + 1,
+					     nr | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+	for (size_t i = 1; i <= nr; i++)
+		Py_XDECREF(args[i]);
+	return result;
+}
+
+/* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
+
+static struct {
+	PyObject *ram, *entries, *phys_mask, *offset, *count;
+} names;
+
+struct view {
+	struct scullvfs_sg sg;
+	Py_buffer ram, entries;		/* what it points into */
+};
+
+static bool get_buffer(PyObject *object, PyObject *name, Py_buffer *buffer, int flags)
+{
+	PyObject *value = PyObject_GetAttr(object, name);
+	int result = value ? PyObject_GetBuffer(value, buffer, flags) : -1;
+
+	Py_XDECREF(value);
+	return result == 0;
+}
+
+static uint64_t get_number(PyObject *object, PyObject *name)
+{
+	PyObject *value = PyObject_GetAttr(object, name);
+	uint64_t number = value ? PyLong_AsUnsignedLongLong(value) : 0;
+
+	Py_XDECREF(value);
+	return number;
+}
+
+static void release(struct view *view)
+{
+	PyBuffer_Release(&view->entries);
+	PyBuffer_Release(&view->ram);
+}
+
+/* Fill `view` from a Scatterlist, or raise an exception.  Nothing but this looks at it as an
+ * object: from here on it is addresses, so they had better be in RAM. */
+static bool get_view(PyObject *object, struct view *view)
+{
+	struct scullvfs_sg *sg = &view->sg;
+
+	*view = (struct view){ 0 };
+	if (!get_buffer(object, names.ram, &view->ram, PyBUF_WRITABLE))
+		return false;
+	if (!get_buffer(object, names.entries, &view->entries, PyBUF_ND | PyBUF_FORMAT)) {
+		release(view);
+		return false;
+	}
+	*sg = (struct scullvfs_sg){
+		.ram = view->ram.buf,
+		.entries = view->entries.buf,
+		.entry_size = view->entries.itemsize,
+		.phys_mask = get_number(object, names.phys_mask),
+		.offset = get_number(object, names.offset),
+		.count = get_number(object, names.count),
+	};
+	if (!PyErr_Occurred() &&
+	    !in_ram(sg, view->ram.len, view->entries.len / view->entries.itemsize))
+		PyErr_SetString(PyExc_ValueError, "a scatterlist that is not in RAM");
+	if (!PyErr_Occurred())
+		return true;
+	release(view);
+	return false;
+}
+
+/* -- requests: interpose.c calls these ----------------------------------------------------- */
+
+static bool reply_data(fuse_req_t req, PyObject *data)
+{
+	if (PyObject_CheckBuffer(data)) {
+		Py_buffer buffer;
+
+		if (PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE) < 0)
+			return false;
+		fuse_reply_buf(req, buffer.buf, buffer.len);
+		PyBuffer_Release(&buffer);
+	} else {
+		struct view view;
+
+		if (!get_view(data, &view))
+			return false;
+		reply_sg(req, &view.sg);
+		release(&view);
+	}
+	return true;
+}
+
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache)
+{
+	PyObject *args[] = {
+		NULL,
+		PyLong_FromUnsignedLongLong(fh),
+		PyLong_FromLongLong(off),
+		PyLong_FromSize_t(size),
+		PyBool_FromLong(page_cache),
+	};
+	PyObject *data = call(READ, args, 4);
+
+	if (!data || !reply_data(req, data))
+		fail(req);
+	Py_XDECREF(data);
+}
+
+static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
+			   int flags)
+{
+	PyObject *args[] = {
+		NULL,
+		PyLong_FromUnsignedLongLong(fh),
+		PyLong_FromLongLong(off),
+		PyMemoryView_FromMemory((char *)buf, size, PyBUF_READ),
+		PyLong_FromLong(flags),
+	};
+	PyObject *result = call(WRITE, args, 4);
+	size_t count = result ? PyLong_AsSize_t(result) : 0;
+
+	if (PyErr_Occurred())
+		fail(req);
+	else
+		fuse_reply_write(req, count);
+	Py_XDECREF(result);
+}
+
+static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
+			   const void *in, size_t in_size)
+{
+	PyObject *args[] = {
+		NULL,
+		PyLong_FromUnsignedLongLong(fh),
+		PyLong_FromUnsignedLong(cmd),
+		PyLong_FromUnsignedLongLong(arg),
+		PyBytes_FromStringAndSize(in, in_size),
+	};
+	PyObject *result = call(IOCTL, args, 4);
+	int value;
+	const char *out;
+	Py_ssize_t out_size;
+
+	if (!result || !PyArg_ParseTuple(result, "iy#", &value, &out, &out_size))
+		fail(req);
+	else
+		fuse_reply_ioctl(req, value, out, out_size);
+	Py_XDECREF(result);
+}
+
+static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
+{
+	PyObject *args[] = {
+		NULL,
+		PyLong_FromUnsignedLongLong(fh),
+		PyLong_FromLongLong(off),
+		PyLong_FromLong(whence),
+	};
+	PyObject *result = call(LSEEK, args, 3);
+	int64_t place = result ? PyLong_AsLongLong(result) : 0;
+
+	if (PyErr_Occurred())
+		fail(req);
+	else
+		fuse_reply_lseek(req, place);
+	Py_XDECREF(result);
+}
+
+static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
+{
+	PyObject *args[] = {
+		NULL,
+		PyLong_FromUnsignedLongLong(fh),
+		PyLong_FromLong(mode),
+		PyLong_FromLongLong(off),
+		PyLong_FromLongLong(length),
+	};
+	PyObject *result = call(FALLOCATE, args, 4);
+
+	if (result)
+		fuse_reply_err(req, 0);
+	else
+		fail(req);
+	Py_XDECREF(result);
+}
+
+static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms)
+{
+	bool ready;
+
+	Py_BEGIN_ALLOW_THREADS
+	ready = readable(now, spin_ns, sleep_ms);
+	Py_END_ALLOW_THREADS
+	return ready;
+}
+
+/* -- the module: __init__.py calls these, and has their documentation ----------------------- */
+
+static PyObject *hooked(PyObject *module, PyObject *none)
+{
+	(void)module, (void)none;
+	return PyBool_FromLong(scullvfs_hooked);
+}
+
+static PyObject *requests(PyObject *module, PyObject *none)
+{
+	(void)module, (void)none;
+	return PyLong_FromUnsignedLongLong(scullvfs_requests);
+}
+
+static PyObject *serve_with(PyObject *module, PyObject *args)
+{
+	PyObject *object, *translate;
+	unsigned int max_write;
+	int copy_file_range_errno, auto_inval_data;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OOIip", &object, &translate, &max_write,
+			      &copy_file_range_errno, &auto_inval_data))
+		return NULL;
+	for (int i = 0; i < NR_HANDLERS; i++) {
+		PyObject *handler = PyObject_GetAttrString(object, handler_names[i]);
+
+		if (!handler)
+			return NULL;
+		Py_XSETREF(handlers[i], handler);
+	}
+	Py_XSETREF(errno_of, Py_NewRef(translate));
+	scullvfs_max_write = max_write;
+	scullvfs_copy_file_range_errno = copy_file_range_errno;
+	scullvfs_auto_inval_data = auto_inval_data;
+	Py_RETURN_NONE;
+}
+
+static PyObject *serve(PyObject *module, PyObject *args)
+{
+	long long end, spin_ns;
+	int sleep_ms;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "LLi", &end, &spin_ns, &sleep_ms))
+		return NULL;
+	return PyLong_FromLong(scullvfs_serve(end, spin_ns, sleep_ms));
+}
+
+static PyObject *sg_copy_from_buffer(PyObject *module, PyObject *args)
+{
+	PyObject *object;
+	Py_buffer data;
+	struct view view;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "Oy*", &object, &data))
+		return NULL;
+	if (get_view(object, &view)) {
+		if ((size_t)data.len < view.sg.count)
+			PyErr_SetString(PyExc_ValueError, "not enough data for a scatterlist");
+		else
+			copy_from_buffer(&view.sg, data.buf);
+		release(&view);
+	}
+	PyBuffer_Release(&data);
+	if (PyErr_Occurred())
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+	{ "hooked", hooked, METH_NOARGS, NULL },
+	{ "requests", requests, METH_NOARGS, NULL },
+	{ "serve_with", serve_with, METH_VARARGS, NULL },
+	{ "serve", serve, METH_VARARGS, NULL },
+	{ "sg_copy_from_buffer", sg_copy_from_buffer, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static struct PyModuleDef definition = {
+	.m_base = PyModuleDef_HEAD_INIT,
+	.m_name = "_interpose",
+	.m_size = -1,		/* there is one session in a process */
+	.m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__interpose(void)
+{
+	names.ram = PyUnicode_InternFromString("ram");
+	names.entries = PyUnicode_InternFromString("entries");
+	names.phys_mask = PyUnicode_InternFromString("phys_mask");
+	names.offset = PyUnicode_InternFromString("offset");
+	names.count = PyUnicode_InternFromString("count");
+	if (PyErr_Occurred())
+		return NULL;
+	return PyModule_Create(&definition);
+}

@@ -1,0 +1,110 @@
+"""What of the extension needs no mount: copying into page frames, beside the same in Python."""
+
+from __future__ import annotations
+
+import random
+import sys
+from array import array
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scullvfs.fs import lowlevel
+from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
+from scullvfs.mm import scatterlist as in_python
+from scullvfs.mm.scatterlist import Scatterlist
+
+P = PAGE_SIZE
+MASK = LAYOUTS["x86_64"].phys_mask
+
+
+def test_it_is_in_c() -> None:
+    """Else the tests below compare Python with itself."""
+    assert lowlevel.sg_copy_from_buffer is not in_python.sg_copy_from_buffer
+
+
+@pytest.mark.parametrize("arch", LAYOUTS)
+@pytest.mark.parametrize(("offset", "count"), [(0, P), (0, 16 * P), (4095, 2), (7, 16 * P - 7)])
+def test_sg_copy_from_buffer(arch: str, offset: int, count: int) -> None:
+    """All of RAM is the same afterwards, whoever copies; frames and entries are a machine's."""
+    data = random.Random(count).randbytes(count)
+    rams = []
+    for copy in (in_python.sg_copy_from_buffer, lowlevel.sg_copy_from_buffer):
+        machine = Machine(4 << 20, arch, seed=3)
+        address = machine.vm.vzalloc(16 * P)
+        assert address is not None
+        copy(machine.memory._scatterlist(address + offset, count, write=True), data)
+        assert bytes(machine.memory.read(address + offset, count)) == data
+        rams.append(bytes(machine.ram.bytes))
+    assert rams[0] == rams[1]
+
+
+RAM = 8 * P
+
+
+def sg(**changed: Any) -> Any:
+    """Two pages of a RAM of eight, but for what is changed."""
+    fields = {
+        "ram": memoryview(bytearray(RAM)),
+        "entries": array("Q", [5 * P | 1, 7 * P | 1]),
+        "phys_mask": MASK,
+        "offset": 0,
+        "count": 2 * P,
+    }
+    return SimpleNamespace(**(fields | changed))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"entries": array("Q", [5 * P | 1, RAM | 1])},
+        {"entries": array("Q", [5 * P | 1])},
+        {"offset": 1},
+        {"offset": P, "count": P},
+        {"count": 1 << 63},
+        {"ram": memoryview(bytearray(P))},
+    ],
+    ids=["frame", "entries", "offset", "page", "count", "ram"],
+)
+def test_sg_copy_from_buffer_stays_in_ram(changed: dict[str, Any]) -> None:
+    """A frame behind RAM, or more bytes than there are pages, and nothing is copied."""
+    bad = sg(**changed)
+    with pytest.raises(ValueError, match="not in RAM"):
+        lowlevel.sg_copy_from_buffer(bad, b"x" * 2 * P)
+    assert bytes(bad.ram) == bytes(len(bad.ram))
+
+
+@pytest.mark.parametrize(
+    ("changed", "data", "error"),
+    [
+        ({}, b"x" * (2 * P - 1), ValueError),
+        ({}, "text", TypeError),
+        ({"ram": bytes(RAM)}, b"x" * 2 * P, BufferError),
+        ({"entries": [1, 2]}, b"x" * 2 * P, TypeError),
+        ({"offset": -1}, b"x" * 2 * P, OverflowError),
+        ({"phys_mask": None}, b"x" * 2 * P, TypeError),
+    ],
+    ids=["data", "type", "read-only", "list", "negative", "none"],
+)
+def test_sg_copy_from_buffer_of_something_else(
+    changed: dict[str, Any], data: Any, error: type[Exception]
+) -> None:
+    """Is an exception, and leaves no buffer in use."""
+    bad = sg(**changed)
+    with pytest.raises(error):
+        lowlevel.sg_copy_from_buffer(bad, data)
+    if isinstance(bad.ram, memoryview):
+        bad.ram.release()
+
+
+def test_sg_copy_from_buffer_keeps_nothing() -> None:
+    """No reference to what it was given."""
+    ram, data = memoryview(bytearray(RAM)), b"x" * 2 * P
+    entries = array("Q", [5 * P, 7 * P])
+    view = Scatterlist(ram, entries, MASK, 0, 2 * P)
+    objects = (ram, entries, view, data, MASK)
+    before = [sys.getrefcount(each) for each in objects]
+    for _ in range(1000):
+        lowlevel.sg_copy_from_buffer(view, data)
+    assert [sys.getrefcount(each) for each in objects] == before
