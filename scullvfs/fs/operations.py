@@ -97,6 +97,7 @@ class Operations(_Answering):
         }
         """Extended attributes of the mount's root: name -> what makes its value."""
         machine.log.current = self.files.task
+        machine.memory.sg_copy_from_buffer = lowlevel.sg_copy_from_buffer
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
             self.files,

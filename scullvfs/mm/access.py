@@ -11,6 +11,7 @@ all ones, and writes to it vanish, as on a bus that nobody answers on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from .errors import PageFault
@@ -42,6 +43,8 @@ class KernelMemory:
         self._word_shift: Final = layout.pointer_size.bit_length() - 1
         self._va_bits: Final = layout.va_bits
         self._kernel_half: Final = layout.page_offset >> layout.va_bits
+        self.sg_copy_from_buffer: Callable[[Scatterlist, Buffer], None] = sg_copy_from_buffer
+        """What copies into several pages.  A quicker one may take its place."""
 
     def translate(self, address: int, count: int, write: bool) -> list[tuple[int, int]]:
         """The runs of (physical address, bytes) behind `count` bytes at `address`.
@@ -114,7 +117,7 @@ class KernelMemory:
             return
         sg = self._scatterlist(address, count, write=True)
         if self._is_ram(sg):
-            sg_copy_from_buffer(sg, data)
+            self.sg_copy_from_buffer(sg, data)
 
     def _is_ram(self, sg: Scatterlist) -> bool:
         """Whether it is in RAM; else all of it is a device's."""

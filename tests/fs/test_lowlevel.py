@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from scullvfs.fs import lowlevel
+from scullvfs.fs.operations import Operations
+from scullvfs.fs.tree import Directory, Tree
 from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.mm import scatterlist as in_python
 from scullvfs.mm.scatterlist import Scatterlist
@@ -38,6 +40,19 @@ def test_sg_copy_from_buffer(arch: str, offset: int, count: int) -> None:
         assert bytes(machine.memory.read(address + offset, count)) == data
         rams.append(bytes(machine.ram.bytes))
     assert rams[0] == rams[1]
+
+
+def test_a_mount_copies_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its machine writes several pages by it, and one page without."""
+    copied: list[int] = []
+    monkeypatch.setattr(lowlevel, "sg_copy_from_buffer", lambda sg, data: copied.append(len(data)))
+    machine = Machine(4 << 20)
+    Operations(Tree(Directory(0, 0)), machine)
+    address = machine.vm.vmalloc(3 * P)
+    assert address is not None
+    machine.memory.write(address, b"x" * P)
+    machine.memory.write(address, b"x" * 2 * P)
+    assert copied == [2 * P]
 
 
 RAM = 8 * P

@@ -229,7 +229,7 @@ static bool readable(int64_t now, int64_t spin_ns, int sleep_ms)
 	int64_t end = now + spin_ns;
 	int ready = 0;
 
-	while (ready == 0 && nanoseconds() < end)
+	while (spin_ns && ready == 0 && nanoseconds() < end)
 		ready = poll(&fd, 1, 0);
 	if (ready == 0)
 		ready = poll(&fd, 1, sleep_ms);
