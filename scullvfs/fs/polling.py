@@ -26,9 +26,10 @@ none, since there is one reader only, and workers are started as follows.
 
 **Handlers that wait.**  A worker of pyfuse3 reads a request, runs its handler and reads the
 next one.  Several workers would cost a lock and a task switch at every request, so there is
-one, until a handler calls `breathe()` to let others go first: then a second one reads
-requests, and the first one ends with its handler, as pyfuse3's workers do when there are
-too many.
+one, as long as its handlers wait for nothing.  When one does, trio runs other tasks, a watcher
+among them: it finds nobody reading and starts a second worker, and the first one ends with
+its handler, as pyfuse3's workers do when there are too many.  A handler with much to do calls
+`breathe()` now and then, which is such a wait.
 """
 
 from __future__ import annotations
@@ -88,7 +89,11 @@ class Poller:
         self._breathing = 0
         """How many handlers wait for their turn."""
         self._reading = False
+        """Whether a worker reads requests, or is about to."""
+        self._handling = trio.Event()
+        """Set when pyfuse3 gets a request to handle."""
         self._nursery: trio.Nursery | None = None
+        self._workers = 0
         self._start_worker: Callable[[], None] | None = None
 
     async def wait_readable(self, fd: int) -> None:
@@ -102,6 +107,7 @@ class Poller:
             await self._wait_for_other(fd)
         finally:
             self._reading = False
+        self._handling.set()
 
     async def _wait_for_other(self, fd: int) -> None:
         while True:
@@ -139,8 +145,7 @@ class Poller:
 
     async def breathe(self) -> None:
         """In a handler: let other requests and tasks go first, then go on."""
-        if not self._reading and self._start_worker is not None:
-            self._start_worker()
+        self._read_on()
         self._breathing += 1
         self._begin_turn()
         try:
@@ -151,17 +156,41 @@ class Poller:
     @asynccontextmanager
     async def open_nursery(self) -> AsyncIterator[Poller]:
         """Where pyfuse3 starts its worker."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            yield self
+        async with trio.open_nursery() as outer:
+            outer.start_soon(self._watch)
+            async with trio.open_nursery() as self._nursery:
+                yield self
+            outer.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        """Runs after a request for pyfuse3 as soon as other tasks do; never returns."""
+        while True:
+            await self._handling.wait()
+            self._handling = trio.Event()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Start another worker if all that there are wait in a handler."""
+        if self._workers and not self._reading and self._start_worker is not None:
+            self._start_worker()
 
     def start_soon(self, worker: Worker, *args: Any, name: str) -> None:
-        """Start the worker; another one only when a handler waits."""
+        """Start the first worker; the others are for `_read_on()` to start."""
         assert self._nursery is not None
-        start = partial(self._nursery.start_soon, worker, *args, name=name)
         if self._start_worker is None:
-            self._start_worker = start
-            start()
+            self._start_worker = partial(self._start, self._nursery, partial(worker, *args), name)
+            self._start_worker()
+
+    def _start(self, nursery: trio.Nursery, work: Worker, name: str) -> None:
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                self._workers -= 1
+
+        self._workers += 1
+        self._reading = True
+        nursery.start_soon(run, name=name)
 
 
 class _NoLock:

@@ -210,8 +210,9 @@ class Pyfuse3:
         self.workers -= 1
 
     async def main(self) -> None:
-        async with self.poller.open_nursery() as nursery:
-            nursery.start_soon(self.worker, nursery, name="worker-0")
+        with trio.fail_after(10):
+            async with self.poller.open_nursery() as nursery:
+                nursery.start_soon(self.worker, nursery, name="worker-0")
 
 
 def test_breathe_lets_other_requests_go_first() -> None:
@@ -233,6 +234,44 @@ def test_breathe_lets_other_requests_go_first() -> None:
     assert order[0] == "short"
     assert order.index("long 2") > 3, order
     assert sorted(order) == sorted(["short"] * 4 + [f"long {n}" for n in range(3)] * 2)
+
+
+def test_a_handler_that_waits_holds_nobody_up() -> None:
+    """Others are served meanwhile, some of them waiting, too, and each is served once."""
+    order: list[str] = []
+    poller = Poller(0, lambda *_: Served.OTHER)
+    done = trio.Event()
+
+    async def long() -> None:
+        order.append("long begins")
+        await done.wait()
+        order.append("long ends")
+
+    async def short() -> None:
+        order.append("short")
+
+    async def last() -> None:
+        order.append("last")
+        done.set()
+
+    pyfuse3 = Pyfuse3(poller, [short, long, short, long, short, last])
+    trio.run(pyfuse3.main)
+    assert pyfuse3.workers == 0
+    assert order[:6] == ["short", "long begins", "short", "long begins", "short", "last"]
+    assert order[6:] == ["long ends"] * 2
+
+
+def test_handlers_that_wait_for_nothing_need_one_worker() -> None:
+    """A hundred of them with other tasks in between, and no second worker is started."""
+    poller = Poller(0, lambda *_: next(answers))
+    answers = itertools.cycle([Served.TURN, Served.OTHER])
+
+    async def short() -> None:
+        assert pyfuse3.workers == 1
+
+    pyfuse3 = Pyfuse3(poller, [short] * 100)
+    trio.run(pyfuse3.main)
+    assert not pyfuse3.handlers
 
 
 def test_breathe_makes_turns_short() -> None:
