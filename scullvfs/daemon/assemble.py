@@ -14,7 +14,7 @@ from scullvfs.daemon.values import format_size
 from scullvfs.fs import lowlevel
 from scullvfs.fs.build import build_tree
 from scullvfs.fs.operations import Operations
-from scullvfs.mm import LAYOUTS, Machine
+from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.scullv import Module
 
 __all__ = ["assemble"]
@@ -37,7 +37,12 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
         mode=options.mode,
         semantics=options.semantics,
     )
-    operations = Operations(tree, machine, direct_io=options.semantics == "device")
+    operations = Operations(
+        tree,
+        machine,
+        direct_io=options.semantics == "device",
+        quantum=PAGE_SIZE << options.scullv_order,
+    )
     operations.xattrs[STATUS_XATTR.encode()] = Report(
         options, module, requests=lowlevel.requests, lowlevel=lowlevel.hooked
     )

@@ -33,6 +33,7 @@ from pyfuse3 import (
 )
 
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.scullv.module import SCULLV_ORDER
 
 from . import lowlevel
 from .errors import errno_of
@@ -44,11 +45,28 @@ __all__ = ["PID_XATTR", "Operations"]
 PID_XATTR: Final = b"user.scullvfs.pid"
 """Extended attribute of the mount's root: the daemon's process id in decimal."""
 
-MAX_WRITE: Final = 255 * PAGE_SIZE
-"""Bytes of a request.  The kernel cuts a larger system call into requests, and goes on until
-one is answered short.  Were they of 256 pages, each would end with a quantum of 1 MiB,
-and the call would go on into the next one; so a request ends elsewhere, and the next one
-is short at the end of the quantum."""
+MAX_REQUEST: Final = 1 << 20
+"""Bytes that Linux puts into a request at the most (Linux: fs/fuse/fuse_i.h:FUSE_MAX_MAX_PAGES)."""
+
+
+def _max_request(quantum: int) -> int:
+    """How large requests may be by the driver's rules: a quantum and one byte.
+
+    The kernel cuts a larger system call into requests of that size, and goes on until one is
+    answered short.
+
+        call     |----------------------------------------------------------->
+        request  |----------------------------|
+        quantum  |---------------------------|---------------------------|
+                                             ^ the answer ends here, and so does the call
+
+    It copies each request as a whole, so one that is larger costs time for nothing.  One that
+    ends with a quantum lets the call go on into the next one.  On quanta that are larger (the
+    order can be raised later) that cannot be ruled out; but as the size is odd, it takes a call
+    that begins at one of a few odd places.  One byte more than whole pages it is, since the
+    kernel, which counts pages, too, then never has to make a request smaller.
+    """
+    return min(max(quantum, 1 << 16), 250 * PAGE_SIZE) + 1
 
 
 class _Answering(pyfuse3.Operations):
@@ -83,10 +101,19 @@ class Operations(_Answering):
     Args:
         direct_io: whether the devices' reads and writes go past the page cache, as they do
             by the driver's rules.
+        quantum: bytes of the devices' quanta, as long as nobody changes the order.
     """
 
-    def __init__(self, tree: Tree, machine: Machine, direct_io: bool = True) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        machine: Machine,
+        direct_io: bool = True,
+        quantum: int = PAGE_SIZE << SCULLV_ORDER,
+    ) -> None:
         super().__init__()
+        self.max_request: Final = _max_request(quantum) if direct_io else MAX_REQUEST
+        """Bytes of a read or write."""
         self._tree = tree
         self._machine = machine
         self.files: Final = OpenFiles()
@@ -101,7 +128,7 @@ class Operations(_Answering):
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
             self.files,
-            MAX_WRITE,
+            self.max_request,
             copy_file_range_errno=errno.EINVAL if direct_io else errno.EOPNOTSUPP,
             auto_inval_data=direct_io,  # else nothing changes but through the page cache
         )

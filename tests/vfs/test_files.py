@@ -47,16 +47,24 @@ def test_read_ends_with_its_quantum(fd: int, pos: int) -> None:
     assert os.lseek(fd, 0, os.SEEK_CUR) == pos + count
 
 
-@pytest.mark.parametrize("order", [8, 9])
-@pytest.mark.parametrize("pos", [0, 1, 512 << 10])
-def test_calls_of_several_requests(mount: Callable[[str], Path], order: int, pos: int) -> None:
-    """A call that the kernel cuts into requests ends with its quantum all the same."""
+@pytest.mark.parametrize("at_mount", [0, 4, 7, 8])
+@pytest.mark.parametrize("order", [4, 5, 8, 9])
+def test_calls_of_several_requests(mount: Callable[[str], Path], at_mount: int, order: int) -> None:
+    """A call that the kernel cuts into requests ends with its quantum all the same.
+
+    How large they are it takes from the order of the mount; it can be another one later.
+    """
     quantum = 4096 << order
     buffer = mmap(-1, 5 * MIB)  # begins with a page, as dd's buffers do
-    with opened(mount(f"mem=64M,order={order}") / "scullv0") as fd:
-        assert os.pwritev(fd, [buffer], pos) == quantum - pos
+    path = mount(f"mem=64M,order={at_mount}")
+    (path / "sys/module/scullv/parameters/scullv_order").write_text(f"{order}\n")
+    (path / "scullv0").write_bytes(b"")  # takes it over
+    pages = range(0, quantum, 4096 * max(quantum >> 18, 1))
+    with opened(path / "scullv0") as fd:
+        for pos in [*pages, 1, 511, 512, 4095, 4097, quantum - 1]:
+            assert os.pwritev(fd, [buffer], pos) == quantum - pos, pos
+            assert os.preadv(fd, [buffer], pos) == quantum - pos, pos
         assert os.pwritev(fd, [buffer], quantum) == quantum
-        assert os.preadv(fd, [buffer], pos) == quantum - pos
 
 
 def test_read_hole(fd: int) -> None:

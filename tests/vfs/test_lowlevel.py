@@ -149,13 +149,16 @@ HEADER = """
 
 typedef uint64_t fuse_ino_t;
 typedef struct fuse_req *fuse_req_t;
-struct fuse_args;
+struct fuse_args { int argc; char **argv; int allocated; };
+#define FUSE_ARGS_INIT(argc, argv) { argc, argv, 0 }
+int fuse_opt_add_arg(struct fuse_args *args, const char *arg);
+void fuse_opt_free_args(struct fuse_args *args);
 struct fuse_bufvec;
 struct fuse_session;
 enum fuse_buf_flags { FUSE_BUF_IS_FD = 1 << 1 };
 struct fuse_buf { size_t size; enum fuse_buf_flags flags; void *mem; };
 #define FUSE_CAP_AUTO_INVAL_DATA (1 << 12)
-struct fuse_conn_info { unsigned int max_write, want; };
+struct fuse_conn_info { unsigned int max_write, max_read, want; };
 struct fuse_file_info { int flags; unsigned int writepage : 1; uint64_t fh, lock_owner; };
 struct fuse_lowlevel_ops {
     void (*init)(void *, struct fuse_conn_info *);
@@ -199,14 +202,19 @@ static inline struct fuse_session *fuse_session_new_inline(struct fuse_args *arg
 
 LIBRARY = """
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <fuse_lowlevel.h>
 
-static struct fuse_session *report(const char *name, const struct fuse_lowlevel_ops *op,
-                                   size_t op_size)
+static struct fuse_session *report(const char *name, const struct fuse_args *args,
+                                   const struct fuse_lowlevel_ops *op, size_t op_size)
 {
-    struct fuse_conn_info conn = { 1 << 30, 0 };
+    struct fuse_conn_info conn = { 1 << 30, 0, 0 };
 
     op->init(0, &conn);
+    for (int i = 0; i < args->argc; i++)
+        printf("%s ", args->argv[i]);
+    printf("max_read %u ", conn.max_read);
     printf("%s: read %d write %d write_buf %d ", name, !!op->read, !!op->write, !!op->write_buf);
     printf("ioctl %d lseek %d fallocate %d copy %d max_write %u size %d\\n", !!op->ioctl,
            !!op->lseek, !!op->fallocate, !!op->copy_file_range, conn.max_write,
@@ -214,6 +222,18 @@ static struct fuse_session *report(const char *name, const struct fuse_lowlevel_
     return (struct fuse_session *)op;
 }
 
+int fuse_opt_add_arg(struct fuse_args *args, const char *arg)
+{
+    args->argv = realloc(args->argv, (args->argc + 1) * sizeof *args->argv);
+    args->argv[args->argc++] = strdup(arg);
+    return 0;
+}
+void fuse_opt_free_args(struct fuse_args *args)
+{
+    while (args->argc)
+        free(args->argv[--args->argc]);
+    free(args->argv);
+}
 int fuse_reply_err(fuse_req_t req, int err) { (void)req; return err; }
 int fuse_reply_iov(fuse_req_t req, const struct iovec *iov, int count)
 { (void)req, (void)iov; return count; }
@@ -232,17 +252,17 @@ int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
                                       size_t op_size, void *userdata)
 {
-    (void)args, (void)userdata;
-    return report("new", op, op_size);
+    (void)userdata;
+    return report("new", args, op, op_size);
 }
 #else
 struct fuse_session *fuse_session_new_versioned(struct fuse_args *args,
         const struct fuse_lowlevel_ops *op, size_t op_size,
         const struct libfuse_version *version, void *userdata)
 {
-    (void)args, (void)userdata;
+    (void)userdata;
     printf("version %u.%u.%u ", version->major, version->minor, version->hotfix);
-    return report("versioned", op, op_size);
+    return report("versioned", args, op, op_size);
 }
 
 #undef fuse_session_new
@@ -270,7 +290,9 @@ static void write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *bufv, 
 int main(void)
 {
     struct fuse_lowlevel_ops ops = { .init = init, .read = read_, .write_buf = write_buf };
-    struct fuse_session *se = fuse_session_new((struct fuse_args *)0, &ops, sizeof ops, (void *)0);
+    char *argv[] = { "program", "-oro" };
+    struct fuse_args args = FUSE_ARGS_INIT(2, argv);
+    struct fuse_session *se = fuse_session_new(&args, &ops, sizeof ops, (void *)0);
     struct fuse_buf buf = { 0 };
 
     return !se || fuse_session_receive_buf(se, &buf) != 0;
@@ -300,7 +322,11 @@ void (*const reply)(fuse_req_t, const struct scullvfs_sg *) = reply_sg;
 """
 """In the place of module.c: the way into Python, and out of it."""
 
-COMPLETE = "read 1 write 1 write_buf 0 ioctl 1 lseek 1 fallocate 1 copy 1 max_write 1048576 size 1"
+COMPLETE = (
+    "read 1 write 1 write_buf 0 ioctl 1 lseek 1 fallocate 1 copy 1 max_write 1048576 size 1\n"
+    "received\n"
+)
+ARGS = "program -oro -omax_read=1048576 max_read 1048576 "
 
 
 def build(directory: Path, minor: int) -> None:
@@ -358,7 +384,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_extension_of_libfuse_3_14(old: Path) -> None:
     """fuse_session_new() gets the completed table."""
     assert symbols(old / "extension.so") == {"fuse_session_new", "fuse_session_receive_buf"}
-    assert run(old / "program", old / "extension.so", old) == f"new: {COMPLETE}\nreceived\n"
+    assert run(old / "program", old / "extension.so", old) == f"{ARGS}new: {COMPLETE}"
 
 
 def test_extension_of_libfuse_3_17(new: Path) -> None:
@@ -369,7 +395,7 @@ def test_extension_of_libfuse_3_17(new: Path) -> None:
         "fuse_session_receive_buf",
     }
     output = run(new / "program", new / "extension.so", new)
-    assert output == f"version 3.17.1 versioned: {COMPLETE}\nreceived\n"
+    assert output == f"version 3.17.1 {ARGS}versioned: {COMPLETE}"
 
 
 def test_extension_of_libfuse_3_17_under_an_older_program(old: Path, new: Path) -> None:
@@ -378,19 +404,19 @@ def test_extension_of_libfuse_3_17_under_an_older_program(old: Path, new: Path) 
     The old function of the new library calls the new one, and both are taken over.
     """
     output = run(old / "program", new / "extension.so", new)
-    assert output == f"version 0.0.0 versioned: {COMPLETE}\nreceived\n"
+    assert output == f"version 0.0.0 {ARGS}versioned: {COMPLETE}"
 
 
 def test_extension_of_libfuse_3_14_on_a_newer_library(old: Path, new: Path) -> None:
     """An extension that was built with the old header still serves programs built with it."""
     output = run(old / "program", old / "extension.so", new)
-    assert output == f"version 0.0.0 versioned: {COMPLETE}\nreceived\n"
+    assert output == f"version 0.0.0 {ARGS}versioned: {COMPLETE}"
 
 
 def test_program_without_the_extension(new: Path) -> None:
     """What the stand-ins say if nothing is taken over."""
     output = subprocess.check_output([new / "program"], cwd=new, text=True)
     assert output == (
-        "version 3.17.1 versioned: read 1 write 0 write_buf 1 ioctl 0 lseek 0 fallocate 0 copy 0 "
-        "max_write 1073741824 size 1\nreceived\n"
+        "version 3.17.1 program -oro max_read 0 versioned: read 1 write 0 write_buf 1 ioctl 0 "
+        "lseek 0 fallocate 0 copy 0 max_write 1073741824 size 1\nreceived\n"
     )

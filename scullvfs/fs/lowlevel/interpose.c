@@ -16,6 +16,7 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -47,6 +48,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 		pyfuse3.init(userdata, conn);
 	if (conn->max_write > scullvfs_max_write)
 		conn->max_write = scullvfs_max_write;
+	conn->max_read = scullvfs_max_write;	/* as the mount has it, see add_max_read() */
 	if (!scullvfs_auto_inval_data)
 		conn->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
 }
@@ -311,14 +313,32 @@ int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
 
 #undef fuse_session_new
 
+/* How large reads may be the kernel takes from the options of the mount. */
+static void add_max_read(struct fuse_args *to, const struct fuse_args *from)
+{
+	char option[32];
+	bool there = false;	/* from libfuse 3.17 on, as in completed() */
+
+	snprintf(option, sizeof option, "-omax_read=%u", scullvfs_max_write);
+	for (int i = 0; i < from->argc; i++) {
+		fuse_opt_add_arg(to, from->argv[i]);
+		there = there || !strcmp(from->argv[i], option);
+	}
+	if (!there)
+		fuse_opt_add_arg(to, option);
+}
+
 /* libfuse up to 3.16, and programs that were built with its headers. */
 struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
 				      size_t op_size, void *userdata)
 {
 	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
 				     void *) = dlsym(RTLD_NEXT, "fuse_session_new");
+	struct fuse_args mine = FUSE_ARGS_INIT(0, NULL);
 
-	session = real ? real(args, completed(op, op_size), sizeof *op, userdata) : NULL;
+	add_max_read(&mine, args);
+	session = real ? real(&mine, completed(op, op_size), sizeof *op, userdata) : NULL;
+	fuse_opt_free_args(&mine);
 	return session;
 }
 
@@ -332,8 +352,11 @@ struct fuse_session *fuse_session_new_versioned(struct fuse_args *args,
 	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
 				     const struct libfuse_version *, void *) =
 		dlsym(RTLD_NEXT, "fuse_session_new_versioned");
+	struct fuse_args mine = FUSE_ARGS_INIT(0, NULL);
 
-	session = real ? real(args, completed(op, op_size), sizeof *op, version, userdata) : NULL;
+	add_max_read(&mine, args);
+	session = real ? real(&mine, completed(op, op_size), sizeof *op, version, userdata) : NULL;
+	fuse_opt_free_args(&mine);
 	return session;
 }
 #endif
