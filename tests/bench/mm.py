@@ -117,7 +117,7 @@ def bench_access(rounds: int) -> Iterator[Result]:
 
         def reads(size: int = size) -> None:
             for address in quanta:
-                memory.read(address, size)
+                bytes(memory.read(address, size))  # a copy, which makes it a read
 
         def writes(data: bytes = data) -> None:
             for address in quanta:
