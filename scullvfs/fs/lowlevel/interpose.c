@@ -9,7 +9,6 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include <assert.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -191,12 +190,17 @@ static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
 /* The kernel of the host takes it from where it is. */
 static void reply_sg(fuse_req_t req, const struct scullvfs_sg *sg)
 {
-	struct iovec iov[(1 << 20) / PAGE_SIZE + 1];	/* a request is of 1 MiB at most */
+	enum { MOST = (1 << 20) / PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
+	struct iovec iov[MOST];
+	size_t nr = nr_pages(sg);
 
-	assert(nr_pages(sg) <= sizeof iov / sizeof *iov);
-	for (size_t n = 0; n < nr_pages(sg); n++)
+	if (nr > MOST) {
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	for (size_t n = 0; n < nr; n++)
 		iov[n] = piece(sg, n);
-	fuse_reply_iov(req, iov, nr_pages(sg));
+	fuse_reply_iov(req, iov, nr);
 }
 
 /* -- the loop; polling.py tells when which part of it is used ------------------------------ */
