@@ -131,7 +131,7 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 
 /* -- memory in scattered page frames (scullvfs/mm/scatterlist.py) ---------------------------- */
 
-enum { PAGE_SIZE = 4096 };
+enum { MM_PAGE_SIZE = 4096 };	/* of the emulated machine */
 
 struct scullvfs_sg {
 	char *ram;
@@ -144,7 +144,7 @@ struct scullvfs_sg {
 
 static size_t nr_pages(const struct scullvfs_sg *sg)
 {
-	return (sg->offset + sg->count + PAGE_SIZE - 1) / PAGE_SIZE;
+	return (sg->offset + sg->count + MM_PAGE_SIZE - 1) / MM_PAGE_SIZE;
 }
 
 static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
@@ -159,20 +159,20 @@ static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
 static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
 {
 	size_t begin = n ? 0 : sg->offset;
-	size_t end = sg->offset + sg->count - n * PAGE_SIZE;
+	size_t end = sg->offset + sg->count - n * MM_PAGE_SIZE;
 
 	return (struct iovec){
 		.iov_base = sg->ram + phys(sg, n) + begin,
-		.iov_len = (end < PAGE_SIZE ? end : PAGE_SIZE) - begin,
+		.iov_len = (end < MM_PAGE_SIZE ? end : MM_PAGE_SIZE) - begin,
 	};
 }
 
 static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t nr_entries)
 {
-	if (sg->offset >= PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
+	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
 		return false;
 	for (size_t n = 0; n < nr_pages(sg); n++)
-		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < PAGE_SIZE)
+		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < MM_PAGE_SIZE)
 			return false;
 	return true;
 }
@@ -190,7 +190,7 @@ static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
 /* The kernel of the host takes it from where it is. */
 static void reply_sg(fuse_req_t req, const struct scullvfs_sg *sg)
 {
-	enum { MOST = (1 << 20) / PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
+	enum { MOST = (1 << 20) / MM_PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
 	struct iovec iov[MOST];
 	size_t nr = nr_pages(sg);
 
