@@ -169,6 +169,8 @@ static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
 
 static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t nr_entries)
 {
+	if (sg->entry_size != 4 && sg->entry_size != 8)
+		return false;
 	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
 		return false;
 	for (size_t n = 0; n < nr_pages(sg); n++)

@@ -89,13 +89,13 @@ static bool get_buffer(PyObject *object, PyObject *name, Py_buffer *buffer, int 
 	return result == 0;
 }
 
-static uint64_t get_number(PyObject *object, PyObject *name)
+static bool get_number(PyObject *object, PyObject *name, uint64_t *number)
 {
 	PyObject *value = PyObject_GetAttr(object, name);
-	uint64_t number = value ? PyLong_AsUnsignedLongLong(value) : 0;
 
+	*number = value ? PyLong_AsUnsignedLongLong(value) : 0;
 	Py_XDECREF(value);
-	return number;
+	return !PyErr_Occurred();
 }
 
 static void release(struct view *view)
@@ -108,28 +108,28 @@ static void release(struct view *view)
  * object: from here on it is addresses, so they had better be in RAM. */
 static bool get_view(PyObject *object, struct view *view)
 {
-	struct scullvfs_sg *sg = &view->sg;
+	uint64_t phys_mask, offset, count;
 
 	*view = (struct view){ 0 };
-	if (!get_buffer(object, names.ram, &view->ram, PyBUF_WRITABLE))
-		return false;
-	if (!get_buffer(object, names.entries, &view->entries, PyBUF_ND | PyBUF_FORMAT)) {
-		release(view);
-		return false;
-	}
-	*sg = (struct scullvfs_sg){
+	/* One after the other: a look for an attribute may drop an exception that there is. */
+	if (!get_buffer(object, names.ram, &view->ram, PyBUF_WRITABLE) ||
+	    !get_buffer(object, names.entries, &view->entries, PyBUF_ND | PyBUF_FORMAT) ||
+	    !get_number(object, names.phys_mask, &phys_mask) ||
+	    !get_number(object, names.offset, &offset) ||
+	    !get_number(object, names.count, &count))
+		goto failed;
+	view->sg = (struct scullvfs_sg){
 		.ram = view->ram.buf,
 		.entries = view->entries.buf,
 		.entry_size = view->entries.itemsize,
-		.phys_mask = get_number(object, names.phys_mask),
-		.offset = get_number(object, names.offset),
-		.count = get_number(object, names.count),
+		.phys_mask = phys_mask,
+		.offset = offset,
+		.count = count,
 	};
-	if (!PyErr_Occurred() &&
-	    !in_ram(sg, view->ram.len, view->entries.len / view->entries.itemsize))
-		PyErr_SetString(PyExc_ValueError, "a scatterlist that is not in RAM");
-	if (!PyErr_Occurred())
+	if (in_ram(&view->sg, view->ram.len, view->entries.len / view->entries.itemsize))
 		return true;
+	PyErr_SetString(PyExc_ValueError, "a scatterlist that is not in RAM");
+failed:
 	release(view);
 	return false;
 }
