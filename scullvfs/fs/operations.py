@@ -112,8 +112,6 @@ class Operations(_Answering):
         quantum: int = PAGE_SIZE << SCULLV_ORDER,
     ) -> None:
         super().__init__()
-        self.max_request: Final = _max_request(quantum) if direct_io else MAX_REQUEST
-        """Bytes of a read or write."""
         self._tree = tree
         self._machine = machine
         self.files: Final = OpenFiles()
@@ -128,7 +126,7 @@ class Operations(_Answering):
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
             self.files,
-            self.max_request,
+            _max_request(quantum) if direct_io else MAX_REQUEST,
             copy_file_range_errno=errno.EINVAL if direct_io else errno.EOPNOTSUPP,
             auto_inval_data=direct_io,  # else nothing changes but through the page cache
         )

@@ -123,8 +123,8 @@ def serve_with(
     """Let `handlers` serve the operations from now on.
 
     Args:
-        max_write: bytes that the kernel puts into one request at the most, of a write; and of a
-            read as many whole pages.  Up to 1 MiB.
+        max_write: bytes that the kernel puts into one request at the most, of reads and of
+            writes; up to 1 MiB.
         copy_file_range_errno: what copy_file_range(2) within the mount gives; with
             EOPNOTSUPP the kernel copies by itself.
         auto_inval_data: whether the kernel drops what it has cached of a file when the file's
