@@ -127,10 +127,11 @@ class Poller:
 
     def _look_back(self) -> None:
         """After a turn: is a CPU worth keeping awake?"""
-        if (self._requests() or 0) - self._requests_before < BUSY:
-            self._latency.release()
-        elif self._spin:  # else a client has the daemon's CPU, which is never idle
+        requests = (self._requests() or 0) - self._requests_before
+        if requests >= BUSY and self._spin:
             self._latency.hold()
+        else:  # without the spin a client has the daemon's CPU, which is never idle
+            self._latency.release()
 
     def _begin_turn(self) -> None:
         self._requests_before = self._requests() or 0

@@ -177,7 +177,18 @@ def test_idle_cpus_may_halt_where_it_does_not_spin(
     monkeypatch: pytest.MonkeyPatch, busy_poll: int, cpus: int
 ) -> None:
     """Told not to spin it takes no power in other ways either, and its own CPU is not idle."""
-    assert asked_for(monkeypatch, busy_poll, (Served.TURN, 1000), cpus=cpus) == []
+    assert asked_for(monkeypatch, busy_poll, (Served.TURN, 1000), cpus=cpus) == ["release"]
+
+
+def test_idle_cpus_may_halt_once_it_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it stays busy: its only CPU is the client's, too, and no other one matters."""
+    cpus = [{0, 1}, {0, 1}, {0}, {0}, {0}]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cpus.pop(0))
+    latency = Latency()
+    requests = itertools.count(step=polling.BUSY)
+    extension = Extension(*[Served.TURN] * 5, Served.OTHER)
+    trio.run(Poller(50, extension, lambda: next(requests), latency).wait_readable, -1)
+    assert latency.asked == ["release", "hold", "hold", "release", "release"]
 
 
 def test_idle_cpus_may_halt_after_the_end() -> None:
