@@ -97,7 +97,7 @@ clean: ## remove everything that the others made here
 	find scullvfs -name '*.so' -delete
 
 # Editable: what runs and what is tested is this checkout. Only the extension has to be rebuilt.
-EXTENSION = $(addprefix scullvfs/fs/lowlevel/,build.py interpose.c module.c)
+EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py interpose.c module.c)
 
 $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs in $(VENV) ..."

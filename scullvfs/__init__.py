@@ -1,6 +1,6 @@
 """scullvfs: a directory of emulated ``scullv`` devices, mounted through FUSE.
 
-Five rooms, and imports go one way between them: ``cli -> daemon -> fs -> scullv -> mm``.
+Its rooms import one way only: ``cli -> bench -> daemon -> fuse -> fs -> scullv -> mm``.
 This file holds the version and nothing else; it must import none of the rooms, so that
 ``import scullvfs`` costs nothing and works without pyfuse3.
 """

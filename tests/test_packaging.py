@@ -20,7 +20,7 @@ EVERY_DEPENDENCY = RUNTIME + [
 
 
 # setuptools runs it to build the extension; the program never imports it.
-BUILD_SCRIPT = ROOT / "scullvfs/fs/lowlevel/build.py"
+BUILD_SCRIPT = ROOT / "scullvfs/fuse/lowlevel/build.py"
 # pytest loads it; the program never imports it.
 PYTEST_PLUGIN = ROOT / "scullvfs/pytest_plugin.py"
 

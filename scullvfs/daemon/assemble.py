@@ -11,9 +11,9 @@ from scullvfs.daemon.errors import HostMemoryError, UsageError
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.report import STATUS_XATTR, Report
 from scullvfs.daemon.values import format_size
-from scullvfs.fs import lowlevel
 from scullvfs.fs.build import build_tree
-from scullvfs.fs.operations import Operations
+from scullvfs.fuse import lowlevel
+from scullvfs.fuse.operations import Operations
 from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.scullv import Module
 

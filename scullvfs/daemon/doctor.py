@@ -181,7 +181,7 @@ def _load_pyfuse3() -> bytes:
     """In a child process: a verdict and its words."""
     try:
         from scullvfs.daemon.session import hooks_in
-        from scullvfs.fs import lowlevel
+        from scullvfs.fuse import lowlevel
     except ImportError as error:
         return f"missing {requirements.explain_import_error(error) or error}".encode()
     if hooks_in():
@@ -202,7 +202,7 @@ def _memory() -> str:
 
 
 def _idle_cpus() -> str:
-    """Whether fs/cpu_latency.py gets what it asks for. A mount does without, only slower."""
+    """Whether fuse/cpu_latency.py gets what it asks for. A mount does without, only slower."""
     if os.access(CPU_LATENCY, os.W_OK):
         return "a busy mount of yours keeps idle CPUs awake"
     why = "is not yours to write" if os.path.exists(CPU_LATENCY) else "is not there"

@@ -17,8 +17,8 @@ from scullvfs.daemon.assemble import assemble
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.service import report
 from scullvfs.daemon.session import session, terminate
-from scullvfs.fs import lowlevel
-from scullvfs.fs.loop import housekeeping, serve
+from scullvfs.fuse import lowlevel
+from scullvfs.fuse.loop import housekeeping, serve
 
 __all__ = ["STOP_SIGNALS", "run"]
 

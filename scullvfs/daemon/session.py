@@ -22,7 +22,7 @@ from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.requirements import DEVICE
 from scullvfs.daemon.unmount import take_down
-from scullvfs.fs import lowlevel
+from scullvfs.fuse import lowlevel
 
 __all__ = ["hooks_in", "session", "terminate"]
 

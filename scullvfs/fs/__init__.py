@@ -1,9 +1,9 @@
-"""What a user sees in the mount, and the adapter that lets FUSE serve it.
+"""What a user sees in the mount: nodes, their names, and what is read from and written to them.
 
-`tree` has the nodes, `devices` and `proc` what is special to them, `build` the plan;
-`operations` speaks to pyfuse3, `lowlevel` to libfuse behind its back, `loop` to trio.
+`tree` has the nodes, `devices`, `proc`, `sysfs`, `debugfs` and `attribute` what is special to
+them, `build` the plan, and `files` the open files, through which every call comes.
+
+Called by `scullvfs.fuse`, and by tests, which need no mount for it.  Must not import pyfuse3,
+trio or libfuse: what a call cannot do is an `OSError`, not an answer to the kernel.  Nothing
+in here waits, and there is one thread, so no two calls ever mix.
 """
-
-from . import lowlevel  # before pyfuse3 is imported anywhere: its docstring says why
-
-__all__ = ["lowlevel"]

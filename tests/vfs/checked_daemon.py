@@ -17,7 +17,7 @@ from scullvfs.daemon import server
 from scullvfs.daemon.assemble import assemble
 from scullvfs.daemon.options import MountOptions, parse_options
 from scullvfs.fs.devices import DeviceFile
-from scullvfs.fs.operations import Operations
+from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine
 
 

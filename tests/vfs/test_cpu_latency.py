@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.fs.cpu_latency import DEVICE
+from scullvfs.fuse.cpu_latency import DEVICE
 
 from .helpers import wait_until
 

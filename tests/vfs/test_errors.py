@@ -76,7 +76,7 @@ from functools import wraps
 from inspect import iscoroutinefunction
 from pathlib import Path
 from scullvfs.daemon import assemble
-from scullvfs.fs import operations
+from scullvfs.fuse import operations
 
 broken = Path(sys.argv.pop(1))
 

@@ -121,7 +121,7 @@ def test_installed_files(prefix: Path) -> None:
     assert os.access(prefix / "bin/scullvfs", os.X_OK)
     assert (prefix / "share/man/man8/scullvfs.8").exists()
     (package,) = prefix.glob("lib/*/site-packages/scullvfs")
-    assert len([*package.glob("fs/lowlevel/_interpose.*.so")]) == 1
+    assert len([*package.glob("fuse/lowlevel/_interpose.*.so")]) == 1
 
 
 def test_installed_program_mounts(prefix: Path, scullvfs: Scullvfs, mountpoint: Path) -> None:
@@ -135,7 +135,7 @@ def test_installed_program_mounts(prefix: Path, scullvfs: Scullvfs, mountpoint: 
     order = scullvfs("ioctl", mountpoint / "scullv0", "query-order")
     assert scullvfs("umount", mountpoint).returncode == 0
     assert (order.stdout, order.stderr) == ("4\n", "")
-    where = "import scullvfs.fs.lowlevel._interpose as module; print(module.__file__)"
+    where = "import scullvfs.fuse.lowlevel._interpose as module; print(module.__file__)"
     assert run(prefix / "bin/python", "-c", where, cwd=prefix).startswith(f"{prefix}/")
 
 

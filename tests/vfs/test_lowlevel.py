@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scullvfs.daemon.errors import ExitStatus
-from scullvfs.fs import lowlevel
+from scullvfs.fuse import lowlevel
 from scullvfs.scullv import COMMANDS
 
 from .helpers import QUANTUM, Scullvfs, read_all, shell, wait_until
@@ -34,7 +34,7 @@ import sys
 class Block:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name == "scullvfs.fs.lowlevel._interpose":
+        if name == "scullvfs.fuse.lowlevel._interpose":
             raise ImportError("libfuse3.so.4: cannot open shared object file", name=name)
 
 sys.meta_path.insert(0, Block)

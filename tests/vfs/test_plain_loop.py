@@ -12,7 +12,7 @@ from .troubles import TROUBLES
 
 PROGRAM = """
 import types
-import scullvfs.fs
+import scullvfs.fuse
 import pyfuse3, trio
 
 changed = types.ModuleType("trio")

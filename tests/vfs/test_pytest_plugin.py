@@ -163,7 +163,7 @@ def test_unused(suite: Any) -> None:
             assert set(loaded("scullvfs")) == {"scullvfs", "scullvfs.pytest_plugin"}
 
         def test_used(scullvfs_mount):
-            assert not loaded("pyfuse3", "trio", "scullvfs.fs")
+            assert not loaded("pyfuse3", "trio", "scullvfs.fuse")
     """).assert_outcomes(passed=2)
 
 

@@ -386,7 +386,7 @@ def test_imports() -> None:
         from scullvfs.testing import mounted
         with mounted() as mnt:
             mnt.kmsg()
-        print(*{"pyfuse3", "trio", "click", "scullvfs.fs"} & set(sys.modules))
+        print(*{"pyfuse3", "trio", "click", "scullvfs.fuse"} & set(sys.modules))
         print(open("/proc/self/maps").read().count("fuse"))
     """
     done = subprocess.run(

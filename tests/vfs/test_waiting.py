@@ -15,7 +15,7 @@ from .helpers import Scullvfs, mounted_on, read_all, wait_until
 PROGRAM = """
 import os, trio
 from scullvfs.daemon import assemble
-from scullvfs.fs.operations import Operations
+from scullvfs.fuse.operations import Operations
 
 class Waiting(Operations):
     async def statfs(self, ctx):

@@ -223,7 +223,7 @@ def test_mount_does_not_answer(scullvfs: Any, mountpoint: Path) -> None:
     """A daemon that is there and answers nothing is ended, and no mount is left."""
     program = (
         "from scullvfs.daemon import assemble\n"
-        "from scullvfs.fs.operations import Operations\n"
+        "from scullvfs.fuse.operations import Operations\n"
         "class Deaf(Operations):\n"
         "    async def lookup(*_): raise RuntimeError('deaf')\n"
         "assemble.Operations = Deaf\n"

@@ -150,7 +150,7 @@ def test_umount_nameless(scullvfs: Any, mountpoint: Path) -> None:
     """A daemon that does not say who it is is not waited for; lazily it needs not be asked."""
     program = (
         "import errno\n"
-        "from scullvfs.fs.operations import Operations\n"
+        "from scullvfs.fuse.operations import Operations\n"
         "async def getxattr(*_): raise OSError(errno.EUCLEAN, 'no name')\n"
         "class Nameless(Operations): getxattr = getxattr\n"
         "from scullvfs.daemon import assemble\n"

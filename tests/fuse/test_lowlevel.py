@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from scullvfs.fs import lowlevel
-from scullvfs.fs.operations import Operations
 from scullvfs.fs.tree import Directory, Tree
+from scullvfs.fuse import lowlevel
+from scullvfs.fuse.operations import Operations
 from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.mm import scatterlist as in_python
 from scullvfs.mm.scatterlist import Scatterlist

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from scullvfs.fs.lowlevel import Handlers
+from scullvfs.fuse.lowlevel import Handlers
 from scullvfs.mm.scatterlist import Buffer, Scatterlist
 
 def hooked() -> bool: ...

@@ -7,7 +7,7 @@
 
 The dynamic linker resolves pyfuse3's call to the first library that has the name, so
 `_interpose` has to be loaded before pyfuse3, and globally.  Importing this package does that;
-`scullvfs.fs` does it before anything else.  interpose.c is what stands between the two, and
+`scullvfs.fuse` does it before anything else.  interpose.c is what stands between the two, and
 knows no Python; module.c is its way into Python.
 
 The operations call straight into Python, and answer at once: a read with the page frames that
@@ -29,7 +29,7 @@ from enum import IntEnum
 from types import ModuleType
 from typing import Final, Protocol
 
-from scullvfs.fs.errors import errno_of
+from scullvfs.fuse.errors import errno_of
 from scullvfs.mm import scatterlist
 from scullvfs.mm.access import Buffer, View
 

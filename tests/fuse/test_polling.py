@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from scullvfs.fs import lowlevel, polling
-from scullvfs.fs.cpu_latency import CpuLatency
-from scullvfs.fs.lowlevel import Served
-from scullvfs.fs.polling import Poller, install
+from scullvfs.fuse import lowlevel, polling
+from scullvfs.fuse.cpu_latency import CpuLatency
+from scullvfs.fuse.lowlevel import Served
+from scullvfs.fuse.polling import Poller, install
 
 
 @pytest.fixture

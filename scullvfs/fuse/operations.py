@@ -32,13 +32,13 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
+from scullvfs.fs.files import OpenFiles
+from scullvfs.fs.tree import FOREVER, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.scullv.module import SCULLV_ORDER
 
 from . import lowlevel
 from .errors import errno_of
-from .files import OpenFiles
-from .tree import FOREVER, ROOT_INO, Directory, File, Node, Symlink, Tree
 
 __all__ = ["PID_XATTR", "Operations"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.fs.cpu_latency import CpuLatency
+from scullvfs.fuse.cpu_latency import CpuLatency
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import pyfuse3
 import pytest
 import trio
 
-from scullvfs.fs.errors import errno_of
-from scullvfs.fs.operations import PID_XATTR, Operations
 from scullvfs.fs.tree import Directory, File, Handle, Symlink, Tree
+from scullvfs.fuse.errors import errno_of
+from scullvfs.fuse.operations import PID_XATTR, Operations
 from scullvfs.mm import Machine, PageFault
 
 from ..vfs.troubles import TROUBLES
