@@ -349,14 +349,17 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 }
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-/* From libfuse 3.17 on fuse_session_new() is an inline function that calls this one. */
-struct fuse_session *fuse_session_new_versioned(struct fuse_args *args,
-						const struct fuse_lowlevel_ops *op, size_t op_size,
-						const struct libfuse_version *version,
-						void *userdata)
+/* From libfuse 3.17 on fuse_session_new() is an inline function that calls this one.  Headers
+ * do not agree on whether the version is const, so it has a name of its own in C. */
+struct fuse_session *new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
+				   size_t op_size, const void *version, void *userdata)
+	__asm__("fuse_session_new_versioned");
+
+struct fuse_session *new_versioned(struct fuse_args *args, const struct fuse_lowlevel_ops *op,
+				   size_t op_size, const void *version, void *userdata)
 {
 	struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
-				     const struct libfuse_version *, void *) =
+				     const void *, void *) =
 		dlsym(RTLD_NEXT, "fuse_session_new_versioned");
 	struct fuse_args mine = FUSE_ARGS_INIT(0, NULL);
 
