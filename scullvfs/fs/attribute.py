@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 from scullvfs.mm import PAGE_SIZE
-from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.access import Buffer
 
-from .tree import File, Handle
+from .shown import ShownFile, ShownHandle
+from .tree import Handle
 
 __all__ = ["AttributeFile", "kstrtoint"]
 
@@ -50,15 +51,13 @@ def kstrtoint(text: bytes) -> int:
     return value
 
 
-class AttributeFile(File):
+class AttributeFile(ShownFile):
     """A file of one value.
 
     Args:
         show: gives the value.
         store: sets it, with an OSError for one that cannot be; None for a read-only file.
     """
-
-    attr_timeout = 0
 
     def __init__(
         self,
@@ -67,38 +66,41 @@ class AttributeFile(File):
         uid: int,
         gid: int,
     ) -> None:
-        super().__init__(0o644 if store else 0o444, uid, gid)
+        super().__init__(0o644 if store else 0o444, uid, gid, writable=store is not None)
         self._show = show
         self._store = store
 
-    def open(self, flags: int) -> Handle:
-        """Take the value as it is now.
+    def text(self) -> str:
+        """The value as it is now, and a newline."""
+        return f"{self._show()}\n"
+
+    def opened(self, text: bytes) -> Handle:
+        """An open file that can be written to, too, if the value can be set."""
+        return ShownHandle(text) if self._store is None else _AttributeHandle(self, text)
+
+    def store(self, text: bytes) -> None:
+        """Set the value.
 
         Raises:
-            OSError: EACCES, a read-only file opened for writing (only root comes this far).
+            OSError: it is no number, or none that the value can be.
         """
-        if flags & os.O_ACCMODE != os.O_RDONLY and self._store is None:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        return _AttributeHandle(f"{self._show()}\n".encode(), self._store)
+        assert self._store is not None
+        self._store(kstrtoint(text))
+        self.refresh()
 
     def truncate(self, length: int) -> None:
         """Nothing happens: `echo 4 > file` does that first (Linux: fs/kernfs/inode.c)."""
 
 
-class _AttributeHandle(Handle):
-    """An open attribute file."""
+class _AttributeHandle(ShownHandle):
+    """An open attribute file whose value can be set."""
 
-    def __init__(self, content: bytes, store: Callable[[int], None] | None) -> None:
-        self._content = content
-        self._store = store
-
-    def read(self, pos: int, count: int) -> View:
-        """A part of the value's text."""
-        return self._content[pos : pos + count]
+    def __init__(self, file: AttributeFile, text: bytes) -> None:
+        super().__init__(text)
+        self._file = file
 
     def write(self, pos: int, data: Buffer, append: bool) -> int:
         """Set the value; of a longer write a page is taken (Linux: fs/kernfs/file.c)."""
         text = bytes(data[:PAGE_SIZE])
-        assert self._store is not None
-        self._store(kstrtoint(text))
+        self._file.store(text)
         return len(text)

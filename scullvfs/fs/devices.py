@@ -50,7 +50,7 @@ class DeviceFile(File):
         """A quantum: what one call moves at most."""
         return self.device.quantum
 
-    def open(self, flags: int) -> Handle:
+    def open(self, flags: int, pid: int = 0) -> Handle:
         """Open by the driver's rules; a device that is mapped is not emptied.
 
         The kernel does not tell of mappings.  What has been read into the page cache is taken
@@ -116,7 +116,7 @@ class PosixFile(DeviceFile):
     direct_io = False
     attr_timeout = 1  # every change comes through the kernel, which knows then
 
-    def open(self, flags: int) -> Handle:
+    def open(self, flags: int, pid: int = 0) -> Handle:
         """Only O_TRUNC empties it."""
         if flags & os.O_TRUNC:
             self.truncate(0)

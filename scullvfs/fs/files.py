@@ -39,7 +39,7 @@ class OpenFiles:
             OSError: the file cannot be opened so.
         """
         self.caller = pid
-        handle = file.open(flags)
+        handle = file.open(flags, pid)
         handle.opener, handle.flags = pid, flags
         self._last += 1
         self._files[self._last] = handle

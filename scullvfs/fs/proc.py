@@ -1,54 +1,34 @@
 """The files of `proc/`: the machine's state in the kernel's text formats.
 
-Each is a function from a machine (or the module) to text, called when the file is opened.
+Each is a function from a machine (or the module) to text; `shown` says when it is called.
 Addresses are shown as they are, as to root under kptr_restrict=1.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from scullvfs.mm import PAGE_SIZE, Layout, Machine
-from scullvfs.mm.access import View
 from scullvfs.mm.layout import PAGE_SHIFT
 from scullvfs.mm.vmalloc import VM_ALLOC, VM_IOREMAP, VM_MAP, VmStruct
 from scullvfs.scullv import Module, scullv_read_procmem
 
-from .tree import File, Handle
+from .shown import ShownFile
 
 __all__ = ["PROC_FILES", "TextFile", "buddyinfo", "iomem", "kmsg", "meminfo", "vmallocinfo"]
 
 
-class TextFile(File):
-    """A read-only file like those of procfs: size 0, its content made at open."""
+class TextFile(ShownFile):
+    """A read-only file like those of procfs."""
 
     def __init__(self, show: Callable[[], str], permissions: int, uid: int, gid: int) -> None:
         super().__init__(permissions, uid, gid)
         self._show = show
 
-    def open(self, flags: int) -> TextHandle:
-        """Make the content.
-
-        Raises:
-            OSError: EACCES, opened for writing (only root comes this far).
-        """
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        return TextHandle(self._show().encode())
-
-
-class TextHandle(Handle):
-    """An open text file."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def read(self, pos: int, count: int) -> View:
-        """A part of the content."""
-        return self._content[pos : pos + count]
+    def text(self) -> str:
+        """What there is to show now."""
+        return self._show()
 
 
 def vmallocinfo(machine: Machine) -> str:

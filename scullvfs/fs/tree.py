@@ -74,6 +74,8 @@ class Node:
 
     attr_timeout = FOREVER
     """Seconds for which the kernel may remember the attributes."""
+    entry_timeout = FOREVER
+    """Seconds for which the kernel may remember which node the name stands for."""
 
     def __init__(self, mode: int, uid: int, gid: int) -> None:
         self.ino = 0
@@ -104,6 +106,9 @@ class Node:
     def modified(self) -> None:
         """Note that its content has changed."""
         self.mtime_ns = self.ctime_ns = time.time_ns()
+
+    def looked_up(self, pid: int) -> None:
+        """Hear that a process has looked the name up, and is going to open it or to ask more."""
 
     def changed(self) -> None:
         """Note that an attribute of it has changed."""
@@ -169,8 +174,8 @@ class File(Node):
     def __init__(self, permissions: int, uid: int, gid: int) -> None:
         super().__init__(stat.S_IFREG | permissions, uid, gid)
 
-    def open(self, flags: int) -> Handle:
-        """Open with the flags of open(2).
+    def open(self, flags: int, pid: int = 0) -> Handle:
+        """Open with the flags of open(2), for a process.
 
         Raises:
             OSError: it cannot be opened so.

@@ -33,7 +33,7 @@ from pyfuse3 import (
 )
 
 from scullvfs.fs.files import OpenFiles
-from scullvfs.fs.tree import FOREVER, ROOT_INO, Directory, File, Node, Symlink, Tree
+from scullvfs.fs.tree import ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.scullv.module import SCULLV_ORDER
 
@@ -143,6 +143,7 @@ class Operations(_Answering):
         node = directory if name == b"." else directory.entries.get(name)
         if node is None:
             raise FUSEError(errno.ENOENT)
+        node.looked_up(ctx.pid)
         return self._attributes(node)
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
@@ -205,7 +206,7 @@ class Operations(_Answering):
         entry.st_atime_ns = node.atime_ns
         entry.st_mtime_ns = node.mtime_ns
         entry.st_ctime_ns = node.ctime_ns
-        entry.entry_timeout = FOREVER
+        entry.entry_timeout = node.entry_timeout
         entry.attr_timeout = node.attr_timeout
         return entry
 

@@ -252,7 +252,7 @@ def test_text_file() -> None:
     assert [bytes(first.read(pos, 4)) for pos in (0, 4, 8, 10, 99)] == [
         *(b"cont", b"ent ", b"a\n", b"", b"")
     ]
-    assert (file.size, file.allocated, file.mode & 0o7777) == (0, 0, 0o444)
+    assert (file.size, file.allocated, file.mode & 0o7777) == (10, 0, 0o444)
 
 
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_APPEND])

@@ -49,7 +49,7 @@ class FakeFile(File):
         if self.error is not None:
             raise self.error
 
-    def open(self, flags: int) -> Handle:
+    def open(self, flags: int, pid: int = 0) -> Handle:
         self._ask("open", flags)
         return FakeHandle(self)
 

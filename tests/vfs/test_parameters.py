@@ -211,7 +211,7 @@ def test_parameter_truncate(parameters: Path, command: str) -> None:
     done = shell(f'{command} "$file"', file=file)
     assert (done.returncode, done.stderr) == (0, "")
     assert file.read_text() == "4\n"
-    assert file.stat().st_size == 0
+    assert file.stat().st_size == 2
 
 
 # -- who may ---------------------------------------------------------------------------------------
