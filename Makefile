@@ -60,7 +60,7 @@ test: lint docs ## everything a change must pass: lint, the documentation, then 
 
 test-systemd: ## units and fstab under a real systemd, in a container; DEBIAN=DIR keeps its Debian
 	$(call install,$(missing_for_systemd))
-	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -B tests/systemd/run.py $(DEBIAN:%=--cache %)
+	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -B -m tests.systemd.run $(DEBIAN:%=--cache %)
 
 bench: $(BIN)/.installed ## what it costs; SAVE=old.json before a change, BASE=old.json after it
 	@$(BIN)/python tests/bench $(if $(SAVE),--save '$(SAVE)') $(if $(BASE),--base '$(BASE)')

@@ -1,6 +1,6 @@
 """The units and the mount helper under a real systemd: `make test-systemd`.
 
-    run.py [--cache DIRECTORY] [STEP...]
+    python3 -m tests.systemd.run [--cache DIRECTORY] [STEP...]
 
 Makes a Debian with debootstrap in a temporary directory, boots it with systemd-nspawn, and
 goes through the steps of `steps.py`, or only those named. Prints ok or FAIL and what was
@@ -13,30 +13,15 @@ is kept as a tar file for the next time; SUITE and MIRROR in the environment cho
 from __future__ import annotations
 
 import argparse
-import os
-import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from container import NSPAWN_STATE, Container, booted, build, remove
-from steps import STEPS, Step
-
-
-def why_not() -> str | None:
-    """Why this machine cannot do it, or None."""
-    if os.geteuid() != 0:
-        return "only root can boot a container; run it with sudo"
-    for command in ("debootstrap", "systemd-nspawn", "nsenter"):
-        if shutil.which(command) is None:
-            return f"{command} is not installed"
-    for device in ("/dev/fuse", "/dev/autofs"):
-        if not os.path.exists(device):
-            return f"{device} is missing"
-    return None
+from ..debian.tree import Unavailable, directory, leftovers, why_not
+from .container import Container, booted, build
+from .steps import STEPS, Step
 
 
 def attempt(step: Step, container: Container) -> bool:
@@ -51,27 +36,6 @@ def attempt(step: Step, container: Container) -> bool:
     return well
 
 
-def leftovers(directory: Path) -> list[str]:
-    """What is still there of the container."""
-    left = [f"file {directory}"] if directory.exists() else []
-    left += [
-        f"process {link.parent.name}"
-        for link in Path("/proc").glob("[0-9]*/root")
-        if _target(link).startswith(str(directory))
-    ]
-    mounts = Path("/proc/self/mounts").read_text().splitlines()
-    left += [f"mount {line}" for line in mounts if directory.name in line]
-    left += [f"file {path}" for path in NSPAWN_STATE.glob(f"*/{directory.name}*")]
-    return left
-
-
-def _target(link: Path) -> str:
-    try:
-        return os.readlink(link)
-    except OSError:  # it has ended
-        return ""
-
-
 def main() -> int:
     """Build, boot, go through the steps, and tear down."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -82,28 +46,27 @@ def main() -> int:
     unknown = set(arguments.steps) - set(known)
     if unknown:
         parser.error(f"no step {', '.join(unknown)}; there are {', '.join(known)}")
-    reason = why_not()
+    reason = why_not("/dev/fuse", "/dev/autofs")
     if reason is not None:
         print(f"tests/systemd: {reason}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the below is undone
     well: list[bool] = []
-    # The container's name, too: no underscore, which mkdtemp() may choose.
-    directory = Path(f"/var/tmp/scullvfs-systemd-{secrets.token_hex(4)}")
-    directory.mkdir(mode=0o700)
     try:
-        print("making a Debian with scullvfs ...", flush=True)
-        tree = build(directory, arguments.cache)
-        with booted(tree) as container:
-            print(f"booted {container('systemctl --version | head -1')}", flush=True)
-            for name in arguments.steps or known:
-                well.append(attempt(known[name], container))
+        with directory("systemd") as path:
+            print("making a Debian with scullvfs ...", flush=True)
+            tree = build(path, arguments.cache)
+            with booted(tree) as container:
+                print(f"booted {container('systemctl --version | head -1')}", flush=True)
+                for name in arguments.steps or known:
+                    well.append(attempt(known[name], container))
+    except Unavailable as error:
+        print(f"tests/systemd: cannot get {error}", file=sys.stderr)
+        return 2
     except AssertionError as error:
         print(f"FAIL boot: {error}")
         well.append(False)
-    finally:
-        remove(directory)
-    left = leftovers(directory)
+    left = leftovers(path)
     print(f"{'FAIL' if left else 'ok  '} teardown: {', '.join(left) or 'nothing is left'}")
     print(f"{well.count(True)} of {len(well)} steps are ok")
     return 0 if all(well) and not left else 1

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from container import UID, USER, Container, wait_until
+from .container import UID, USER, Container, wait_until
 
 Step = Callable[[Container], str]
 STEPS: list[Step] = []
