@@ -180,13 +180,14 @@ def _lowlevel() -> str:
 def _load_pyfuse3() -> bytes:
     """In a child process: a verdict and its words."""
     try:
+        from scullvfs.fuse import lowlevel  # as in a mount: session alone loads pyfuse3 first
+
+        built = find_spec(f"{lowlevel.__name__}._interpose") is not None
         from scullvfs.daemon.session import hooks_in
-        from scullvfs.fuse import lowlevel
     except ImportError as error:
         return f"missing {requirements.explain_import_error(error) or error}".encode()
     if hooks_in():
         return b"ok"
-    built = find_spec(f"{lowlevel.__name__}._interpose") is not None
     why = "it is built, but does not hook in" if built else "it is not built"
     return f"warn {why}: {lowlevel.MISSING}".encode()
 
