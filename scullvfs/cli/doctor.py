@@ -5,13 +5,18 @@ from typing import Final
 
 import click
 
+from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
-from scullvfs.daemon.doctor import Verdict, examine
+from scullvfs.daemon.doctor import CHECKS, Finding, Verdict, examine
 from scullvfs.daemon.errors import ExitStatus
 
 __all__ = ["doctor"]
 
 COLORS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.MISSING: "red"}
+
+VERDICT_WIDTH: Final = max(len(verdict) for verdict in Verdict)
+NAME_WIDTH: Final = max(len(name) for name, _ in CHECKS)
+"""Of the columns; a third has the texts."""
 
 
 @click.command(
@@ -33,9 +38,9 @@ COLORS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.MISSING: "
 def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
     """Find out what is missing on this machine.
 
-    Looks at what a mount by you needs, a line each: ok; warn, where something will not
-    work; or missing, where a mount will not, and how to get it. Then it makes a mount on a
-    temporary directory, and takes it down again.
+    Looks at what a mount by you needs: ok; warn, where something will not work, or takes
+    longer; or missing, where a mount will not work, and how to get it. Then it makes a mount
+    on a temporary directory, and takes it down again.
 
     The status is 0 if a mount works, or else that of the first thing that is missing, which
     is what 'scullvfs mount' would exit with.
@@ -44,8 +49,7 @@ def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
     for finding in examine(try_mount=not no_mount):
         findings.append(finding)
         if not as_json:
-            verdict = click.style(f"{finding.verdict:<8}", fg=COLORS[finding.verdict], bold=True)
-            click.echo(f"{verdict} {finding.name:<15} {finding.text}")
+            _show(finding)
     if as_json:
         objects = [
             {"name": finding.name, "verdict": finding.verdict, "text": finding.text}
@@ -53,3 +57,10 @@ def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
         ]
         click.echo(json.dumps(objects, indent=2))
     return next((f.status for f in findings if f.status), ExitStatus.SUCCESS)
+
+
+def _show(finding: Finding) -> None:
+    verdict = f"{finding.verdict:<{VERDICT_WIDTH}} "
+    name = f"{finding.name:<{NAME_WIDTH}} "
+    text = hang(finding.text, len(verdict + name))
+    click.echo(click.style(verdict, fg=COLORS[finding.verdict], bold=True) + name + text)

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from scullvfs.daemon import requirements, versions
+from scullvfs.daemon import log, requirements, versions
 from scullvfs.daemon.errors import ExitStatus, FuseMissingError, HostMemoryError, ScullvfsError
 from scullvfs.daemon.memory import available_memory, check_memory
 from scullvfs.daemon.mount import mount
@@ -44,7 +44,7 @@ class Verdict(StrEnum):
 
     OK = "ok"
     WARN = "warn"
-    """A mount works, but something of it does not."""
+    """A mount works, but something of it does not, or takes longer."""
     MISSING = "missing"
     """Without it there is no mount."""
 
@@ -207,7 +207,18 @@ def _idle_cpus() -> str:
     if os.access(CPU_LATENCY, os.W_OK):
         return "a busy mount of yours keeps idle CPUs awake"
     why = "is not yours to write" if os.path.exists(CPU_LATENCY) else "is not there"
-    return f"{why}: idle CPUs halt under a busy mount of yours, and calls take longer"
+    raise _Warning(f"{why}: idle CPUs halt under a busy mount of yours, and calls take longer")
+
+
+def _log() -> str:
+    """Where a daemon in the background writes what it has to say."""
+    place = log.destination(log.SYSLOG)
+    if not log.can_be_kept(log.SYSLOG):
+        raise _Warning(
+            f"there is no {log.SYSLOG}, and {place} cannot be written; "
+            "only 'scullvfs mount -f' shows what a daemon has to say"
+        )
+    return f"{place} has what a daemon has to say"
 
 
 def _mount() -> str:
@@ -231,6 +242,7 @@ CHECKS: Final[tuple[tuple[str, Callable[[], str]], ...]] = (
     ("trio", _package("trio")),
     ("extension", _lowlevel),
     ("memory", _memory),
+    ("log", _log),
     (CPU_LATENCY, _idle_cpus),
 )
 """Name -> what raises an error if it is missing, and else says what there is."""

@@ -18,7 +18,16 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import IO, Final
 
-__all__ = ["LEVELS", "destination", "fallback_file", "log_to_stderr", "log_to_syslog", "unheard"]
+__all__ = [
+    "LEVELS",
+    "SYSLOG",
+    "can_be_kept",
+    "destination",
+    "fallback_file",
+    "log_to_stderr",
+    "log_to_syslog",
+    "unheard",
+]
 
 SYSLOG: Final = "/dev/log"
 
@@ -59,17 +68,28 @@ def destination(socket: str = SYSLOG) -> str:
     return "the system log" if os.path.exists(socket) else str(fallback_file())
 
 
+def can_be_kept(socket: str = SYSLOG) -> bool:
+    """Whether there is a place for the words of a daemon; only looks, and makes no file."""
+    if os.path.exists(socket):
+        return True
+    path = fallback_file()
+    if os.path.exists(path):
+        return os.path.isfile(path) and os.access(path, os.W_OK)
+    above = next(directory for directory in path.parents if os.path.exists(directory))
+    return os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)
+
+
 def unheard(socket: str = SYSLOG) -> str | None:
-    """What to warn of if a daemon in the background would be silent; None if it will not."""
+    """What to warn of if a daemon in the background would be silent; None if it will not.
+
+    One line of a terminal; `scullvfs doctor` has the reason.
+    """
     if os.path.exists(socket):
         return None
     try:
         _open(fallback_file()).close()
-    except OSError as error:
-        return (
-            f"there is no {socket}, and {fallback_file()} cannot be written ({error.strerror}); "
-            "the daemon will be silent, and only 'scullvfs mount -f' shows its log"
-        )
+    except OSError:
+        return "its log is kept nowhere; 'scullvfs mount -f' shows it"
     return None
 
 

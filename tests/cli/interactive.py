@@ -1,15 +1,18 @@
-"""A shell at a terminal, and what a TAB makes of a line there."""
+"""A program at a terminal; a shell there, and what a TAB makes of a line."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 DEADLINE = 30.0
 
@@ -20,6 +23,20 @@ bind 'set enable-bracketed-paste off'
 bind -x '"\C-xp": printf "\n<<%s>>\n" "$READLINE_LINE"'
 """
 """C-x p prints the line as it is. M-* is readline's own: it inserts all that fits."""
+
+
+def said_on_a_terminal(command: list[str], env: dict[str, str], columns: int = 80) -> str:
+    """What *command* prints where its stdout is a terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with subprocess.Popen(command, stdout=theirs, env=env):
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # EIO: the other end is closed
+            while part := os.read(ours, 1 << 16):
+                said += part
+    os.close(ours)
+    return said.decode().replace("\r\n", "\n")
 
 
 class Terminal:

@@ -2,11 +2,9 @@
 
 import os
 import platform
-import pty
 import re
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -18,6 +16,8 @@ from scullvfs.cli import main
 from scullvfs.cli.help import ALWAYS
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.options import OPTIONS
+
+from .interactive import said_on_a_terminal
 
 
 def run(*arguments: str) -> Result:
@@ -123,18 +123,11 @@ def test_usage_error(arguments: list[str], words: str) -> None:
 )
 def test_colours_on_a_terminal(env: dict[str, str], colours: bool) -> None:
     """Where NO_COLOR is not empty, or the terminal can do nothing, there are none."""
-    ours, theirs = pty.openpty()
     plain = {name: os.environ[name] for name in os.environ if name != "NO_COLOR"}
     command = [sys.executable, "-m", "scullvfs", "doctor", "--no-mount"]
-    with subprocess.Popen(command, stdout=theirs, env={**plain, "TERM": "xterm", **env}):
-        os.close(theirs)
-        said = b""
-        with suppress(OSError):  # EIO: the other end is closed
-            while part := os.read(ours, 1 << 16):
-                said += part
-    os.close(ours)
-    assert b"libfuse" in said
-    assert (b"\x1b[" in said) is colours
+    said = said_on_a_terminal(command, {**plain, "TERM": "xterm", **env})
+    assert "libfuse" in said
+    assert ("\x1b[" in said) is colours
 
 
 def test_no_colours_in_a_pipe() -> None:

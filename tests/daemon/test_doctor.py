@@ -56,17 +56,38 @@ def test_libfuse(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"),
+    ("path", "verdict", "words"),
     [
-        ("/dev/null", "keeps idle CPUs awake"),
-        ("/proc/version", "is not yours to write: idle CPUs halt"),
-        ("/dev/null/none", "is not there: idle CPUs halt"),
+        ("/dev/null", Verdict.OK, "keeps idle CPUs awake"),
+        ("/proc/version", Verdict.WARN, "is not yours to write: idle CPUs halt"),
+        ("/dev/null/none", Verdict.WARN, "is not there: idle CPUs halt"),
     ],
 )
-def test_idle_cpus(monkeypatch: pytest.MonkeyPatch, path: str, words: str) -> None:
-    """Which of it is so, in words; nothing is amiss either way."""
+def test_idle_cpus(
+    monkeypatch: pytest.MonkeyPatch, path: str, verdict: Verdict, words: str
+) -> None:
+    """Which of it is so, in words; a mount that is slower than it could be is no "ok"."""
     monkeypatch.setattr(doctor, "CPU_LATENCY", path)
     monkeypatch.setattr("os.access", lambda path, mode: path == "/dev/null")
     found = finding("/dev/cpu_dma_latency")
-    assert found.verdict == Verdict.OK
+    assert (found.verdict, found.status) == (verdict, ExitStatus.SUCCESS)
+    assert words in found.text
+
+
+@pytest.mark.parametrize(
+    ("syslog", "state", "verdict", "words"),
+    [
+        ("/dev/null", "/proc/version", Verdict.OK, "the system log has "),
+        ("/dev/null/none", "/tmp", Verdict.OK, "/tmp/scullvfs.log has "),
+        ("/dev/null/none", "/proc/version", Verdict.WARN, "/proc/version/scullvfs.log cannot be"),
+    ],
+)
+def test_log(
+    monkeypatch: pytest.MonkeyPatch, syslog: str, state: str, verdict: Verdict, words: str
+) -> None:
+    """Where to look for a daemon's words, or that there will be none."""
+    monkeypatch.setattr("scullvfs.daemon.log.SYSLOG", syslog)
+    monkeypatch.setenv("XDG_STATE_HOME", state)
+    found = finding("log")
+    assert (found.verdict, found.status) == (verdict, ExitStatus.SUCCESS)
     assert words in found.text

@@ -12,6 +12,7 @@ import pytest
 
 from scullvfs.daemon.log import (
     LEVELS,
+    can_be_kept,
     destination,
     fallback_file,
     log_to_stderr,
@@ -159,15 +160,31 @@ def test_unheard(tmp_path: Path, fallback: Path) -> None:
     assert destination(str(missing)) == str(fallback)
     fallback.unlink()
     fallback.mkdir()
-    assert unheard(str(missing)) == (
-        f"there is no {missing}, and {fallback} cannot be written (Is a directory); "
-        "the daemon will be silent, and only 'scullvfs mount -f' shows its log"
-    )
+    said = unheard(str(missing))
+    assert said == "its log is kept nowhere; 'scullvfs mount -f' shows it"
+    assert len(f"scullvfs: warning: {said}") < 80
     there.touch()
     assert unheard(str(there)) is None
     assert destination(str(there)) == "the system log"
     log_to_syslog("info", str(missing))
     logging.getLogger("scullvfs").error("nobody hears this, and nothing else happens")
+
+
+def test_can_be_kept(tmp_path: Path, fallback: Path) -> None:
+    """As `unheard` finds, but nothing is made for it."""
+    missing, there = str(tmp_path / "no-log"), tmp_path / "log"
+    there.touch()
+    assert can_be_kept(missing)
+    assert not fallback.parent.exists()
+    fallback.parent.touch()
+    assert can_be_kept(str(there))
+    assert not can_be_kept(missing)
+    fallback.parent.unlink()
+    fallback.mkdir(parents=True)
+    assert not can_be_kept(missing)
+    fallback.rmdir()
+    fallback.touch()
+    assert can_be_kept(missing)
 
 
 @pytest.mark.parametrize(

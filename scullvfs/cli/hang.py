@@ -1,0 +1,27 @@
+"""Lines for people: on a terminal a long text is broken to its width, with a hanging indent."""
+
+import re
+import shutil
+import sys
+
+__all__ = ["hang"]
+
+NARROW = 20
+"""Columns that a text gets, however narrow the terminal is."""
+
+
+def hang(text: str, indent: int, *, after: str = " ") -> str:
+    """*text* as it goes behind a head of *indent* columns; the lines that follow begin below it.
+
+    On a terminal a line ends behind the last *after* that fits. Elsewhere, for grep and its like,
+    all of it stays one line.
+    """
+    if not sys.stdout.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns - indent, NARROW)
+    lines = [""]
+    for piece in re.split(f"(?<={re.escape(after)})", text):
+        if lines[-1] and len((lines[-1] + piece).rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return f"\n{'':{indent}}".join(line.rstrip() for line in lines)
