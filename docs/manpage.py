@@ -1,7 +1,7 @@
 """Fills the manual pages, docs/*.8.md, with what the program knows of itself: `make man` runs it.
 
 A page is written by hand but for what stands between two comments, `<!-- NAME: made by
-docs/manpage.py -->` and `<!-- end -->`.  That comes from the help of the commands, so from the
+docs/manpage.py -->` and `<!-- end -->`.  That comes from the help of the commands, from the
 tables of mount options and exit statuses, and from docs/mount.md; what was there is replaced.
 A test compares.
 """
@@ -14,8 +14,10 @@ from pathlib import Path
 import click
 
 from scullvfs.cli import main
+from scullvfs.cli.mount import name_of
 from scullvfs.cli.mount_helper import _helper as mount_helper
 from scullvfs.daemon.errors import ExitStatus
+from scullvfs.daemon.options import OPTIONS, Option
 
 PAGES = sorted(Path(__file__).parent.glob("*.8.md"))
 MOUNT_PAGE = Path(__file__).with_name("mount.md")
@@ -129,7 +131,7 @@ def commands() -> str:
             sections = help_of(context)
             text += f"### {name}\n\n{sections.pop('')}{sections.pop('Options', '')}"
             for heading, body in sections.items():
-                if heading not in ("Mount options", "Exit status"):
+                if heading not in ("Mount options [default]", "Exit status"):
                     text += f"{heading}:\n\n{body}"
     return text
 
@@ -137,7 +139,15 @@ def commands() -> str:
 def mount_options() -> str:
     """The table of mount options, then what docs/mount.md says below its own."""
     section = MOUNT_PAGE.read_text().partition("\n## Options\n")[2].partition("\n## ")[0]
-    return help_of(contexts()["mount"])["Mount options"] + section.rpartition("|\n\n")[2] + "\n"
+    table = HelpInMarkdown()
+    table.write_dl([(name_of(option), meaning(option)) for option in OPTIONS])
+    return table.sections[""] + section.rpartition("|\n\n")[2] + "\n"
+
+
+def meaning(option: Option) -> str:
+    """What a mount option does, all that it takes, and what it is when not given."""
+    expects = "" if option.parse is None else f": {option.parse.expects}"
+    return f"{option.help}{expects}; default {option.default}"
 
 
 def exit_status() -> str:

@@ -78,7 +78,7 @@ class OneLineErrors(click.Group):
             f"'{ctx.command_path} COMMAND --help' says more, with examples; "
             f"'{ctx.command_path} doctor' finds out what is missing on this machine."
         )
-        write_exit_statuses(formatter, ExitStatus)
+        write_exit_statuses(formatter)
 
 
 def _see_help(error: click.UsageError) -> str:

@@ -1,6 +1,7 @@
-"""Commands whose `--help` ends with examples and exit statuses.
+"""Commands whose `--help` ends with examples, tables and exit statuses.
 
-The meaning of each status is that of the one table in `scullvfs.daemon.errors`.
+It is to fit on a screen, so of the statuses it has the numbers. What they mean is one table for
+all commands, in `scullvfs.daemon.errors`, which the help of the program prints.
 """
 
 from collections.abc import Iterable, Sequence
@@ -46,19 +47,24 @@ class Command(click.Command):
         self.statuses = sorted({*ALWAYS, *statuses})
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the tables, the examples and the exit statuses."""
-        for title, rows in self.tables.items():
-            with formatter.section(title):
-                formatter.write_dl(rows)
+        """Write the examples, the tables and the exit statuses.
+
+        What is looked up most comes last: on a small screen it is the end that stays.
+        """
         with formatter.section("Examples"):
             for line, meaning in self.examples:
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
                 with formatter.indentation():
                     formatter.write_text(meaning)
-        write_exit_statuses(formatter, self.statuses)
+        for title, rows in self.tables.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+        with formatter.section("Exit status"):
+            numbers = ", ".join(str(status.value) for status in self.statuses)
+            formatter.write_text(f"{numbers}; 'scullvfs --help' and 'man scullvfs' say more.")
 
 
-def write_exit_statuses(formatter: click.HelpFormatter, statuses: Iterable[ExitStatus]) -> None:
-    """Write the table of *statuses*."""
+def write_exit_statuses(formatter: click.HelpFormatter) -> None:
+    """Write the table of all statuses."""
     with formatter.section("Exit status"):
-        formatter.write_dl([(str(status.value), status.meaning) for status in statuses])
+        formatter.write_dl([(str(status.value), status.meaning) for status in ExitStatus])

@@ -14,23 +14,25 @@ from scullvfs.daemon.mount import mount as mount_scullvfs
 from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.daemon.values import format_size
 
-__all__ = ["mount", "warn_of_huge_quantum", "warn_of_silence"]
+__all__ = ["mount", "name_of", "warn_of_huge_quantum", "warn_of_silence"]
 
 
-def _name(option: Option) -> str:
+def name_of(option: Option) -> str:
     """How the option is written: `scullv_order=, order=`."""
     return ", ".join(option.forms if option.parse is None else (f"{f}=" for f in option.forms))
 
 
-def _meaning(option: Option) -> str:
-    """What the option does, what it takes and what it is when not given."""
-    expects = "" if option.parse is None else f": {option.parse.expects}"
-    return f"{option.help}{expects}; default {option.default}"
+def _in_one_line(option: Option) -> str:
+    """What the option does, takes, and is when not given; the manual page says more."""
+    takes = "" if option.parse is None else f": {option.parse.brief}"
+    return f"{option.help}{takes} [{option.default}]"
 
 
 @click.command(
     cls=Command,
-    tables={"Mount options": [(_name(option), _meaning(option)) for option in OPTIONS]},
+    tables={
+        "Mount options [default]": [(name_of(option), _in_one_line(option)) for option in OPTIONS]
+    },
     examples=[
         ("scullvfs mount /mnt/scullv", "Four devices, 1 GiB of RAM."),
         (
@@ -65,7 +67,7 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     """Mount the scullv devices on MOUNTPOINT, an empty directory.
 
     Returns once the mount answers, and leaves a daemon behind that serves it until
-    'scullvfs umount MOUNTPOINT'. SIGTERM, SIGINT and SIGHUP make it unmount and end, too.
+    'scullvfs umount MOUNTPOINT', or a signal.
     """
     options = parse_options(arguments)
     warn_of_huge_quantum(options)

@@ -1,9 +1,9 @@
 """The mount options: one table, and the one loop that reads `-o` by it.
 
 Defined here and only here: which options exist, their ranges and defaults, and
-`MountOptions`, what the rest of the daemon sees of them. `scullvfs mount --help` prints
-the same table. Touches nothing of the system but the user database. A mistake of the
-user is a `UsageError` of one line.
+`MountOptions`, what the rest of the daemon sees of them. `scullvfs mount --help` and the
+manual page print the same table. Touches nothing of the system but the user database. A
+mistake of the user is a `UsageError` of one line.
 """
 
 import difflib
@@ -142,19 +142,19 @@ OPTIONS: Final = (
     Option("scullv_order", number(0, MAX_ORDER), "4", "a quantum is 4K << order", "order"),
     Option("scullv_qset", number(1, MAX_QSET), "500", "quanta in a list item", "qset"),
     Option("mem", size(MIN_MEM), "1G", "RAM of the emulated machine"),
-    Option("arch", choice(LAYOUTS), "x86_64", "its address-space layout"),
+    Option("arch", choice(LAYOUTS), "x86_64", "address-space layout"),
     Option("shuffle", switch(), "1", "page frames come in random order"),
-    Option("seed", number(0, (1 << 64) - 1), "0", "every run with the same seed is the same"),
-    Option("semantics", choice(FILE_RULES), "device", "LDD3's rules, or those of a regular file"),
-    Option("quirks", choice(("none", "ldd3")), "none", "bring LDD3's overrun of a quantum back"),
-    Option("busy_poll", number(0, 1000), "50", "microseconds of spinning for the next request"),
+    Option("seed", number(0, (1 << 64) - 1), "0", "the same seed, the same run"),
+    Option("semantics", choice(FILE_RULES), "device", "LDD3's rules, or a file's"),
+    Option("quirks", choice(("none", "ldd3")), "none", "bring LDD3's overrun back"),
+    Option("busy_poll", number(0, 1000), "50", "microseconds of spinning for a call"),
     Option("uid", user(), "you", "owner of the files"),
     Option("gid", group(), "yours", "group of the files"),
     Option("mode", octal_mode(), "0664", "permission bits of the devices"),
     Option("allow_other", None, "off", "let other users in, too"),
     Option("fsname", text(), "scullvfs", "what findmnt shows as the source"),
     Option("remount_stale", None, "off", "take a dead scullvfs mount down first"),
-    Option("log_level", choice(LEVELS), "info", "the least that is logged"),
+    Option("log_level", choice(LEVELS), "info", "level of the log"),
 )
 
 _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}

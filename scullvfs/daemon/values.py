@@ -1,9 +1,9 @@
 """How the text of one mount option becomes a value: numbers, sizes, users, choices.
 
 Each function here makes a parser: it takes what is allowed and returns a `Parse`, which
-says in `expects` what it takes, for the help and for error messages, and is called with
-the text. Whatever cannot be raises `ValueError`. Used by `options` only; knows nothing
-of the options themselves.
+says in `expects` what it takes, for error messages and the manual page, in `brief` the same
+for the help, and is called with the text. Whatever cannot be raises `ValueError`. Used by
+`options` only; knows nothing of the options themselves.
 """
 
 import grp
@@ -44,6 +44,8 @@ class Parse:
 
     expects: str
     """What it takes, to be read after "must be"."""
+    brief: str
+    """The same in two or three words."""
     convert: Callable[[str], Any]
     known: Callable[[], Iterable[str]] = tuple
     """Makes the values that can be listed, for shell completion; none where there are too many."""
@@ -70,6 +72,7 @@ def number(low: int, high: int) -> Parse:
     few = range(low, high + 1) if high - low < LISTABLE else range(0)
     return Parse(
         f"a number from {low} to {high}",
+        f"{low} to {high}" if high < 1 << 32 else f"{low} to 2^{high.bit_length()} - 1",
         lambda text: _decimal(text, low, high),
         known=lambda: map(str, few),
     )
@@ -79,6 +82,7 @@ def switch() -> Parse:
     """0 or 1, as a `bool`."""
     return Parse(
         "0 or 1",
+        "0 or 1",
         lambda text: bool(_decimal(text, 0, 1)),
         known=lambda: ("0", "1"),
         format=lambda value: str(int(value)),
@@ -87,19 +91,20 @@ def switch() -> Parse:
 
 def text() -> Parse:
     """Any text."""
-    return Parse("any text", str)
+    return Parse("any text", "any text", str)
 
 
-def choice(names: Iterable[str]) -> Parse:
-    """One of *names*."""
-    known = tuple(names)
+def choice(words: Iterable[str]) -> Parse:
+    """One of *words*."""
+    known = tuple(words)
 
     def convert(text: str) -> str:
         if text not in known:
             raise ValueError(text)
         return text
 
-    return Parse("one of " + ", ".join(known), convert, known=lambda: known)
+    names = ", ".join(known)
+    return Parse(f"one of {names}", names, convert, known=lambda: known)
 
 
 def size(low: int) -> Parse:
@@ -115,7 +120,7 @@ def size(low: int) -> Parse:
         return value
 
     expects = f"a size like 512M or 16G, at least {format_size(low)} and a multiple of 4K"
-    return Parse(expects, convert, format=format_size)
+    return Parse(expects, f"{format_size(low)} or more", convert, format=format_size)
 
 
 def format_size(value: int) -> str:
@@ -135,7 +140,10 @@ def octal_mode() -> Parse:
         return int(text, 8)
 
     return Parse(
-        "octal permission bits from 0000 to 0777", convert, format=lambda value: f"{value:04o}"
+        "octal permission bits from 0000 to 0777",
+        "0000 to 0777",
+        convert,
+        format=lambda value: f"{value:04o}",
     )
 
 
@@ -166,4 +174,5 @@ def _identity(kind: str, find: Callable[[str], int], known: Callable[[], Iterabl
         except KeyError:
             raise ValueError(text) from None
 
-    return Parse(f"a number, or the name of a {kind} of this system", convert, known=known)
+    expects = f"a number, or the name of a {kind} of this system"
+    return Parse(expects, "a number or a name", convert, known=known)

@@ -149,8 +149,8 @@ def test_zsh_words() -> None:
     """Two lines an answer; colons are escaped, and what goes on is told from what ends."""
     ask = {"COMP_WORDS": "scullvfs mount -o mem=4M,se", "COMP_CWORD": "3"}
     assert run("zsh_complete", **ask).splitlines() == [
-        *("open", "mem=4M,seed=:every run with the same seed is the same"),
-        *("open", "mem=4M,semantics=:LDD3's rules, or those of a regular file"),
+        *("open", "mem=4M,seed=:the same seed, the same run"),
+        *("open", "mem=4M,semantics=:LDD3's rules, or a file's"),
     ]
     ask = {"COMP_WORDS": "scullvfs umount /mnt/c", "COMP_CWORD": "2"}
     assert run("zsh_complete", **ask) == "plain\n/mnt/c\\:d\n"
@@ -159,9 +159,7 @@ def test_zsh_words() -> None:
 def test_fish_words() -> None:
     """One line an answer, with commas in it and the help behind a tab."""
     ask = {"COMP_WORDS": "scullvfs mount -o mem=4M,sem", "COMP_CWORD": "mem=4M,sem"}
-    assert run("fish_complete", **ask) == (
-        "plain,mem=4M,semantics=\tLDD3's rules, or those of a regular file\n"
-    )
+    assert run("fish_complete", **ask) == ("plain,mem=4M,semantics=\tLDD3's rules, or a file's\n")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
