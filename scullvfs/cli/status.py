@@ -8,10 +8,11 @@ import click
 
 import scullvfs
 from scullvfs.cli.completion import complete_mounts
+from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, NotMountedError
 from scullvfs.daemon.mountinfo import Mount
-from scullvfs.daemon.options import format_options
+from scullvfs.daemon.options import changed_options, format_options
 from scullvfs.daemon.status import (
     ANSWER_TIMEOUT,
     EXIT_STATUS,
@@ -24,6 +25,9 @@ from scullvfs.daemon.status import status as ask
 from scullvfs.daemon.users import user_name
 
 __all__ = ["status"]
+
+INDENT: Final = 12
+"""Columns before what there is to say of a mount."""
 
 COLORS: Final = {State.RUNNING: "green", State.DEAD: "red", State.HUNG: "red"}
 """Of a state on a terminal; the others are yellow."""
@@ -59,9 +63,9 @@ def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
 
     Every scullvfs mount of this mount namespace, or only those on each MOUNTPOINT.
 
-    Of each: its daemon, and the memory and CPU time that it takes; the mount options in
-    effect, order and qset as they are now; the RAM and the vmalloc addresses of the emulated
-    machine that are in use; the devices; and the requests served.
+    Of each: its daemon, and the memory and CPU time that it takes; the mount options that are
+    not at their defaults, order and qset as they are now; the RAM and the vmalloc addresses of
+    the emulated machine that are in use; the devices; and the requests served.
 
     A mount that is dead, or does not answer within 3 seconds, is shown as such. The status is
     0 when all of them answer; one that is closed to you counts only if you named it.
@@ -119,7 +123,8 @@ def _show(answer: MountStatus) -> None:
     if answer.state == State.RUNNING:
         click.echo(f"{path}: {state}")
         for name, value in _facts(answer):
-            click.echo(f"  {name:<9} {value}")
+            text = hang(value, INDENT, after="," if name == "options" else " ")
+            click.echo(f"{f'  {name}':<{INDENT - 1}} {text}")
     else:
         words = WORDS[answer.state].format(path=path, reason=answer.reason)
         click.echo(f"{path}: {state}, mounted by {user_name(answer.mount.user_id)}; {words}")
@@ -134,7 +139,7 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
     yield "daemon", f"pid {report['pid']} of {user}, scullvfs {report['version']}"
     yield "uptime", _duration(report["uptime"])
     yield "cost", f"{_size(report['rss'])} resident, {report['cpu']:.2f} s of CPU time"
-    yield "options", format_options(report["options"])
+    yield "options", _options(answer)
     yield "RAM", _use(report["ram"])
     yield "vmalloc", _use(report["vmalloc"])
     yield "devices", str(report["devices"])
@@ -142,6 +147,13 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
     yield "requests", "not counted" if requests is None else str(requests)
     if not report["lowlevel"]:
         yield "missing", "ioctl, SEEK_DATA and fallocate; 'scullvfs doctor' says more"
+
+
+def _options(answer: MountStatus) -> str:
+    """What is not at its default, as it could stand behind `-o`."""
+    mount = answer.mount
+    changed = changed_options(answer.report["options"], uid=mount.user_id, gid=mount.group_id)
+    return format_options(changed) or "all at their defaults"
 
 
 def _use(of: dict[str, int]) -> str:

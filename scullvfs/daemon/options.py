@@ -35,6 +35,7 @@ __all__ = [
     "OPTIONS",
     "MountOptions",
     "Option",
+    "changed_options",
     "did_you_mean",
     "format_options",
     "is_option",
@@ -191,6 +192,12 @@ def format_options(values: Mapping[str, Any]) -> str:
     `parse_options` takes it, and gives the same values.
     """
     return ",".join(text for name, value in values.items() for text in _format_option(name, value))
+
+
+def changed_options(values: Mapping[str, Any], *, uid: int, gid: int) -> dict[str, Any]:
+    """Those of *values*, by name, that are not what a mount by this user has by default."""
+    defaults = MountOptions(uid=uid, gid=gid).as_dict()
+    return {name: value for name, value in values.items() if value != defaults.get(name)}
 
 
 def _format_option(name: str, value: Any) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from click.testing import CliRunner, Result
 
 import scullvfs
 from scullvfs.cli import main, status
+from scullvfs.cli.hang import hang
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.mountinfo import Mount
+from scullvfs.daemon.options import parse_options
 from scullvfs.daemon.status import MountStatus, State
 
 MODULE = sys.modules[status.callback.__module__]
@@ -43,7 +46,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: MountStatus, named: bool = Fa
 
 def mount(state: State, report: dict[str, Any] | None = None, reason: str = "") -> MountStatus:
     """A mount in this state."""
-    at = Mount("0:9", f"/mnt/{state}", "fuse.scullvfs", ("user_id=0",))
+    at = Mount("0:9", f"/mnt/{state}", "fuse.scullvfs", ("user_id=0", "group_id=0"))
     return MountStatus(at, state, report or {}, reason)
 
 
@@ -56,11 +59,42 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
         f"  daemon    pid 17 of root, scullvfs {scullvfs.__version__}",
         "  uptime    2 d 1:01:01",
         "  cost      1023 resident, 0.50 s of CPU time",
-        "  options   scullv_order=3,mem=16M,shuffle=1,mode=0664",
+        "  options   scullv_order=3,mem=16M",
         "  RAM       2.5M of 1G in use",
         "  vmalloc   4K of 32T in use, 68K freed and not yet purged",
         "  devices   4",
         "  requests  123456",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("", "all at their defaults"),
+        ("mode=0664,order=4,uid=7,gid=8,shuffle=1", "all at their defaults"),
+        ("uid=8,gid=7,allow_other,noexec", "uid=8,gid=7,allow_other,noexec"),
+        ("qset=10,order=0", "scullv_order=0,scullv_qset=10"),
+    ],
+)
+def test_options_that_differ(monkeypatch: pytest.MonkeyPatch, given: str, shown: str) -> None:
+    """What is as in any mount of its user's is left out, whoever asks."""
+    options = parse_options([f"uid=7,gid=8,{given}"]).as_dict()
+    at = Mount("0:9", "/mnt/theirs", "fuse.scullvfs", ("user_id=7", "group_id=8"))
+    answer = MountStatus(at, State.RUNNING, REPORT | {"options": options}, "")
+    stdout = run(monkeypatch, answer).stdout
+    assert f"\n  options   {shown}\n" in stdout
+
+
+def test_options_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many are broken at the commas, below each other."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(MODULE, "hang", partial(hang, terminal=True))
+    options = REPORT["options"] | {"fsname": "a-name", "seed": 1 << 63}
+    stdout = run(monkeypatch, mount(State.RUNNING, REPORT | {"options": options})).stdout
+    assert stdout.splitlines()[5:8] == [
+        "  options   scullv_order=3,mem=16M,",
+        "            fsname=a-name,",
+        "            seed=9223372036854775808",
     ]
 
 
