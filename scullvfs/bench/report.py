@@ -99,10 +99,10 @@ def _cell(runs: Sequence[Sample], reads: Sequence[Sample]) -> Cell:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A table for people, a part for each call."""
+    """A table for people, a part for each call, for terminals of 80 columns."""
     targets = list(rows[0].cells)
     against = [target for target in (TMPFS, FLOOR) if target in targets]
-    width = 20
+    width = 17
     lines = []
     for call in CALLS:
         lines.append(
@@ -122,7 +122,8 @@ def table(rows: Sequence[Row]) -> str:
     many = (
         "one round" if rounds == 1 else f"median of {rounds} rounds ± half the quartiles' distance"
     )
-    lines.append(f"MB/s (10^6 bytes), {many}; ratios of rates, more is faster")
+    lines.append(f"MB/s (10^6 bytes), {many};")
+    lines.append("ratios of rates, more is faster")
     if any(cell.short for row in rows for cell in row.cells.values()):
         lines.append("* one call moves less than a block, by the driver's rules at most to the end")
         lines.append("  of a quantum; dd makes more calls, and the rate is of what they moved")

@@ -15,6 +15,7 @@ from scullvfs.bench.measure import Sample, measure, runs
 from scullvfs.bench.plan import DEFAULT_SIZES, Plan, parse_size, parse_sizes
 from scullvfs.bench.targets import Target
 from scullvfs.cli.completion import complete_mount_options, complete_mounts
+from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError, UsageError
 from scullvfs.daemon.interrupts import interruptible
@@ -161,8 +162,11 @@ def bench(
         elif kind == "csv":
             _print(report.as_csv(rows), output)
         if kind is None or output is not None:
-            click.echo(f"{version_line()}\ndd on {place}\n\n{report.table(rows)}\n")
-            click.echo("\n".join([*notes, *watch.seen.sentences()]))
+            for line in (version_line(), f"dd on {place}"):
+                click.echo(hang(line, 2))
+            click.echo(f"\n{report.table(rows)}\n")
+            for line in (*notes, *watch.seen.sentences()):
+                click.echo(hang(line, 2))
         if picture is not None:
             plot.draw(rows, f"scullvfs bench, {place}", picture)
 

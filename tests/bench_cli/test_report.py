@@ -87,6 +87,15 @@ def test_table() -> None:
     assert "\n* one call moves less than a block" in text
 
 
+def test_table_fits_a_terminal() -> None:
+    """No line is wrapped at 80 columns, and no column runs into the next, however fast it is."""
+    cells = {name: Cell((12345.0, 23456.0, 34567.0), 512, True) for name in RATES}
+    lines = table([Row(call, 4 << 20, cells) for call in CALLS]).splitlines()
+    assert "23456 ± 5556 *" in lines[1]
+    assert all(len(line) < 80 for line in lines)
+    assert len(lines[1].split()) == 1 + 4 * 3 + 2
+
+
 def test_table_without_others() -> None:
     """No columns for what was not measured, and no mark that nothing bears."""
     text = table(rows(sample for sample in samples(("scullvfs",)) if sample.size == 1000))

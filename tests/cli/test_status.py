@@ -91,7 +91,7 @@ def test_options_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MODULE, "hang", partial(hang, terminal=True))
     options = REPORT["options"] | {"fsname": "a-name", "seed": 1 << 63}
     stdout = run(monkeypatch, mount(State.RUNNING, REPORT | {"options": options})).stdout
-    assert stdout.splitlines()[5:8] == [
+    assert stdout.splitlines()[6:9] == [
         "  options   scullv_order=3,mem=16M,",
         "            fsname=a-name,",
         "            seed=9223372036854775808",
