@@ -19,7 +19,8 @@ import pytest
 from .helpers import DEADLINE, SOURCE, Scullvfs, mount_point
 
 MOUNT = "/mnt/scullv"
-"""Where the pages mount, and on MOUNT-file those that make two."""
+"""Where the pages mount, and on MOUNT-file those that make two; README and guide on `scullv` in
+the working directory."""
 
 PAGES = [
     "README.md",
@@ -39,17 +40,29 @@ in common."""
 
 
 class Session:
-    """A directory with the files of a page, where its commands run on a mount of the test."""
+    """A directory with the files of a page, where its commands run on a mount of the test.
 
-    def __init__(self, directory: Path, mountpoint: Path, scullvfs: Scullvfs) -> None:
+    With *pipx* scullvfs is installed by it: the reader's own Python has none.
+    """
+
+    def __init__(
+        self, directory: Path, mountpoint: Path, scullvfs: Scullvfs, *, pipx: bool
+    ) -> None:
         self.directory = directory
         self._mountpoint = mountpoint
         programs = directory / "bin"
-        programs.mkdir()
-        arguments = {"scullvfs": "-m scullvfs", "pytest": "-m pytest", "python3": ""}
-        for name, before in arguments.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {before} "$@"\n')
-            (programs / name).chmod(0o755)
+        venvs = directory / "venvs"
+        calls = {
+            programs / "scullvfs": f'exec {sys.executable} -m scullvfs "$@"',
+            programs / "pytest": f'exec {sys.executable} -m pytest "$@"',
+            programs / "python3": f'exec {sys.executable} {"-I -S" if pipx else ""} "$@"',
+            programs / "pipx": f"echo {venvs}",  # what it is asked for here
+            venvs / "scullvfs/bin/python": f'exec {sys.executable} "$@"',
+        }
+        for program, call in calls.items():
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.write_text(f"#!/bin/sh\n{call}\n")
+            program.chmod(0o755)
         path = f"{programs}:{os.environ['PATH']}"
         self._env = {**scullvfs.env, "LC_ALL": "C", "PATH": path}
 
@@ -75,13 +88,13 @@ def commands(block: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def session(scullvfs: Scullvfs, tmp_path: Path) -> Iterator[Session]:
+def session(scullvfs: Scullvfs, tmp_path: Path, page: str) -> Iterator[Session]:
     """A session with mount points of its own."""
     with (
-        mount_point(scullvfs, tmp_path / "mnt") as mountpoint,
-        mount_point(scullvfs, tmp_path / "mnt-file") as other,
+        mount_point(scullvfs, tmp_path / "scullv") as mountpoint,
+        mount_point(scullvfs, tmp_path / "scullv-file") as other,
     ):
-        yield Session(tmp_path, mountpoint, scullvfs)
+        yield Session(tmp_path, mountpoint, scullvfs, pipx=page == "README.md")
         for path in (mountpoint, other):
             if scullvfs.mounted(path):
                 scullvfs("umount", path)
