@@ -34,7 +34,7 @@ class CompleteSdist(sdist):
 
     FILES = {
         ".": ("CHANGELOG.md", "Makefile"),
-        "docs": ("*.py",),
+        "docs": ("*.css", "*.py"),
         "tests": ("*.c", "*.json", "*.md", "*.py", "*.toml", "*.txt"),
     }
 
