@@ -10,12 +10,13 @@ MINUTES ?= 60
 CACHES ?= $(abspath $(VENV))/caches
 
 BIN := $(VENV)/bin
-PIP_INSTALL = $(BIN)/python -m pip install -qq --disable-pip-version-check
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 PYTEST = $(BIN)/python -m pytest -o cache_dir=$(CACHES)/pytest
 export RUFF_CACHE_DIR ?= $(CACHES)/ruff
 export MYPY_CACHE_DIR ?= $(CACHES)/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHES)/hypothesis
 
+comma := ,
 # $(call unless,COMMAND,PACKAGES): the Debian packages that are missing when COMMAND fails.
 unless = $(shell { $(1); } >/dev/null 2>&1 || echo $(2))
 include_dir = import sysconfig; print(sysconfig.get_path('include'))
@@ -34,6 +35,29 @@ missing_for_systemd = $(strip \
   $(call unless,command -v debootstrap,debootstrap) \
   $(call unless,command -v systemd-nspawn,systemd-container))
 
+# $(call alive,COMMAND,SED): run what takes minutes, with a line for each step, which SED makes of
+# the lines of its output; if it fails, print all of that, and at the end what to do.
+define alive
+log=$$(mktemp) || exit 1; trap 'rm -f "$$log" "$$log.failed"' EXIT; \
+{ { $(1); } 2>&1 || touch "$$log.failed"; } | tee "$$log" | sed -nu $(2); \
+[ -e "$$log.failed" ] || exit 0; \
+cat "$$log" >&2; \
+case $$(cat "$$log") in \
+  *"No space left on device"* | *"enough free space"*) \
+    why="no space is left; df -h shows where, make some";; \
+  *"emporary failure"* | *"ould not resolve"* | *"etwork is unreachable"* | \
+  *"Failed to fetch"* | *"Failed to establish a new connection"*) \
+    why="the network cannot be reached; see to it";; \
+  *) why="the lines above have the reason; see to it";; \
+esac; \
+echo "$$why, and run make again" >&2; exit 1
+endef
+steps_of_apt = -e 's/^Get:[0-9]* [^ ]* [^ ]* [^ ]* \([^[ ]*\) .*/  fetched \1/p' \
+  -e 's/^Setting up \([^ ]*\) .*/  set up \1/p'
+steps_of_pip = -e '/finished with/d' \
+  -e 's/^ *\(Collecting\|Building \(wheel\|editable\) for\) \([^ (;<>=!~]*\).*/  \1 \3/p' \
+  -e 's/^ *\(Installing [^:]*\):.*/  \1/p'
+
 # $(call install,PACKAGES): install Debian packages, if there are any to install.
 define install
 @missing="$(1)"; [ -n "$$missing" ] || exit 0; \
@@ -42,8 +66,7 @@ command -v apt-get >/dev/null && command -v $$as_root >/dev/null || { \
   echo "please install as root: apt-get install $$missing (Debian's names)" >&2; exit 1; }; \
 echo "installing Debian's $$missing ..."; \
 apt_get="$$as_root DEBIAN_FRONTEND=noninteractive apt-get -q"; \
-log=$$({ $$apt_get update && $$apt_get install -y --no-install-recommends $$missing; } 2>&1) || { \
-  echo "$$log" >&2; exit 1; }
+$(call alive,$$apt_get update && $$apt_get install -y --no-install-recommends $$missing,$(steps_of_apt))
 endef
 
 .DELETE_ON_ERROR:
@@ -101,13 +124,13 @@ EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py interpose.c module.c)
 
 $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs in $(VENV) ..."
-	@$(PIP_INSTALL) -e .
+	@$(call alive,$(PIP_INSTALL) -e .,$(steps_of_pip))
 	@touch $@
 
 $(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(call install,$(missing_for_tests))
 	@echo "installing scullvfs and its test tools in $(VENV) ..."
-	@$(PIP_INSTALL) -e '.[test,docs]'
+	@$(call alive,$(PIP_INSTALL) -e '.[test$(comma)docs]',$(steps_of_pip))
 	@touch $@ $(BIN)/.installed
 
 $(BIN)/python:
@@ -115,4 +138,5 @@ $(BIN)/python:
 	  echo "scullvfs needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(call install,$(missing))
 	@echo "making the virtual environment $(VENV) ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "no virtual environment can be made in $(VENV); is there space left (df -h)?" >&2; exit 1; }
