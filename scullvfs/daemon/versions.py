@@ -5,13 +5,18 @@ broken or missing. Used by `scullvfs --version`, and by `doctor`.
 """
 
 import ctypes
-import ctypes.util
+import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+import re
+import sys
+from typing import Final
 
 import scullvfs
 
 __all__ = ["kernel", "libfuse", "package", "version_line"]
+
+SONAMES: Final = ("libfuse3.so.4", "libfuse3.so.3")
+"""libfuse's names, the newest first."""
 
 
 def version_line() -> str:
@@ -34,7 +39,22 @@ def kernel() -> str:
 
 
 def package(name: str) -> str | None:
-    """The version of a Python package, None if it is not installed."""
+    """The version of a Python package, None if it is not installed.
+
+    The directory of its metadata has both in its name. To read what is in there, as
+    `importlib.metadata` does, takes longer than all else of `scullvfs --version`; it is
+    asked where no directory has that name.
+    """
+    directory_of = re.compile(rf"{name}-([^-]+)(?:-py[0-9.]+)?\.(?:dist|egg)-info", re.IGNORECASE)
+    for path in sys.path:
+        try:
+            names = os.listdir(path or ".")
+        except OSError:  # a zip file, or nothing
+            continue
+        for found in filter(None, map(directory_of.fullmatch, names)):
+            return found[1]
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(name)
     except PackageNotFoundError:
@@ -46,12 +66,26 @@ def libfuse() -> str:
 
     libfuse: lib/fuse.c:fuse_pkgversion()
     """
-    name = ctypes.util.find_library("fuse3")
-    if name is None:
-        return "missing"
     try:
-        pkgversion = ctypes.CDLL(name).fuse_pkgversion
+        library = _load_libfuse()
+        if library is None:
+            return "missing"
+        pkgversion = library.fuse_pkgversion
     except (OSError, AttributeError):
         return "unusable"
     pkgversion.restype = ctypes.c_char_p
     return str(pkgversion().decode())
+
+
+def _load_libfuse() -> ctypes.CDLL | None:
+    """The library, None if there is none; an OSError if it cannot be loaded."""
+    for name in SONAMES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:  # perhaps it has another name
+            pass
+    # Starts ldconfig, which takes as long as all else, but knows what is there and broken, too.
+    from ctypes.util import find_library
+
+    found = find_library("fuse3")
+    return None if found is None else ctypes.CDLL(found)
