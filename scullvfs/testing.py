@@ -39,8 +39,7 @@ END_TIMEOUT: Final = 10.0
 """Seconds that a daemon has to end once it is told to, before it is killed."""
 
 FLAGS: Final = {"allow_other", "remount_stale"}
-"""Mount options without a value. The table of all is not used here: it comes with
-`scullvfs.fs`, which loads a library that steps between pyfuse3 and libfuse."""
+"""Mount options without a value, so that the table of all need not be imported."""
 
 
 class MountInUseWarning(UserWarning):

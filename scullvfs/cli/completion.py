@@ -26,8 +26,8 @@ from click.shell_completion import (
 )
 
 from scullvfs.cli.help import Command
+from scullvfs.daemon.mountinfo import scullvfs_mounts
 from scullvfs.daemon.options import OPTIONS, Option
-from scullvfs.daemon.status import scullvfs_mounts
 
 __all__ = [
     "SHELLS",

@@ -14,7 +14,7 @@ import click
 
 from scullvfs.cli.help import write_exit_statuses
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError
-from scullvfs.daemon.options import did_you_mean
+from scullvfs.daemon.hint import did_you_mean
 
 __all__ = ["OneLineErrors"]
 

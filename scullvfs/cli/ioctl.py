@@ -21,7 +21,7 @@ from scullvfs.daemon.errors import (
     ScullvfsError,
     UsageError,
 )
-from scullvfs.daemon.options import did_you_mean
+from scullvfs.daemon.hint import did_you_mean
 from scullvfs.scullv import COMMANDS
 from scullvfs.scullv.ioctl import INT
 

@@ -11,7 +11,7 @@ from scullvfs.cli.completion import complete_mounts
 from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, NotMountedError
-from scullvfs.daemon.mountinfo import Mount
+from scullvfs.daemon.mountinfo import Mount, scullvfs_mounts
 from scullvfs.daemon.options import changed_options, format_options
 from scullvfs.daemon.status import (
     ANSWER_TIMEOUT,
@@ -19,7 +19,6 @@ from scullvfs.daemon.status import (
     MountStatus,
     State,
     find_scullvfs,
-    scullvfs_mounts,
 )
 from scullvfs.daemon.status import status as ask
 from scullvfs.daemon.users import user_name

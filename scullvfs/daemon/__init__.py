@@ -16,7 +16,7 @@ A mount goes through these modules in this order::
 mount. ``mountinfo``, ``probe`` and ``users`` look at mounts without touching a dead one,
 ``flags`` has the kernel's own options, ``namespace`` enters that of ``mount -N``, ``log`` says
 where the daemon's words go, ``interrupts`` keeps Ctrl-C out of what must not be cut in two,
-and ``errors`` holds every failure with its exit status.
+and ``errors`` holds every failure with its exit status, ``hint`` the guess at a mistyped word.
 
 ``report`` is what a daemon says of itself, ``status`` asks all mounts for it, ``doctor`` runs the
 checks one by one, and ``versions`` names what all this stands on.

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 
 from scullvfs.daemon.errors import HostMemoryError, UsageError
 from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.report import STATUS_XATTR, Report
+from scullvfs.daemon.probe import STATUS_XATTR
+from scullvfs.daemon.report import Report
 from scullvfs.daemon.values import format_size
 from scullvfs.fs.build import build_tree
 from scullvfs.fuse import lowlevel

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import IO, Final
 
 __all__ = [
-    "LEVELS",
     "SYSLOG",
     "can_be_kept",
     "destination",
@@ -30,9 +29,6 @@ __all__ = [
 ]
 
 SYSLOG: Final = "/dev/log"
-
-LEVELS: Final = ("debug", "info", "warning", "error")
-"""The values of the mount option `log_level`, the most words first."""
 
 PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """Level -> priority (sd-daemon(3))."""

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psutil
-
 from scullvfs.daemon.errors import HostMemoryError
 from scullvfs.daemon.mountinfo import Mount, read_mounts
 from scullvfs.daemon.values import format_size
@@ -52,6 +50,8 @@ def check_memory(mem: int) -> None:
 
 def available_memory() -> int:
     """Bytes that this process could fill: MemAvailable and SwapFree, within its cgroup."""
+    import psutil  # large, and only a mount and `doctor` come here
+
     host = psutil.virtual_memory().available + psutil.swap_memory().free
     return max(0, min([host, *_left_in_cgroups()]))
 

@@ -10,7 +10,6 @@ import errno
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from scullvfs.daemon.errors import NotMountedError
@@ -24,12 +23,13 @@ __all__ = [
     "mount_at",
     "read_mounts",
     "resolve",
+    "scullvfs_mounts",
 ]
 
 FSTYPE: Final = "fuse.scullvfs"
 """The type that findmnt shows for our mounts."""
 
-MOUNTINFO: Final = Path("/proc/self/mountinfo")
+MOUNTINFO: Final = "/proc/self/mountinfo"
 
 MAX_SYMLINKS: Final = 40
 """Linux: include/linux/namei.h:MAXSYMLINKS"""
@@ -71,9 +71,15 @@ class Mount:
         )
 
 
-def read_mounts(mountinfo: Path = MOUNTINFO) -> list[Mount]:
+def read_mounts(mountinfo: str | os.PathLike[str] = MOUNTINFO) -> list[Mount]:
     """All mounts, oldest first."""
-    return [_parse(line) for line in mountinfo.read_bytes().split(b"\n") if line]
+    with open(mountinfo, "rb") as lines:
+        return [_parse(line) for line in lines.read().split(b"\n") if line]
+
+
+def scullvfs_mounts() -> list[Mount]:
+    """Every scullvfs mount of this mount namespace, oldest first; touches none of them."""
+    return [mount for mount in read_mounts() if mount.is_scullvfs and mount.root == "/"]
 
 
 def mount_at(path: str) -> Mount | None:

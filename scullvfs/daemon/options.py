@@ -2,11 +2,11 @@
 
 Defined here and only here: which options exist, their ranges and defaults, and
 `MountOptions`, what the rest of the daemon sees of them. `scullvfs mount --help` and the
-manual page print the same table. Touches nothing of the system but the user database. A
-mistake of the user is a `UsageError` of one line.
+manual page print the same table. Touches nothing of the system but the user database, and
+imports nothing of what the options are about: every TAB on a command line comes through here.
+A mistake of the user is a `UsageError` of one line.
 """
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from scullvfs.daemon.errors import UsageError
 from scullvfs.daemon.flags import KERNEL_FLAGS, set_flag
-from scullvfs.daemon.log import LEVELS
+from scullvfs.daemon.hint import did_you_mean
 from scullvfs.daemon.values import (
     Parse,
     choice,
@@ -27,22 +27,28 @@ from scullvfs.daemon.values import (
     text,
     user,
 )
-from scullvfs.fs.devices import FILE_RULES
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
-from scullvfs.scullv.module import MAX_DEVS, MAX_ORDER, MAX_QSET
+from scullvfs.scullv.parameters import MAX_DEVS, MAX_ORDER, MAX_QSET
 
 __all__ = [
+    "LEVELS",
     "OPTIONS",
+    "SEMANTICS",
     "MountOptions",
     "Option",
     "changed_options",
-    "did_you_mean",
     "format_options",
     "is_option",
     "parse_options",
 ]
 
 MIN_MEM: Final = 4 << 20
+
+SEMANTICS: Final = ("device", "file")
+"""The values of `semantics`, the keys of `scullvfs.fs.devices.FILE_RULES`."""
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+"""The values of `log_level`, the most words first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +70,7 @@ class MountOptions:
     seed: int = 0
     """What that order, and everything else that is random, follows from."""
     semantics: str = "device"
-    """Whose rules reads, writes and opens follow, a key of FILE_RULES."""
+    """Whose rules reads, writes and opens follow, one of SEMANTICS."""
     quirks: str = "none"
     """Which mistakes of the original are brought back: none, or ldd3's."""
     busy_poll: int = 50
@@ -146,7 +152,7 @@ OPTIONS: Final = (
     Option("arch", choice(LAYOUTS), "x86_64", "address-space layout"),
     Option("shuffle", switch(), "1", "page frames come in random order"),
     Option("seed", number(0, (1 << 64) - 1), "0", "the same seed, the same run"),
-    Option("semantics", choice(FILE_RULES), "device", "LDD3's rules, or a file's"),
+    Option("semantics", choice(SEMANTICS), "device", "LDD3's rules, or a file's"),
     Option("quirks", choice(("none", "ldd3")), "none", "bring LDD3's overrun back"),
     Option("busy_poll", number(0, 1000), "50", "microseconds of spinning for a call"),
     Option("uid", user(), "you", "owner of the files"),
@@ -207,12 +213,6 @@ def _format_option(name: str, value: Any) -> tuple[str, ...]:
     if option.parse is None:
         return (name,) if value else ()
     return (f"{name}={option.parse.format(value)}",)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'order'?` if one of *known* is close to *word*, else nothing."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _option(form: str) -> Option:

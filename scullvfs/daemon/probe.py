@@ -15,10 +15,13 @@ from typing import Final, NoReturn
 
 from scullvfs.daemon.mountinfo import Mount
 
-__all__ = ["DEAD", "PID_XATTR", "Question", "ask", "daemon_pid", "who_may_enter"]
+__all__ = ["DEAD", "PID_XATTR", "STATUS_XATTR", "Question", "ask", "daemon_pid", "who_may_enter"]
 
 PID_XATTR: Final = "user.scullvfs.pid"
 """The extended attribute of the mount's root that holds its daemon's pid in decimal."""
+
+STATUS_XATTR: Final = "user.scullvfs.status"
+"""The one that holds what the daemon says of itself, see `report`."""
 
 DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)
 """What the kernel answers for a daemon that is gone, or that goes while we wait."""

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import psutil
 
@@ -19,10 +19,7 @@ from scullvfs.daemon.options import MountOptions
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.scullv import Module
 
-__all__ = ["STATUS_XATTR", "Report"]
-
-STATUS_XATTR: Final = "user.scullvfs.status"
-"""The extended attribute of the mount's root that holds the report."""
+__all__ = ["Report"]
 
 
 class Report:

@@ -15,11 +15,10 @@ from functools import partial
 from typing import Any, Final
 
 from scullvfs.daemon.errors import ExitStatus, NotMountedError
-from scullvfs.daemon.mountinfo import Mount, find_mount, read_mounts
-from scullvfs.daemon.probe import DEAD, Question, who_may_enter
-from scullvfs.daemon.report import STATUS_XATTR
+from scullvfs.daemon.mountinfo import Mount, find_mount
+from scullvfs.daemon.probe import DEAD, STATUS_XATTR, Question, who_may_enter
 
-__all__ = ["ANSWER_TIMEOUT", "MountStatus", "State", "find_scullvfs", "scullvfs_mounts", "status"]
+__all__ = ["ANSWER_TIMEOUT", "EXIT_STATUS", "MountStatus", "State", "find_scullvfs", "status"]
 
 ANSWER_TIMEOUT: Final = 3.0
 """Seconds that all the mounts together have to answer."""
@@ -63,11 +62,6 @@ class MountStatus:
     """The daemon's own words, see `report`; empty unless it answered."""
     reason: str = ""
     """What the kernel said, where the state is UNKNOWN."""
-
-
-def scullvfs_mounts() -> list[Mount]:
-    """Every scullvfs mount of this mount namespace, oldest first; touches none of them."""
-    return [mount for mount in read_mounts() if mount.is_scullvfs and mount.root == "/"]
 
 
 def find_scullvfs(path: str) -> Mount:

@@ -5,22 +5,19 @@ Processes of other users are hidden from an ordinary one, and a file that is onl
 does not show. Reading the links touches no mount.
 """
 
+import os
 import pwd
 from collections.abc import Iterator
-from pathlib import Path
 
 __all__ = ["describe_users", "user_name"]
 
 
-def describe_users(
-    mountpoint: str, *, but_not: int | None = None, proc: Path = Path("/proc")
-) -> str:
+def describe_users(mountpoint: str, *, but_not: int | None = None) -> str:
     """`bash (pid 17), dd (pid 23)`, without pid *but_not*; `a process` if none can be seen."""
     users = [
-        f"{_name(process)} (pid {process.name})"
-        for process in sorted(proc.glob("[0-9]*"), key=lambda process: int(process.name))
-        if process.name != str(but_not)
-        and any(_is_below(link, mountpoint) for link in _links(process))
+        f"{_name(pid)} (pid {pid})"
+        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
+        if pid != but_not and any(_is_below(link, mountpoint) for link in _links(pid))
     ]
     return ", ".join(users) or "a process"
 
@@ -33,10 +30,11 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _links(process: Path) -> Iterator[str]:
+def _links(pid: int) -> Iterator[str]:
+    directory = f"/proc/{pid}"
     try:
-        for link in (process / "cwd", process / "root", *(process / "fd").iterdir()):
-            yield str(link.readlink())
+        for link in ("cwd", "root", *(f"fd/{fd}" for fd in os.listdir(f"{directory}/fd"))):
+            yield os.readlink(f"{directory}/{link}")
     except OSError:  # another user's process, or one that has ended
         return
 
@@ -45,8 +43,9 @@ def _is_below(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
-def _name(process: Path) -> str:
+def _name(pid: int) -> str:
     try:
-        return (process / "comm").read_text().strip()
+        with open(f"/proc/{pid}/comm", errors="replace") as comm:
+            return comm.read().strip()
     except OSError:
         return "?"

@@ -35,7 +35,7 @@ from pyfuse3 import (
 from scullvfs.fs.files import OpenFiles
 from scullvfs.fs.tree import ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.scullv.module import SCULLV_ORDER
+from scullvfs.scullv.parameters import SCULLV_ORDER
 
 from . import lowlevel
 from .errors import errno_of

@@ -12,8 +12,28 @@ Pure Python, with no FUSE, no event loop and no driver in it; useful on its own:
 bears its name where there is one.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .errors import KernelBug, PageFault
 from .layout import LAYOUTS, PAGE_SIZE, Layout
-from .machine import Machine
+
+if TYPE_CHECKING:
+    from .machine import Machine
 
 __all__ = ["LAYOUTS", "PAGE_SIZE", "KernelBug", "Layout", "Machine", "PageFault"]
+
+
+def __getattr__(name: str) -> Any:
+    """The machine, which is all of this package, comes when it is first asked for.
+
+    Most commands of `scullvfs` only need to know the layouts' names and the size of a page.
+    """
+    if name == "Machine":
+        from .machine import Machine
+
+        return Machine
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,9 +13,12 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .module import SCULLV_ORDER, SCULLV_QSET, Module
+from .parameters import SCULLV_ORDER, SCULLV_QSET
+
+if TYPE_CHECKING:
+    from .module import Module
 
 __all__ = ["COMMANDS", "MAGIC", "scullv_ioctl"]
 

@@ -1,4 +1,4 @@
-"""The loaded module: its parameters and its devices.
+"""The loaded module, with its parameters and its devices.
 
 `scullv_order` and `scullv_qset` are module-wide, and each device takes them over when it
 is trimmed.  The structures of the devices come from one kmalloc, as in the driver.
@@ -12,25 +12,9 @@ from typing import Final
 from scullvfs.mm import Machine
 
 from .dev import ScullvDev
+from .parameters import PARAMETERS, SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET
 
-__all__ = ["MAX_DEVS", "MAX_ORDER", "MAX_QSET", "SCULLV_ORDER", "SCULLV_QSET", "Module"]
-
-# scullv: scullv.h
-SCULLV_DEVS: Final = 4
-SCULLV_ORDER: Final = 4
-SCULLV_QSET: Final = 500
-
-# What the real driver survives, and how many devices one mount may have.
-MAX_DEVS: Final = 1000
-MAX_ORDER: Final = 18
-MAX_QSET: Final = 1 << 20
-
-PARAMETERS: Final = {
-    "scullv_devs": (1, MAX_DEVS),
-    "scullv_order": (0, MAX_ORDER),
-    "scullv_qset": (1, MAX_QSET),
-}
-"""Name -> smallest and largest value."""
+__all__ = ["Module"]
 
 SIZEOF_DEV: Final = {4: 104, 8: 176}
 """sizeof(struct scullv_dev) by the size of a pointer."""

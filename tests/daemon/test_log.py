@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from scullvfs.daemon.log import (
-    LEVELS,
     can_be_kept,
     destination,
     fallback_file,
@@ -19,6 +18,7 @@ from scullvfs.daemon.log import (
     log_to_syslog,
     unheard,
 )
+from scullvfs.daemon.options import LEVELS
 
 
 @pytest.fixture(autouse=True)

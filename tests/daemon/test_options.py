@@ -10,11 +10,13 @@ import pytest
 from scullvfs.daemon.errors import UsageError
 from scullvfs.daemon.options import (
     OPTIONS,
+    SEMANTICS,
     MountOptions,
     Option,
     format_options,
     parse_options,
 )
+from scullvfs.fs.devices import FILE_RULES
 
 
 def refusal(*arguments: str) -> str:
@@ -187,3 +189,8 @@ def test_options_are_documented(page: str) -> None:
     text = (Path(__file__).parents[2] / page).read_text()
     rows = re.findall(r"^\| `([a-z_]+)=?` \| (?:`([a-z]+)=?`)? ?\|", text, re.MULTILINE)
     assert rows == [(option.name, option.short) for option in OPTIONS]
+
+
+def test_semantics_are_those_of_the_files() -> None:
+    """What the option takes is what the tree can be built with."""
+    assert list(SEMANTICS) == list(FILE_RULES)
