@@ -3,34 +3,32 @@
 A command parses its arguments, calls `scullvfs.daemon` and prints; it decides nothing.
 Must not import pyfuse3 or trio, nor anything that does, at import time: `--help` and the
 line that says what is missing work without them.
+
+Each TAB starts the program, too. So a command's module is imported when the command is asked
+for (`commands`), and imports what its help and its completion need; what carries the command
+out, where that is more, is imported by the command itself.
 """
 
 import click
 
-from scullvfs.cli.bench import bench
-from scullvfs.cli.completion import completion
-from scullvfs.cli.demo import demo
-from scullvfs.cli.doctor import doctor
+from scullvfs.cli.commands import Commands
 from scullvfs.cli.group import OneLineErrors
-from scullvfs.cli.ioctl import ioctl
-from scullvfs.cli.mount import mount
-from scullvfs.cli.reload import reload
-from scullvfs.cli.status import status
-from scullvfs.cli.umount import umount
 from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.versions import version_line
 
 __all__ = ["main"]
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
+        from scullvfs.daemon.versions import version_line
+
         click.echo(version_line())
         ctx.exit()
 
 
 @click.group(
     cls=OneLineErrors,
+    commands=Commands(),
     context_settings={"help_option_names": ["-h", "--help"]},
     invoke_without_command=True,
 )
@@ -52,7 +50,3 @@ def main(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(ExitStatus.USAGE)
-
-
-for command in (mount, umount, reload, status, doctor, ioctl, bench, demo, completion):
-    main.add_command(command)

@@ -1,26 +1,25 @@
 """`scullvfs bench`: the command line of `scullvfs.bench`."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import click
 
-from scullvfs.bench import plot, report, targets
-from scullvfs.bench.affinity import pinned
-from scullvfs.bench.dd import Report
-from scullvfs.bench.disturb import watched
-from scullvfs.bench.floor import floor, floor_missing
-from scullvfs.bench.measure import Sample, measure, runs
 from scullvfs.bench.plan import DEFAULT_SIZES, Plan, parse_size, parse_sizes
-from scullvfs.bench.targets import Target
 from scullvfs.cli.completion import complete_mount_options, complete_mounts
 from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError, UsageError
-from scullvfs.daemon.interrupts import interruptible
 from scullvfs.daemon.options import parse_options
-from scullvfs.daemon.versions import version_line
+
+if TYPE_CHECKING:
+    from scullvfs.bench.dd import Report
+    from scullvfs.bench.measure import Sample
+    from scullvfs.bench.targets import Target
 
 __all__ = ["bench"]
 
@@ -122,6 +121,12 @@ def bench(
     of libfuse 3 are there, on the floor: a FUSE server in C that keeps nothing. The numbers
     are dd's own. What disturbed the measurement is said below the table.
     """
+    from scullvfs.bench import plot, report, targets
+    from scullvfs.bench.affinity import pinned
+    from scullvfs.bench.disturb import watched
+    from scullvfs.daemon.interrupts import interruptible
+    from scullvfs.daemon.versions import version_line
+
     plan = Plan(sizes=parse_sizes(sizes), rounds=rounds, seconds=seconds, limit=_limit(limit))
     if output is not None and kind is None:
         raise UsageError("--output needs --json or --csv")
@@ -184,6 +189,9 @@ def _words(options: Sequence[str]) -> list[str]:
 
 def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool) -> list[Target]:
     """What to compare with; what there is not here is said in *notes*."""
+    from scullvfs.bench import targets
+    from scullvfs.bench.floor import floor, floor_missing
+
     found = []
     if tmpfs:
         missing = targets.tmpfs_missing()
@@ -205,6 +213,7 @@ def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool)
 
 def _with_progress(plan: Plan, chosen: Sequence[Target], verbose: bool) -> Iterator[Sample]:
     """All runs, with a bar on stderr if that is a terminal."""
+    from scullvfs.bench.measure import measure, runs
 
     def tell(command: list[str], result: Report) -> None:
         click.echo(f"{' '.join(command)}: {result.rate:.4g} MB/s", err=True)

@@ -25,6 +25,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from scullvfs.cli.group import COMPLETE_VAR
 from scullvfs.cli.help import Command
 from scullvfs.daemon.mountinfo import scullvfs_mounts
 from scullvfs.daemon.options import OPTIONS, Option
@@ -228,4 +229,4 @@ def completion(shell: str) -> None:
     """
     root = click.get_current_context().find_root()
     assert root.info_name is not None
-    click.echo(SHELLS[shell](root.command, {}, "scullvfs", "_SCULLVFS_COMPLETE").source(), nl=False)
+    click.echo(SHELLS[shell](root.command, {}, "scullvfs", COMPLETE_VAR).source(), nl=False)

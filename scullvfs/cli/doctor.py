@@ -1,22 +1,23 @@
 """`scullvfs doctor`: prints what `scullvfs.daemon.doctor` finds."""
 
+from __future__ import annotations
+
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
-from scullvfs.daemon.doctor import CHECKS, Finding, Verdict, examine
 from scullvfs.daemon.errors import ExitStatus
+
+if TYPE_CHECKING:
+    from scullvfs.daemon.doctor import Finding
 
 __all__ = ["doctor"]
 
-COLORS: Final = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.MISSING: "red"}
-
-VERDICT_WIDTH: Final = max(len(verdict) for verdict in Verdict)
-NAME_WIDTH: Final = max(len(name) for name, _ in CHECKS)
-"""Of the columns; a third has the texts."""
+COLORS: Final = {"ok": "green", "warn": "yellow", "missing": "red"}
+"""Verdict -> how it is shown."""
 
 
 @click.command(
@@ -45,11 +46,14 @@ def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
     The status is 0 if a mount works, or else that of the first thing that is missing, which
     is what 'scullvfs mount' would exit with.
     """
+    from scullvfs.daemon.doctor import CHECKS, examine
+
+    width = max(len(name) for name, _ in CHECKS)
     findings = []
     for finding in examine(try_mount=not no_mount):
         findings.append(finding)
         if not as_json:
-            _show(finding)
+            _show(finding, width)
     if as_json:
         objects = [
             {"name": finding.name, "verdict": finding.verdict, "text": finding.text}
@@ -59,8 +63,9 @@ def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
     return next((f.status for f in findings if f.status), ExitStatus.SUCCESS)
 
 
-def _show(finding: Finding) -> None:
-    verdict = f"{finding.verdict:<{VERDICT_WIDTH}} "
-    name = f"{finding.name:<{NAME_WIDTH}} "
+def _show(finding: Finding, width: int) -> None:
+    """A line in columns: the verdict, the name in a column of that width, and the text."""
+    verdict = f"{finding.verdict:<{max(map(len, COLORS))}} "
+    name = f"{finding.name:<{width}} "
     text = hang(finding.text, len(verdict + name))
     click.echo(click.style(verdict, fg=COLORS[finding.verdict], bold=True) + name + text)

@@ -8,18 +8,22 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import click
 
+from scullvfs.cli.commands import OnDemand
 from scullvfs.cli.help import write_exit_statuses
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError
 from scullvfs.daemon.hint import did_you_mean
 
-__all__ = ["OneLineErrors"]
+__all__ = ["COMPLETE_VAR", "OneLineErrors"]
+
+COMPLETE_VAR: Final = "_SCULLVFS_COMPLETE"
+"""What a shell's script sets to ask what may come next."""
 
 
-class OneLineErrors(click.Group):
+class OneLineErrors(OnDemand):
     """A group of commands that fail with one line on stderr."""
 
     def main(
@@ -31,6 +35,8 @@ class OneLineErrors(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the program and exit, unless *standalone_mode* is false; see click."""
+        if COMPLETE_VAR in os.environ:
+            from scullvfs.cli import completion  # noqa: F401  (it tells click of its shells)
         run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
         if not standalone_mode:
             return run()

@@ -9,8 +9,6 @@ import click
 from scullvfs.cli.completion import complete_directory, complete_mount_options
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.log import unheard
-from scullvfs.daemon.mount import mount as mount_scullvfs
 from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.daemon.values import format_size
 
@@ -69,6 +67,8 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     Returns once the mount answers, and leaves a daemon behind that serves it until
     'scullvfs umount MOUNTPOINT', or a signal.
     """
+    from scullvfs.daemon.mount import mount as mount_scullvfs
+
     options = parse_options(arguments)
     warn_of_huge_quantum(options)
     if not foreground:
@@ -89,6 +89,8 @@ def warn_of_huge_quantum(options: MountOptions) -> None:
 
 def warn_of_silence() -> None:
     """A daemon in the background that can log nowhere would fail without a word."""
+    from scullvfs.daemon.log import unheard
+
     silence = unheard()
     if silence is not None:
         click.echo(f"scullvfs: warning: {silence}", err=True)

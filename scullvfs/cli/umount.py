@@ -5,8 +5,6 @@ import click
 from scullvfs.cli.completion import complete_mounts
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.stale import unmount_dead
-from scullvfs.daemon.unmount import unmount
 
 __all__ = ["umount"]
 
@@ -51,6 +49,10 @@ def umount(lazy: bool, timeout: float, dead: bool, mountpoint: str) -> None:
     Works for a dead mount, too, whose daemon was killed.
     """
     if dead:
+        from scullvfs.daemon.stale import unmount_dead
+
         unmount_dead(mountpoint, timeout=timeout)
         return
+    from scullvfs.daemon.unmount import unmount
+
     unmount(mountpoint, lazy=lazy, timeout=timeout)

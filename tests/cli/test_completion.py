@@ -11,7 +11,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from scullvfs.cli import completion, main
+from scullvfs.cli import main
+from scullvfs.cli.completion import completion
 from scullvfs.daemon.mountinfo import Mount
 from scullvfs.daemon.options import OPTIONS, Option, parse_options
 

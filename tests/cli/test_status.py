@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import scullvfs
-from scullvfs.cli import main, status
+from scullvfs.cli import main
 from scullvfs.cli.hang import hang
+from scullvfs.cli.status import status
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.mountinfo import Mount
 from scullvfs.daemon.options import parse_options

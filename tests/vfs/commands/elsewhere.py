@@ -14,7 +14,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide th
 AS_NOBODY = """
 import os, sys
 # What nobody need not be able to read.
-import click._termui_impl, scullvfs.cli, scullvfs.daemon.server
+import click._termui_impl, difflib, psutil
+import scullvfs.cli, scullvfs.daemon.doctor, scullvfs.daemon.server, scullvfs.daemon.stale
+commands = dict(scullvfs.cli.main.commands)
 os.environ["XDG_STATE_HOME"] += "/nobody"  # root's is root's alone
 os.chdir("/")
 os.setgroups([])

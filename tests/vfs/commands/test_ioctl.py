@@ -14,6 +14,7 @@ import pytest
 from scullvfs.daemon.errors import ExitStatus
 
 from ..helpers import Scullvfs, mount_point, mounted_on, program
+from .elsewhere import AS_NOBODY
 
 INITIAL = {"order": 4, "qset": 500}
 
@@ -123,11 +124,9 @@ def test_ioctl_as_another_user(
     scullvfs: Scullvfs, open_to_all: Path, status: ExitStatus, printed: str
 ) -> None:
     """Who may read the device may ask and set; who may not is told so."""
-    become = "import os, sys, scullvfs.cli as c; os.setgroups([]); os.setgid(65534); "
-    become += "os.setuid(65534); c.main(sys.argv[1:])"
     device = open_to_all / "scullv0"
     done = subprocess.run(
-        [sys.executable, "-c", become, "ioctl", device, "shift-order", "2"],
+        [sys.executable, "-c", AS_NOBODY, "ioctl", device, "shift-order", "2"],
         env=scullvfs.env,
         capture_output=True,
         text=True,
