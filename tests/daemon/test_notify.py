@@ -52,8 +52,8 @@ def test_notifier_no_manager(address: str) -> None:
     ("usec", "pid", "seconds"),
     [
         ("30000000", "", 30.0),
-        ("500000", str(os.getpid()), 0.5),
-        ("500000", str(os.getppid()), None),  # meant for another process
+        pytest.param("500000", str(os.getpid()), 0.5, id="this process"),
+        pytest.param("500000", str(os.getppid()), None, id="another process"),
         ("", "", None),
         ("0", "", None),
         ("soon", "", None),
