@@ -1,6 +1,6 @@
 """Many processes at once on all devices: no byte is lost, and no invariant is broken.
 
-SCULLVFS_HAMMER_SECONDS says how long, 60 if it is not set.
+SCULLVFS_HAMMER_SECONDS says how long, 10 if it is not set.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from ..fs.books import assert_books_add_up
 from .helpers import DEADLINE, MIB, Scullvfs, foreground, opened
 
-SECONDS = int(os.environ.get("SCULLVFS_HAMMER_SECONDS", "60"))
+SECONDS = int(os.environ.get("SCULLVFS_HAMMER_SECONDS", "10"))
 PROCESSES = 8
 STRIPE = 100_003
 """Bytes of a stripe: more than a quantum, and no two begin at the same place of one."""
