@@ -24,6 +24,7 @@ import scullvfs as package
 from scullvfs.daemon.mountinfo import mount_at
 from scullvfs.daemon.notify import forget_service_manager
 from scullvfs.daemon.probe import PID_XATTR
+from scullvfs.daemon.unmount import unmount
 from scullvfs.scullv import COMMANDS
 
 SOURCE = Path(package.__file__).parents[1]
@@ -168,8 +169,7 @@ def mounted_on(scullvfs: Scullvfs, path: Path, options: str) -> Iterator[Path]:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     yield path
     if scullvfs.mounted(path):
-        done = scullvfs("umount", path)
-        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        unmount(str(path), lazy=False, timeout=DEADLINE)  # as the command, which takes its time
 
 
 @contextmanager
