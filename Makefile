@@ -6,12 +6,18 @@ PYTHON ?= python3
 VENV ?= .venv
 # How long the soak lasts; SEED=... repeats its random choices.
 MINUTES ?= 60
+# How many processes run the tests.
+WORKERS ?= $(shell nproc)
 # Where the test tools keep their caches, so that the checkout stays clean.
 CACHES ?= $(abspath $(VENV))/caches
 
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
-PYTEST = $(BIN)/python -m pytest -o cache_dir=$(CACHES)/pytest
+# The tests start a thousand commands: who wants no bytecode beside the sources gets it elsewhere.
+BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE), \
+  env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CACHES)/bytecode)
+PYTEST = $(BYTECODE) $(BIN)/python -m pytest -o cache_dir=$(CACHES)/pytest \
+  -n $(WORKERS) --dist worksteal
 export RUFF_CACHE_DIR ?= $(CACHES)/ruff
 export MYPY_CACHE_DIR ?= $(CACHES)/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHES)/hypothesis

@@ -18,6 +18,7 @@ from .helpers import wait_until
 
 pytestmark = [
     pytest.mark.skipif(not os.access(DEVICE, os.R_OK | os.W_OK), reason=f"needs {DEVICE}"),
+    pytest.mark.usefixtures("cpu_latency"),
     pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs"),
 ]
 
