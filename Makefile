@@ -35,6 +35,7 @@ missing = $(strip \
   $(call unless,command -v fusermount3,fuse3))
 # What the tests run on the devices and on the manual page.
 missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3) \
+  $(call unless,command -v lsattr,e2fsprogs) \
   $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base))
 # What boots a container.
 missing_for_systemd = $(strip \
