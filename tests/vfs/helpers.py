@@ -58,6 +58,12 @@ def why_no_fuse(device: str = "/dev/fuse") -> str | None:
     return None
 
 
+def closed_to_others(path: Path) -> Path | None:
+    """The first directory on the way to *path*, or itself, that only its owner may enter."""
+    way = [*reversed(path.parents), path]
+    return next((directory for directory in way if not directory.stat().st_mode & 0o001), None)
+
+
 class Scullvfs:
     """The program as a user runs it, from this source tree, by this Python."""
 

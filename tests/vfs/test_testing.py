@@ -420,7 +420,7 @@ def test_ordinary_user(here: Path) -> None:
             cd {scratch}
             cp -a /etc/. etc && ln -sf /proc/self/mounts etc/mtab && mount --bind etc /etc
             mount --bind {shlex.quote(sys.base_prefix)} python
-            mount --bind {shlex.quote(str(SOURCE))} source
+            cp -a {shlex.quote(str(SOURCE / "scullvfs"))} source && chmod -R go+rX source
             mount --bind {shlex.quote(sysconfig.get_path("platlib"))} packages
             mount -t tmpfs tmpfs dev && mknod dev/fuse c 10 229 && chmod 666 dev/fuse
             mount --bind dev/fuse /dev/fuse

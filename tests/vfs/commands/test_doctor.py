@@ -167,6 +167,7 @@ def test_doctor_what_only_users_need(
 
 
 @needs_root
+@pytest.mark.usefixtures("open_to_others")
 def test_doctor_ordinary_user(scullvfs: Any, scratch: Path) -> None:
     """With all of it there, an ordinary user's mount is tried, too."""
     change = OPEN_DEVICE + "echo user_allow_other >>/etc/fuse.conf"

@@ -91,6 +91,7 @@ def test_ordinary_user_mounts(elsewhere: Elsewhere, theirs: Path) -> None:
 
 
 @needs_root
+@pytest.mark.usefixtures("open_to_others")
 def test_ordinary_user_benchmarks(elsewhere: Elsewhere, theirs: Path) -> None:
     """On a mount and a floor of their own, through fusermount3."""
     quick = "-o mem=16M --sizes 4K --rounds 1 --seconds 0.001 --bytes 64K"
