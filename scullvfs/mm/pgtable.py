@@ -195,17 +195,18 @@ class PageTables:
         """Every (page address, entry) that is mapped, lowest address first."""
         va_bits = self._layout.va_bits
         high = self._layout.page_offset >> va_bits << va_bits
-        return self._mappings(self._top, 0, high)
-
-    def _mappings(self, table: int, level: int, base: int) -> Iterator[tuple[int, int]]:
-        shift, mask = self._levels[level]
-        for index in range(mask + 1):
-            entry = self._words[table + index]
-            if entry and shift == PAGE_SHIFT:
-                yield base + (index << shift), entry
-            elif entry:
-                lower = (entry & self._phys_mask) >> self._word_shift
-                yield from self._mappings(lower, level + 1, base + (index << shift))
+        tables = [(self._top, high)]
+        for shift, mask in self._upper_levels:
+            tables = [
+                ((entry & self._phys_mask) >> self._word_shift, base + (index << shift))
+                for table, base in tables
+                for index, entry in enumerate(self._words[table : table + mask + 1])
+                if entry
+            ]
+        for table, base in tables:
+            for index, entry in enumerate(self._words[table : table + self._levels[-1][1] + 1]):
+                if entry:
+                    yield base + (index << PAGE_SHIFT), entry
 
     def free_empty_tables(self) -> None:
         """Give the frames of empty tables back, of all levels but the top one."""
