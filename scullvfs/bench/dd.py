@@ -17,10 +17,12 @@ import os
 import re
 import shlex
 import subprocess
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
 from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.values import format_size
 
 __all__ = ["CALLS", "Report", "command", "parse", "run"]
@@ -103,30 +105,29 @@ def parse(said: str) -> Report | None:
 
 def _output(arguments: list[str]) -> tuple[int, str]:
     """Exit status and stderr. However this is left, the process is gone."""
-    try:
-        process = subprocess.Popen(
-            arguments,
-            env={**os.environ, "LC_ALL": "C"},  # its words are translated
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C is for us
-        )
-    except FileNotFoundError:
-        raise ScullvfsError("dd is missing; run 'apt install coreutils'") from None
-    with process:
+    with ExitStack() as stack:
+        try:
+            with put_off_interrupts():  # which would cut what starts it from what ends it
+                process = subprocess.Popen(
+                    arguments,
+                    env={**os.environ, "LC_ALL": "C"},  # its words are translated
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,  # Ctrl-C is for us
+                )
+                stack.enter_context(process)
+                stack.callback(process.kill)  # nothing, once it has ended
+        except FileNotFoundError:
+            raise ScullvfsError("dd is missing; run 'apt install coreutils'") from None
         try:
             _, said = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
-            process.kill()
             raise ScullvfsError(
                 f"'{shlex.join(arguments)}' takes more than {TIMEOUT:g} s"
             ) from None
-        except BaseException:
-            process.kill()
-            raise
     return process.returncode, said
 
 

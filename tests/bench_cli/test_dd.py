@@ -1,6 +1,7 @@
 """What dd is told, and what it says."""
 
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -143,3 +144,23 @@ def write_program(path: Path, script: str) -> None:
     """A shell script that can be run."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_run_interrupted_as_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C that comes while dd is started finds it, and ends it."""
+    program = tmp_path / "dd"
+    program.write_text("#!/bin/sh\nexec sleep 1000\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    started = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)  # type: ignore[call-overload]
+            started.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run("read", "/dev/zero", 512, 1)
+    assert [process.returncode for process in started] == [-signal.SIGKILL]
