@@ -173,11 +173,17 @@ def test_bench_verbose(scullvfs: Any, logged: Path) -> None:
     assert shown == [arguments for arguments, _, _ in records(logged)]
 
 
+@pytest.fixture(scope="module")
+def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where matplotlib writes down which fonts there are, which it takes seconds to find."""
+    return tmp_path_factory.mktemp("matplotlib")
+
+
 @pytest.mark.parametrize("kind", ["png", "svg"])
-def test_bench_plot(scullvfs: Any, tmp_path: Path, kind: str) -> None:
+def test_bench_plot(scullvfs: Any, tmp_path: Path, fonts: Path, kind: str) -> None:
     """A picture of the kind that its name says."""
     picture = tmp_path / f"bench.{kind}"
-    scullvfs.env["MPLCONFIGDIR"] = str(tmp_path)
+    scullvfs.env["MPLCONFIGDIR"] = str(fonts)
     done = scullvfs("bench", "-o", "mem=16M", "--sizes", "4K,8K", "--plot", picture, *QUICK)
     assert done.returncode == 0, done.stderr
     start = picture.read_bytes()[:200]
