@@ -14,7 +14,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide th
 AS_NOBODY = """
 import os, sys
 # What nobody need not be able to read.
-import click._termui_impl, difflib, psutil
+import click._termui_impl, difflib, psutil, statistics
+import scullvfs.bench.disturb, scullvfs.bench.floor, scullvfs.bench.plot, scullvfs.bench.report
 import scullvfs.cli, scullvfs.daemon.doctor, scullvfs.daemon.server, scullvfs.daemon.stale
 commands = dict(scullvfs.cli.main.commands)
 os.environ["XDG_STATE_HOME"] += "/nobody"  # root's is root's alone
