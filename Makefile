@@ -127,17 +127,20 @@ clean: ## remove everything that the others made here
 	find scullvfs -name '*.so' -delete
 
 # Editable: what runs and what is tested is this checkout. Only the extension has to be rebuilt.
+# The demo does without it; the tests would prove nothing of what needs it.
 EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py interpose.c module.c)
 
 $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs in $(VENV) ..."
 	@$(call alive,$(PIP_INSTALL) -e .,$(steps_of_pip))
+	@$(BIN)/python -c 'import scullvfs.fuse.lowlevel._interpose' 2>/dev/null || \
+	  echo "without its extension: '$(BIN)/scullvfs doctor' says what that costs" >&2
 	@touch $@
 
 $(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
 	$(call install,$(missing_for_tests))
 	@echo "installing scullvfs and its test tools in $(VENV) ..."
-	@$(call alive,$(PIP_INSTALL) -e '.[test$(comma)docs]',$(steps_of_pip))
+	@$(call alive,SCULLVFS_EXTENSION=required $(PIP_INSTALL) -e '.[test$(comma)docs]',$(steps_of_pip))
 	@touch $@ $(BIN)/.installed
 
 $(BIN)/python:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import tomllib
 import venv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -35,18 +37,20 @@ def files(directory: Path) -> set[str]:
     }
 
 
-def run(*command: object, cwd: Path) -> str:
-    """Run a command that has to succeed, and to find no checkout; returns what it printed."""
+def run(*command: object, cwd: Path, status: int = 0, **variables: object) -> str:
+    """Run a command that has to end so, and to find no checkout; returns what it printed."""
+    ours = ("PYTHONPATH", "SCULLVFS_EXTENSION")
+    env = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         [*map(str, command)],
         cwd=cwd,
-        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        env={**env, **{name: str(value) for name, value in variables.items()}},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=4 * DEADLINE,
     )
-    assert done.returncode == 0, done.stdout
+    assert done.returncode == status, done.stdout
     return done.stdout
 
 
@@ -70,10 +74,8 @@ def dist(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return dist
 
 
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment that has scullvfs's dependencies, but not scullvfs."""
-    prefix = tmp_path_factory.mktemp("prefix")
+def environment(prefix: Path) -> Path:
+    """Make a virtual environment that has scullvfs's dependencies, but not scullvfs."""
     venv.create(prefix)
     # A .pth file is not followed to the .pth file of the checkout, an editable installation.
     packages = "lib/python{0.major}.{0.minor}/site-packages/dependencies.pth"
@@ -81,14 +83,19 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prefix
 
 
+def pip_into(prefix: Path) -> list[object]:
+    """The pip of this Python, at work in another environment."""
+    return [sys.executable, "-m", "pip", "--python", prefix / "bin/python"]
+
+
 @pytest.fixture(scope="module")
-def prefix(bare: Path, dist: Path) -> Iterator[Path]:
-    """The same with scullvfs installed; it is uninstalled and must leave no file."""
+def prefix(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment with scullvfs installed; it is uninstalled and must leave no file."""
+    bare = environment(tmp_path_factory.mktemp("prefix"))
     before = files(bare)
-    pip = [sys.executable, "-m", "pip", "--python", bare / "bin/python"]
-    run(*pip, "install", "--no-index", "--no-deps", *dist.glob("*.whl"), cwd=dist)
+    run(*pip_into(bare), "install", "--no-index", "--no-deps", *dist.glob("*.whl"), cwd=dist)
     yield bare
-    run(*pip, "uninstall", "--yes", "scullvfs", cwd=dist)
+    run(*pip_into(bare), "uninstall", "--yes", "scullvfs", cwd=dist)
     assert files(bare) == before
 
 
@@ -151,3 +158,109 @@ def test_installed_bash_completion(prefix: Path) -> None:
     """
     path = f"{prefix}/bin:{os.environ['PATH']}"
     assert run("env", f"PATH={path}", "bash", "-c", script, cwd=prefix) == "umount\n"
+
+
+# -- where the extension cannot be built -----------------------------------------------------------
+
+
+class Lack(NamedTuple):
+    """What a machine lacks, made by variables of the environment."""
+
+    variables: dict[str, object]
+    reason: str
+    """A regular expression for what is said of it."""
+
+
+def programs(directory: Path, *names: str) -> Path:
+    """A directory for PATH that has these programs alone."""
+    directory.mkdir()
+    for name in names:
+        path = shutil.which(name)
+        assert path is not None, name
+        (directory / name).symlink_to(path)
+    return directory
+
+
+@pytest.fixture(params=["pkg-config", "compiler", "headers", "python3-dev"])
+def lack(request: pytest.FixtureRequest, tmp_path: Path) -> Lack:
+    """Each of what the extension is built with, missing."""
+    match request.param:
+        case "pkg-config":
+            path = programs(tmp_path / "bin")
+            return Lack({"PATH": path}, r"pkg-config cannot be run \(No such file or directory\)")
+        case "compiler":
+            path = programs(tmp_path / "bin", "pkg-config")
+            return Lack({"PATH": path}, r"there is no C compiler \(\S*gcc\)")
+        case "headers":
+            return Lack(
+                {"PKG_CONFIG_LIBDIR": tmp_path}, r"pkg-config finds no fuse3 \(Package fuse3 "
+            )
+    # The compiler stops at the first line of the first header, as it does without Python.h.
+    bad = tmp_path / "include"
+    bad.mkdir()
+    (bad / "Python.h").write_text("#error none\n")
+    return Lack({"CPPFLAGS": f"-I{bad}"}, r"\S*gcc fails, with the words above")
+
+
+BUILD_EXT = ("-c", "import setuptools; setuptools.setup()", "build_ext")
+"""What pip makes setuptools do, with its many other commands left out."""
+
+
+def test_build_without_the_extension(source: Path, lack: Lack) -> None:
+    """Is a success that says what is missing, what that costs, and what to install."""
+    said = run(sys.executable, *BUILD_EXT, cwd=source, **lack.variables)
+    (line,) = [line for line in said.splitlines() if "built without its extension" in line]
+    assert re.search(f"built without its extension: {lack.reason}", line)
+    assert "no ioctl, SEEK_DATA or fallocate" in line
+    assert "Install gcc, pkg-config, libfuse3-dev and python3-dev" in line
+
+
+def test_build_that_requires_the_extension(source: Path, lack: Lack) -> None:
+    """Then the same is an error."""
+    required = {**lack.variables, "SCULLVFS_EXTENSION": "required"}
+    said = run(sys.executable, *BUILD_EXT, cwd=source, status=1, **required)
+    assert re.search(f"error: the extension cannot be built: {lack.reason}", said)
+    assert "Traceback (" not in said
+
+
+def test_build_with_another_wish(source: Path) -> None:
+    """A slip of the pen is no wish."""
+    said = run(sys.executable, *BUILD_EXT, cwd=source, status=1, SCULLVFS_EXTENSION="yes")
+    assert "error: SCULLVFS_EXTENSION=yes is not possible; it may be 'required'" in said
+
+
+def test_installed_without_the_extension(
+    source: Path, scullvfs: Scullvfs, mountpoint: Path, tmp_path: Path
+) -> None:
+    """The wheel mounts, the doctor knows what it lacks, and its build has left nothing behind."""
+    before = files(source)
+    pip = [sys.executable, "-m", "pip", "wheel", "-v", "--no-deps", "--no-build-isolation"]
+    path = programs(tmp_path / "bin")
+    said = run(*pip, "-w", tmp_path, source, cwd=source, PATH=path)
+    assert "built without its extension: pkg-config" in said
+    assert {name for name in files(source) - before if Path(name).suffix not in JUNK} == set()
+    prefix = environment(tmp_path / "prefix")
+    run(
+        *pip_into(prefix), "install", "--no-index", "--no-deps", *tmp_path.glob("*.whl"), cwd=prefix
+    )
+    del scullvfs.env["PYTHONPATH"]
+    scullvfs.command = [str(prefix / "bin/scullvfs")]
+    assert scullvfs("mount", "-o", "mem=16M", mountpoint).returncode == 0
+    (mountpoint / "scullv0").write_bytes(b"data")
+    assert read_all(mountpoint / "scullv0") == b"data"
+    assert scullvfs("umount", mountpoint).returncode == 0
+    said = scullvfs("doctor").stdout
+    assert "it is not built: the low-level operations are not available" in " ".join(said.split())
+
+
+def test_editable_installation(source: Path, tmp_path: Path) -> None:
+    """It adds the extension to the checkout, and nothing else."""
+    prefix = environment(tmp_path / "prefix")
+    before = {name for name in files(source) if not name.endswith(".so")}
+    pip = [*pip_into(prefix), "install", "--no-deps", "--no-build-isolation", "-e", source]
+    run(*pip, cwd=prefix)
+    where = "import scullvfs.fuse.lowlevel._interpose as module; print(module.__file__)"
+    module = Path(run(prefix / "bin/python", "-c", where, cwd=prefix).strip())
+    assert module.parent == source / "scullvfs/fuse/lowlevel"
+    added = files(source) - before - {str(module.relative_to(source))}
+    assert {name for name in added if Path(name).suffix not in JUNK} == set()
