@@ -10,6 +10,9 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from scullvfs.fuse import lowlevel  # before pyfuse3: its docstring says why
+
+# isort: split
 import pyfuse3
 
 from scullvfs.daemon.errors import (
@@ -22,7 +25,6 @@ from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.requirements import DEVICE
 from scullvfs.daemon.unmount import take_down
-from scullvfs.fuse import lowlevel
 
 __all__ = ["hooks_in", "session", "terminate"]
 
