@@ -149,7 +149,7 @@ def _allow_other() -> str:
 def _libfuse() -> str:
     version = versions.libfuse()
     if version in ("missing", "unusable"):
-        raise requirements.library_missing("3")
+        raise requirements.library_missing(versions.libfuse_soname())
     return version
 
 

@@ -107,7 +107,7 @@ def find_fusermount() -> str | None:
 
 def explain_import_error(error: ImportError) -> FuseMissingError | None:
     """What a failed import of the server means to the user; None if it is a bug of ours."""
-    library = re.search(r"libfuse3\.so\.([0-9]+):", str(error))
+    library = re.search(r"(libfuse3\.so\.[0-9]+):", str(error))
     if library is not None:
         return library_missing(library[1])
     if error.name in ("pyfuse3", "trio"):
@@ -115,11 +115,18 @@ def explain_import_error(error: ImportError) -> FuseMissingError | None:
     return None
 
 
-def library_missing(number: str) -> FuseMissingError:
-    """What to say where libfuse3.so.*number* cannot be loaded."""
+def library_missing(soname: str | None) -> FuseMissingError:
+    """What to say where libfuse cannot be loaded.
+
+    Args:
+        soname: `libfuse3.so.4`, which is in Debian's package libfuse3-4; None if nothing tells
+            the number: then it is fuse3 that brings the right one.
+    """
+    library, package = soname or "libfuse3", "fuse3"
+    if soname is not None:
+        package = "libfuse3-" + soname.rpartition(".")[2]
     return FuseMissingError(
-        f"the FUSE library libfuse3.so.{number} is missing or broken; "
-        f"run 'apt install libfuse3-{number}'"
+        f"the FUSE library {library} is missing or broken; run 'apt install {package}'"
     )
 
 

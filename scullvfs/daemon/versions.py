@@ -9,14 +9,11 @@ import os
 import platform
 import re
 import sys
-from typing import Final
+from importlib.util import find_spec
 
 import scullvfs
 
-__all__ = ["kernel", "libfuse", "package", "version_line"]
-
-SONAMES: Final = ("libfuse3.so.4", "libfuse3.so.3")
-"""libfuse's names, the newest first."""
+__all__ = ["kernel", "libfuse", "libfuse_soname", "package", "version_line"]
 
 
 def version_line() -> str:
@@ -61,31 +58,40 @@ def package(name: str) -> str | None:
         return None
 
 
+def libfuse_soname() -> str | None:
+    """The libfuse that pyfuse3 loads, `libfuse3.so.4`; None where pyfuse3 is not installed.
+
+    The number is not that of libfuse's version, and has changed between two of them.
+    """
+    found = find_spec("pyfuse3")
+    if found is None or found.origin is None:
+        return None
+    # In the table of strings that its list of libraries points to.
+    with open(found.origin, "rb") as library:
+        name = re.search(rb"\0(libfuse3\.so\.[0-9]+)\0", library.read())
+    return None if name is None else name[1].decode()
+
+
 def libfuse() -> str:
     """What libfuse says of itself; `missing` or `unusable` if it cannot.
 
     libfuse: lib/fuse.c:fuse_pkgversion()
     """
+    name = libfuse_soname() or _find_libfuse()
+    if name is None:
+        return "missing"
     try:
-        library = _load_libfuse()
-        if library is None:
-            return "missing"
-        pkgversion = library.fuse_pkgversion
-    except (OSError, AttributeError):
+        pkgversion = ctypes.CDLL(name).fuse_pkgversion
+    except OSError as error:
+        return "missing" if "No such file" in str(error) else "unusable"
+    except AttributeError:
         return "unusable"
     pkgversion.restype = ctypes.c_char_p
     return str(pkgversion().decode())
 
 
-def _load_libfuse() -> ctypes.CDLL | None:
-    """The library, None if there is none; an OSError if it cannot be loaded."""
-    for name in SONAMES:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:  # perhaps it has another name
-            pass
-    # Starts ldconfig, which takes as long as all else, but knows what is there and broken, too.
+def _find_libfuse() -> str | None:
+    """Any libfuse. This starts ldconfig, which takes as long as all else."""
     from ctypes.util import find_library
 
-    found = find_library("fuse3")
-    return None if found is None else ctypes.CDLL(found)
+    return find_library("fuse3")

@@ -1,6 +1,8 @@
 """The doctor's verdicts on machines that this one is not; the real ones are in tests/vfs."""
 
 import platform
+import subprocess
+from importlib.util import find_spec
 
 import pytest
 
@@ -47,12 +49,51 @@ def test_memory(
 
 
 @pytest.mark.parametrize("version", ["missing", "unusable"])
-def test_libfuse(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
-    """Without the library there is no mount, and the package is named."""
+@pytest.mark.parametrize(
+    ("soname", "words"),
+    [
+        ("libfuse3.so.3", "libfuse3.so.3 is missing or broken; run 'apt install libfuse3-3'"),
+        ("libfuse3.so.4", "libfuse3.so.4 is missing or broken; run 'apt install libfuse3-4'"),
+        (None, "the FUSE library libfuse3 is missing or broken; run 'apt install fuse3'"),
+    ],
+)
+def test_libfuse(
+    monkeypatch: pytest.MonkeyPatch, version: str, soname: str | None, words: str
+) -> None:
+    """Without the library there is no mount, and the package is named: the one pyfuse3 needs."""
     monkeypatch.setattr(versions, "libfuse", lambda: version)
+    monkeypatch.setattr(versions, "libfuse_soname", lambda: soname)
     found = finding("libfuse")
     assert (found.verdict, found.status) == (Verdict.MISSING, ExitStatus.NO_FUSE)
-    assert "apt install libfuse3-3" in found.text
+    assert words in found.text
+
+
+def test_libfuse_soname() -> None:
+    """Is what the dynamic linker loads pyfuse3 with, and it is there."""
+    pyfuse3 = find_spec("pyfuse3")
+    assert pyfuse3 is not None
+    assert pyfuse3.origin is not None
+    linked = subprocess.check_output(["ldd", pyfuse3.origin], text=True)
+    assert versions.libfuse_soname() in [line.split()[0] for line in linked.splitlines()]
+    assert finding("libfuse").verdict == Verdict.OK
+
+
+def test_libfuse_soname_without_pyfuse3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nothing tells, and any libfuse will do for its version."""
+    monkeypatch.setattr(versions, "find_spec", lambda name: None)
+    assert versions.libfuse_soname() is None
+    assert versions.libfuse()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("soname", "version"), [("libfuse3.so.99", "missing"), ("libc.so.6", "unusable")]
+)
+def test_libfuse_version_unknown(
+    monkeypatch: pytest.MonkeyPatch, soname: str, version: str
+) -> None:
+    """A library that is not there, and one that is something else."""
+    monkeypatch.setattr(versions, "libfuse_soname", lambda: soname)
+    assert versions.libfuse() == version
 
 
 @pytest.mark.parametrize(

@@ -36,19 +36,6 @@ def test_libfuse() -> None:
     assert versions.libfuse().startswith("3.")
 
 
-def test_libfuse_of_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is newer than this program is found, too."""
-    expected = versions.libfuse()
-    monkeypatch.setattr(versions, "SONAMES", ())
-    assert versions.libfuse() == expected
-
-
-def test_libfuse_without_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library of that name which is another."""
-    monkeypatch.setattr(versions, "SONAMES", ("libc.so.6",))
-    assert versions.libfuse() == "unusable"
-
-
 def test_version_is_that_of_the_metadata() -> None:
     """What the program says of itself is what pip says of it."""
     assert scullvfs.__version__ == metadata.version("scullvfs")

@@ -5,8 +5,11 @@ Missing parts are hidden in a mount namespace of the test's own; the ordinary us
 """
 
 import os
+import re
 import shlex
+import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -225,24 +228,38 @@ def test_device_missing(elsewhere: Elsewhere, theirs: Path, change: str, trouble
     assert "--device /dev/fuse" in said
 
 
+def libfuse() -> Path:
+    """The library that pyfuse3 loads, by the path that the dynamic linker finds it at."""
+    pyfuse3 = find_spec("pyfuse3")
+    assert pyfuse3 is not None
+    assert pyfuse3.origin is not None
+    linked = subprocess.check_output(["ldd", pyfuse3.origin], text=True)
+    (path,) = re.findall(r"=> (\S+/libfuse3\.so\.\d+) ", linked)
+    return Path(path)
+
+
 @needs_root
-@pytest.mark.parametrize("damage", ["", ": >{scratch}/lib/libfuse3.so.3"])
+@pytest.mark.parametrize("damage", ["", ": >{scratch}/lib/%s"], ids=["missing", "empty"])
 def test_libfuse_missing(elsewhere: Elsewhere, theirs: Path, damage: str) -> None:
     """The Debian package is named, whether the library is gone or broken."""
+    library = libfuse()
     change = (
-        "lib=$(ldconfig -p | sed -n 's/.*libfuse3.so.3 .*=> //p' | head -n 1)\n"
-        "lib=$(readlink -f $(dirname $lib))\n"
+        f"lib=$(readlink -f {library.parent})\n"
         # The library's directory anew, full of links to what was in it.
         "mkdir {scratch}/lib {scratch}/was\n"
         "mount --bind $lib {scratch}/was\n"
         "cp -as {scratch}/was/. {scratch}/lib\n"
         "rm {scratch}/lib/libfuse3.so*\n"
-        f"{damage}\n"
+        f"{damage.replace('%s', library.name)}\n"
         "mount --bind {scratch}/lib $lib\n"
     )
-    assert refusal(elsewhere(change, f"scullvfs mount {theirs}"), "no-libfuse") == (
-        "the FUSE library libfuse3.so.3 is missing or broken; run 'apt install libfuse3-3'"
-    )
+    owner = subprocess.check_output(["dpkg", "-S", f"*/{library.name}"], text=True)
+    package = owner.partition(":")[0]
+    script = "scullvfs doctor --no-mount >{scratch}/doctor || true\n"
+    done = elsewhere(change + script, f"scullvfs mount {theirs}")
+    words = f"the FUSE library {library.name} is missing or broken; run 'apt install {package}'"
+    assert refusal(done, "no-libfuse") == words
+    assert words in " ".join((elsewhere.scratch / "doctor").read_text().split())
 
 
 def without_package(name: str, directory: Path) -> None:
