@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,7 @@ __all__ = [
     "find_fusermount",
     "library_missing",
     "package_missing",
+    "why_no_fusermount",
 ]
 
 DEVICE: Final = "/dev/fuse"
@@ -102,7 +104,27 @@ def check_allow_other() -> None:
 
 def find_fusermount() -> str | None:
     """The path of fusermount3, None if it is not installed."""
-    return shutil.which("fusermount3", path=f"{os.environ.get('PATH', '')}:/usr/bin")
+    return shutil.which("fusermount3", path=_where_fusermount_is())
+
+
+def why_no_fusermount() -> str | None:
+    """What keeps this user from running fusermount3 at all; None if it can be run."""
+    try:
+        subprocess.run(
+            ["fusermount3", "--version"],
+            env={**os.environ, "PATH": _where_fusermount_is()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _where_fusermount_is() -> str:
+    """The directories that it is looked for in: libfuse tries the one it was installed to, too."""
+    return f"{os.environ.get('PATH', '')}:/usr/bin"
 
 
 def explain_import_error(error: ImportError) -> FuseMissingError | None:

@@ -23,7 +23,7 @@ from scullvfs.daemon.errors import (
 )
 from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.requirements import DEVICE
+from scullvfs.daemon.requirements import DEVICE, check_device, why_no_fusermount
 from scullvfs.daemon.unmount import take_down
 
 __all__ = ["hooks_in", "session", "terminate"]
@@ -132,13 +132,30 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
 
 
 def _refusal(mountpoint: str, said: str) -> ScullvfsError:
-    """What is left of a failed mount once all has been checked that can be checked before."""
-    words = "; ".join(line.strip() for line in said.splitlines()) or "libfuse gives no reason"
+    """What is left of a failed mount once all has been checked that can be checked before.
+
+    What libfuse says has changed with its versions, so where a fact can be looked at, that
+    decides.
+    """
+    try:
+        check_device()
+    except ScullvfsError as error:  # it was there before
+        return error
+    # libfuse runs it where mount(2) is not permitted, and names it when that fails.
+    if "fusermount3" in said and (why := why_no_fusermount()) is not None:
+        return FuseMissingError(
+            f"cannot mount on {mountpoint}: mount(2) is not permitted, and fusermount3 cannot be "
+            f"run ({why}); run 'apt install fuse3', a container needs '--cap-add SYS_ADMIN'"
+        )
+    words = "; ".join(_sentences(said)) or "libfuse gives no reason"
     message = f"cannot mount on {mountpoint}: {words}"
-    if "modprobe" in said or "exec fusermount" in said:
-        return FuseMissingError(message)
     if "not permitted" in said:
         return RefusedError(f"{message}; a container needs '--cap-add SYS_ADMIN'")
     if "ermission denied" in said:
         return RefusedError(message)
     return MountPointError(message)
+
+
+def _sentences(said: str) -> list[str]:
+    """The lines of *said*, each once: libfuse tries twice, with fusermount3 quiet at first."""
+    return list(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))

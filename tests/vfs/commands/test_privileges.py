@@ -5,29 +5,71 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ..troubles import TROUBLES, refusal
 from .elsewhere import AS_NOBODY, OPEN_DEVICE, Elsewhere, needs_root
 
-
-@needs_root
-def test_root_without_the_capability(scullvfs: Any, mountpoint: Path) -> None:
-    """As in a container that was not given it."""
-    command = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
-    done = scullvfs.run([*command, *scullvfs.command, "mount", "-o", "mem=16M", str(mountpoint)])
-    refusal(done, "not-permitted")
+WEAK = "exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin"
+"""Root as in a container that was not given the capability to mount."""
 
 
 @needs_root
-def test_root_without_the_capability_and_fusermount(elsewhere: Elsewhere, theirs: Path) -> None:
-    """libfuse has then tried all that it knows."""
-    change = 'mount --bind /dev/null "$(command -v fusermount3)"'
-    weak = "exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin"
-    script = f"{weak} {shlex.join(elsewhere.scullvfs.command)}"
-    refusal(elsewhere(change, f"{script} mount -o mem=16M {theirs}"), "no-helper")
+def test_root_without_the_capability(elsewhere: Elsewhere, theirs: Path) -> None:
+    """Says what a container needs, in fusermount3's words, each of them once."""
+    script = f"{WEAK} {shlex.join(elsewhere.scullvfs.command)}"
+    said = refusal(elsewhere("", f"{script} mount -o mem=16M {theirs}"), "not-permitted")
+    assert said == (
+        f"cannot mount on {theirs}: fusermount3: mount failed: Operation not permitted; "
+        "a container needs '--cap-add SYS_ADMIN'"
+    )
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("fusermount", "reason"),
+    [
+        ("/dev/null", "Permission denied"),
+        ("{scratch}/script", "No such file or directory"),
+        ("{scratch}/garbage", "Exec format error"),
+    ],
+)
+def test_root_without_the_capability_and_fusermount(
+    elsewhere: Elsewhere, theirs: Path, fusermount: str, reason: str
+) -> None:
+    """libfuse has then tried all that it knows; what it says of it differs with its version."""
+    for name, text in (("script", "#!/no/such/shell\n"), ("garbage", "\1\2")):
+        (elsewhere.scratch / name).write_text(text)
+        (elsewhere.scratch / name).chmod(0o755)
+    change = f'mount --bind {fusermount} "$(command -v fusermount3)"'
+    script = f"{WEAK} {shlex.join(elsewhere.scullvfs.command)}"
+    said = refusal(elsewhere(change, f"{script} mount -o mem=16M {theirs}"), "no-helper")
+    assert f"fusermount3 cannot be run ({reason});" in said
+
+
+LATE = """
+import scullvfs.daemon.mount
+from scullvfs.cli import main
+scullvfs.daemon.mount.check_requirements = lambda **_: None
+main()
+"""
+
+
+@needs_root
+@pytest.mark.parametrize(
+    ("change", "trouble"),
+    [
+        ("mount -t tmpfs tmpfs /dev", "no-device"),
+        ("mount --bind /dev/null /dev/fuse", "other-device"),
+    ],
+)
+def test_device_is_gone_when_libfuse_wants_it(
+    elsewhere: Elsewhere, theirs: Path, change: str, trouble: str
+) -> None:
+    """It was there a moment ago; the words and the status are as if it had been missed then."""
+    command = shlex.join([sys.executable, "-c", LATE, "mount", "-f", str(theirs)])
+    refusal(elsewhere(change, command), trouble)
 
 
 @needs_root
