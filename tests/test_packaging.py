@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scullvfs.fuse.polling import KNOWN
+
 ROOT = Path(__file__).parent.parent
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 BUILD = tomllib.loads(PYPROJECT)["build-system"]["requires"]
@@ -68,6 +70,20 @@ def test_dependencies_are_what_is_imported() -> None:
 def test_dependency_has_a_reason(dependency: str) -> None:
     """Each dependency stands under a comment that says what it is for."""
     assert len(reason(PYPROJECT, dependency).split()) >= 3
+
+
+def test_pyfuse3_is_one_that_the_loop_knows() -> None:
+    """Its bounds are the minor line that the loop was made for: one more is another one."""
+    major, minor = map(int, KNOWN.split("."))
+    assert f"pyfuse3>={KNOWN},<{major}.{minor + 1}" in RUNTIME
+
+
+def test_python_versions() -> None:
+    """This Python is among those that the classifiers name, and the first is the least."""
+    python = "Programming Language :: Python :: "
+    named = [c.removeprefix(python) for c in PROJECT["classifiers"] if c.startswith(f"{python}3.")]
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in named
+    assert PROJECT["requires-python"] == f">={named[0]}"
 
 
 def test_reason_missing() -> None:

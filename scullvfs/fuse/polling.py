@@ -35,6 +35,7 @@ its handler, as pyfuse3's workers do when there are too many.  A handler with mu
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -58,6 +59,11 @@ SHORT_TURN: Final = 300_000
 SLEEP_MS: Final = 1
 BUSY: Final = 10
 """Requests in a turn from which on a wake-up for each of them matters."""
+
+KNOWN: Final = "3.5"
+"""The minor line of pyfuse3 whose loop is as told above; pyproject.toml has the same bound."""
+LOOP: Final = ("main", "_session_loop", "_wait_fuse_readable")
+"""The functions of pyfuse3 that find the stand-in for trio, and no other does."""
 
 Serve = Callable[[int, int, int], Served]
 Worker = Callable[..., Awaitable[None]]
@@ -209,6 +215,19 @@ class _NoLock:
         pass
 
 
+def _is_known(module: Any) -> bool:
+    """Whether pyfuse3's loop is the one that this module fits into.
+
+    What is inside its functions cannot be seen, so a version that nobody has looked at is
+    not known, whatever it has.
+    """
+    return (
+        re.match(rf"{re.escape(KNOWN)}(\.|$)", str(getattr(module, "__version__", ""))) is not None
+        and getattr(module, "trio", None) is trio
+        and all(callable(getattr(module, name, None)) for name in LOOP)
+    )
+
+
 def install(poller: Poller) -> bool:
     """Let pyfuse3 wait with `poller`, between its init() and the start of its main loop.
 
@@ -216,7 +235,7 @@ def install(poller: Poller) -> bool:
     or it is not the pyfuse3 that this module knows.
     """
     module: Any = pyfuse3
-    if not lowlevel.hooked() or getattr(module, "trio", None) is not trio:
+    if not lowlevel.hooked() or not _is_known(module):
         return False
     lowlevel_of_trio = SimpleNamespace(
         wait_readable=poller.wait_readable,

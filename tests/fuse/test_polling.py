@@ -319,6 +319,29 @@ def test_install_leaves_another_pyfuse3_alone(monkeypatch: pytest.MonkeyPatch) -
     assert pyfuse3.trio is other  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("hooked")
+@pytest.mark.parametrize("version", ["3.4.0", "3.6.0", "3.50.0", "4.0", "3", "unknown", None])
+def test_install_leaves_another_version_alone(
+    monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    """A version that nobody has looked at is not known, though it looks the same outside."""
+    monkeypatch.setattr(pyfuse3, "trio", trio, raising=False)
+    monkeypatch.setattr(pyfuse3, "__version__", version)
+
+    assert not install(Poller(0))
+    assert pyfuse3.trio is trio  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("hooked")
+@pytest.mark.parametrize("name", ["trio", "__version__", *polling.LOOP])
+def test_install_needs_every_part(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Neither is one that lacks a part of what the poller takes the place of."""
+    monkeypatch.delattr(pyfuse3, name)
+
+    assert not install(Poller(0))
+    assert getattr(pyfuse3, "trio", trio) is trio
+
+
 def test_install_needs_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it nothing is replaced."""
     monkeypatch.setattr(pyfuse3, "trio", trio, raising=False)
@@ -329,9 +352,11 @@ def test_install_needs_the_extension(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("hooked")
-def test_install_puts_the_poller_in(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("version", [pyfuse3.__version__, "3.5.9", "3.5"])
+def test_install_puts_the_poller_in(monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     """pyfuse3 finds everything that it asks trio for, and the poller's way of waiting."""
     monkeypatch.setattr(pyfuse3, "trio", trio, raising=False)
+    monkeypatch.setattr(pyfuse3, "__version__", version)
     poller = Poller(0)
 
     assert install(poller)

@@ -11,23 +11,32 @@ from .helpers import Scullvfs, shell, wait_until
 from .troubles import TROUBLES
 
 PROGRAM = """
-import types
+import builtins, types
 import scullvfs.fuse
 import pyfuse3, trio
-
-changed = types.ModuleType("trio")
-changed.__dict__.update(trio.__dict__)
-pyfuse3.trio = changed
-
+{change}
 from scullvfs.cli import main
 main()
 """
 
+CHANGES = {
+    "trio": """
+changed = types.ModuleType("trio")
+changed.__dict__.update(trio.__dict__)
+pyfuse3.trio = changed
+""",
+    "version": 'pyfuse3.__version__ = "3.6.0"',
+    # Where pyfuse3's functions find a name though the module has none.
+    "no trio": "builtins.trio = trio; del pyfuse3.trio",
+    "no loop": "builtins._session_loop = pyfuse3._session_loop; del pyfuse3._session_loop",
+}
 
-@pytest.fixture
-def changed(scullvfs: Scullvfs) -> Scullvfs:
+
+@pytest.fixture(params=CHANGES)
+def changed(scullvfs: Scullvfs, request: pytest.FixtureRequest) -> Scullvfs:
     """The program with such a pyfuse3."""
-    scullvfs.command = [sys.executable, "-c", PROGRAM]
+    program = PROGRAM.format(change=CHANGES[request.param])
+    scullvfs.command = [sys.executable, "-c", program]
     return scullvfs
 
 
