@@ -1,0 +1,63 @@
+/* The extension without Python: in the place of module.c, what answers the requests says so. */
+#include "interpose.c"
+
+static void said(const char *what, uint64_t fh, size_t size, int64_t off)
+{
+	printf("%s fh %d: %zu at %lld\n", what, (int)fh, size, (long long)off);
+	fflush(stdout);
+}
+
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache)
+{
+	said(page_cache ? "page cache" : "read", fh, size, off);
+	fuse_reply_buf(req, "extension", 9);
+}
+
+static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
+			   int flags)
+{
+	(void)buf;
+	said((flags & O_ACCMODE) == O_RDWR ? "write" : "write, other flags", fh, size, off);
+	fuse_reply_write(req, size);
+}
+
+static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
+			   const void *in, size_t in_size)
+{
+	(void)in, (void)in_size;
+	said("ioctl", fh, cmd, arg);
+	fuse_reply_ioctl(req, 7, NULL, 0);
+}
+
+static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
+{
+	said("lseek", fh, whence, off);
+	fuse_reply_lseek(req, off + 1000);
+}
+
+static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
+{
+	(void)mode;
+	said("fallocate", fh, length, off);
+	fuse_reply_err(req, EXDEV);
+}
+
+static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms)
+{
+	return readable(now, spin_ns, sleep_ms);
+}
+
+void serve(void);
+
+/* As fuse/polling.py: until there is something for the server. */
+void serve(void)
+{
+	scullvfs_copy_file_range_errno = EDQUOT;
+	while (scullvfs_serve(INT64_MAX, 0, 1000) == SCULLVFS_IDLE)
+		;
+}
+
+/* What else module.c uses. */
+bool (*const check)(const struct scullvfs_sg *, size_t, size_t) = in_ram;
+void (*const copy)(const struct scullvfs_sg *, const char *) = copy_from_buffer;
+void (*const reply)(fuse_req_t, const struct scullvfs_sg *) = reply_sg;
