@@ -33,10 +33,11 @@ missing = $(strip \
   $(call unless,command -v pkg-config,pkg-config) \
   $(call unless,pkg-config --exists fuse3,libfuse3-dev) \
   $(call unless,command -v fusermount3,fuse3))
-# What the tests run on the devices and on the manual page.
+# What the tests run on the devices, on the manual page and, though only CI has to, on the C code.
 missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3) \
   $(call unless,command -v lsattr,e2fsprogs) \
-  $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base))
+  $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base) \
+  $(if $(filter true,$(CI)),$(call unless,command -v clang,clang)))
 # What boots a container.
 missing_for_systemd = $(strip \
   $(call unless,command -v debootstrap,debootstrap) \
@@ -77,7 +78,7 @@ $(call alive,$$apt_get update && $$apt_get install -y --no-install-recommends $$
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-systemd bench lint unit docs man soak setup clean
+.PHONY: help demo test test-systemd test-asan bench lint lint-c unit docs man soak setup clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -92,6 +93,9 @@ test-systemd: ## units and fstab under a real systemd, in a container; DEBIAN=DI
 	$(call install,$(missing_for_systemd))
 	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -B -m tests.systemd.run $(DEBIAN:%=--cache %)
 
+test-asan: $(BIN)/.testable ## the tests that go through the extension, with sanitizers in it
+	@$(BIN)/python -B tests/asan -n $(WORKERS) --dist worksteal
+
 bench: $(BIN)/.installed ## what it costs; SAVE=old.json before a change, BASE=old.json after it
 	@$(BIN)/python tests/bench $(if $(SAVE),--save '$(SAVE)') $(if $(BASE),--base '$(BASE)')
 
@@ -105,6 +109,9 @@ lint: $(BIN)/.testable ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy --strict scullvfs
+
+lint-c: $(BIN)/.testable ## the extension by gcc and, if it is there, clang, with all warnings
+	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/vfs/test_libfuse.py -k warning
 
 # All of it anew each time: of a page that is as it was, Sphinx does not repeat the warnings.
 SPHINX = @$(BIN)/sphinx-build -q -W --keep-going -E -c docs -d build/docs/doctrees
