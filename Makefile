@@ -36,10 +36,11 @@ missing = $(strip \
 # What the tests run on the devices, on the manual page and, though only CI has to, on the C code.
 missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3) \
   $(call unless,command -v lsattr,e2fsprogs) \
+  $(call unless,command -v busybox,busybox) $(call unless,command -v rsync,rsync) \
   $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base) \
   $(if $(filter true,$(CI)),$(call unless,command -v clang,clang)))
-# What boots a container.
-missing_for_systemd = $(strip \
+# What makes a Debian and runs it.
+missing_for_containers = $(strip \
   $(call unless,command -v debootstrap,debootstrap) \
   $(call unless,command -v systemd-nspawn,systemd-container))
 
@@ -78,7 +79,9 @@ $(call alive,$$apt_get update && $$apt_get install -y --no-install-recommends $$
 endef
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-systemd test-asan bench lint lint-c unit docs man soak setup clean
+AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
+.PHONY: help demo test test-systemd test-debian test-asan bench lint lint-c pytest unit docs man soak \
+  setup clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -90,14 +93,21 @@ test: lint docs ## everything a change must pass: lint, the documentation, then 
 	@$(PYTEST)
 
 test-systemd: ## units and fstab under a real systemd, in a container; DEBIAN=DIR keeps its Debian
-	$(call install,$(missing_for_systemd))
-	@$(if $(filter 0,$(shell id -u)),,sudo) $(PYTHON) -B -m tests.systemd.run $(DEBIAN:%=--cache %)
+	$(call install,$(missing_for_containers))
+	@$(AS_ROOT) $(PYTHON) -B -m tests.systemd.run $(DEBIAN:%=--cache %)
+
+test-debian: ## the README's commands on a fresh Debian, SUITE=trixie (or bookworm, sid); DEBIAN=DIR keeps it
+	$(call install,$(missing_for_containers))
+	@$(AS_ROOT) $(PYTHON) -B -m tests.debian.run $(SUITE:%=--suite %) $(DEBIAN:%=--cache %) $(STEPS)
 
 test-asan: $(BIN)/.testable ## the tests that go through the extension, with sanitizers in it
 	@$(BIN)/python -B tests/asan -n $(WORKERS) --dist worksteal
 
 bench: $(BIN)/.installed ## what it costs; SAVE=old.json before a change, BASE=old.json after it
 	@$(BIN)/python tests/bench $(if $(SAVE),--save '$(SAVE)') $(if $(BASE),--base '$(BASE)')
+
+pytest: $(BIN)/.testable ## some of the tests: TESTS=tests/vfs
+	@$(PYTEST) $(TESTS)
 
 unit: $(BIN)/.testable ## the tests that need no mount
 	@$(PYTEST) --ignore=tests/vfs --ignore=tests/truth --ignore=tests/soak
@@ -140,7 +150,7 @@ EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py interpose.c module.c)
 $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs in $(VENV) ..."
 	@$(call alive,$(PIP_INSTALL) -e .,$(steps_of_pip))
-	@$(BIN)/python -c 'import scullvfs.fuse.lowlevel._interpose' 2>/dev/null || \
+	@$(BIN)/python -c 'import scullvfs.fuse.lowlevel._interpose' >/dev/null 2>&1 || \
 	  echo "without its extension: '$(BIN)/scullvfs doctor' says what that costs" >&2
 	@touch $@
 

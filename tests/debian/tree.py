@@ -50,9 +50,13 @@ def why_not(*devices: str) -> str | None:
 
 @contextmanager
 def directory(name: str) -> Iterator[Path]:
-    """A directory for a tree, whose name is the container's; removed with all that is in it."""
+    """A directory for a tree, whose name is the container's; removed with all that is in it.
+
+    It is below /var/tmp, or where TMPDIR says: /tmp may be RAM.
+    """
     # No underscore, which mkdtemp() may choose.
-    path = Path(f"/var/tmp/scullvfs-{name}-{secrets.token_hex(4)}")
+    where = os.environ.get("TMPDIR", "/var/tmp")
+    path = Path(where, f"scullvfs-{name}-{secrets.token_hex(4)}")
     path.mkdir(mode=0o700)
     try:
         yield path

@@ -1,0 +1,131 @@
+"""The README's commands on a fresh Debian: `make test-debian SUITE=trixie`.
+
+    python3 -m tests.debian.run [--suite SUITE] [--cache DIRECTORY] [--optional]
+                                [--seconds SECONDS] [STEP...]
+
+Makes a Debian with debootstrap's minbase and git, make, python3 and ca-certificates in a
+temporary directory, puts this checkout into it, and goes through the steps, or only those
+named. Prints what they print, then removes everything. The exit status is 0 if all is well,
+1 if a step failed, 2 if this machine cannot run a container, and 3 if the Debian cannot be
+fetched; with --optional it is 0 then, too.
+
+Needs root, debootstrap, systemd-nspawn and /dev/fuse. With --cache the Debian is kept as a tar
+file for the next time; MIRROR in the environment is where it comes from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .tree import (
+    PATH,
+    Debian,
+    Unavailable,
+    copy_checkout,
+    directory,
+    nspawn,
+    why_not,
+    with_pip,
+)
+from .tree import leftovers as leftovers_of
+
+PACKAGES = ("git", "make", "python3", "ca-certificates")
+"""What the README takes for granted."""
+SOURCE = "/usr/src/scullvfs"
+USER = "ada"
+
+PREPARE = f"""
+set -e
+ln -sf /proc/self/mounts /etc/mtab  # as systemd-tmpfiles makes it where a system is booted
+cp -r /mnt {SOURCE}
+useradd --create-home --shell /bin/bash {USER}
+cp -r /mnt /home/{USER}/scullvfs
+chown -R {USER}: /home/{USER}
+"""
+DEVICES = "mknod -m 666 /dev/fuse c 10 229"
+"""Open to all, as udev makes it, whatever it is on the host."""
+
+PART = "tests/fuse tests/fs tests/bench_cli tests/vfs"
+"""The tests that libfuse, Python or coreutils may spoil."""
+
+STEPS = {
+    "demo": f"cd {SOURCE} && make demo",
+    "test": f"cd {SOURCE} && make test",
+    "part": f"cd {SOURCE} && make pytest TESTS='{PART}'",
+    "readme": f"python3 {SOURCE}/tests/debian/walk.py /home/{USER}/scullvfs/README.md {USER}",
+}
+"""Name -> what root's shell runs in the container."""
+DEFAULT = ("demo", "test", "readme")
+
+
+def attempt(step: str, tree: Path, seconds: int) -> bool:
+    """Go through one step in a container of its own; what it prints is printed.
+
+    After so many seconds it is interrupted, as by Ctrl-C, so that pytest tells what it has found.
+    """
+    begin = time.monotonic()
+    print(f"-- {step}: {STEPS[step]}", flush=True)
+    environment = [f"--setenv={name}" for name in (f"PATH={PATH}", "LC_ALL=C.UTF-8", "CI=true")]
+    shell = ["timeout", "--signal=INT", "--kill-after=60", str(seconds), "sh", "-c"]
+    command = ["--as-pid2", *with_pip(), *environment, *shell, f"{DEVICES} && {STEPS[step]}"]
+    done = subprocess.run(nspawn(tree, *command), stdin=subprocess.DEVNULL, check=False)
+    took = time.monotonic() - begin
+    print(f"{'FAIL' if done.returncode else 'ok  '} {step} ({took:.0f} s)", flush=True)
+    return done.returncode == 0
+
+
+def build(suite: str, path: Path, cache: Path | None) -> Path:
+    """Make the Debian, with this checkout in root's hands and in a user's.
+
+    Raises:
+        Unavailable: it cannot be fetched.
+    """
+    print(f"making a Debian {suite} ...", flush=True)
+    tree = Debian(suite, PACKAGES).build(path, cache)
+    source = path / "source"
+    copy_checkout(source)
+    done = subprocess.run(nspawn(tree, f"--bind-ro={source}:/mnt", "sh", "-c", PREPARE), check=True)
+    assert done.returncode == 0
+    shutil.rmtree(source)
+    return tree
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build, go through the steps, and tear down."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--suite", default="trixie", help="the release; trixie if not given")
+    parser.add_argument("--cache", type=Path, help="keep the Debian here for the next time")
+    parser.add_argument("--optional", action="store_true", help="go on where it cannot be fetched")
+    parser.add_argument("--seconds", type=int, default=7200, help="what a step may take at most")
+    parser.add_argument("steps", nargs="*", metavar="STEP", help="only these")
+    given = parser.parse_args(arguments)
+    unknown = set(given.steps) - set(STEPS)
+    if unknown:
+        parser.error(f"no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+    reason = why_not("/dev/fuse")
+    if reason is not None:
+        print(f"tests/debian: {reason}", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the below is undone
+    try:
+        with directory(given.suite) as path:
+            tree = build(given.suite, path, given.cache)
+            well = [attempt(step, tree, given.seconds) for step in given.steps or DEFAULT]
+    except Unavailable as error:
+        print(f"tests/debian: cannot get {error}", file=sys.stderr)
+        return 0 if given.optional else 3
+    left = leftovers_of(path)
+    print(f"{'FAIL' if left else 'ok  '} teardown: {', '.join(left) or 'nothing is left'}")
+    print(f"{well.count(True)} of {len(well)} steps are ok on {given.suite}")
+    return 0 if all(well) and not left else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
