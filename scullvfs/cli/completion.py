@@ -10,10 +10,12 @@ bash believes the word to begin.
 Nothing here touches a mount: a dead one must not hang a TAB.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import (
@@ -28,7 +30,9 @@ from click.shell_completion import (
 from scullvfs.cli.group import COMPLETE_VAR
 from scullvfs.cli.help import Command
 from scullvfs.daemon.mountinfo import scullvfs_mounts
-from scullvfs.daemon.options import OPTIONS, Option
+
+if TYPE_CHECKING:
+    from scullvfs.daemon.options import Option
 
 __all__ = [
     "SHELLS",
@@ -168,6 +172,8 @@ def complete_mount_options(
     ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> Items:
     """The next name or value in a list like `order=2,semantics=`; `-o` is before it."""
+    from scullvfs.daemon.options import OPTIONS
+
     before, comma, item = incomplete.rpartition(",")
     form, equals, text = item.partition("=")
     option = next((option for option in OPTIONS if form in option.forms), None)

@@ -1,7 +1,6 @@
 """Lines for people: on a terminal a long text is broken to its width, with a hanging indent."""
 
 import re
-import shutil
 import sys
 
 __all__ = ["hang"]
@@ -18,6 +17,8 @@ def hang(text: str, indent: int, *, after: str = " ", terminal: bool | None = No
     """
     if not (sys.stdout.isatty() if terminal is None else terminal):
         return text
+    import shutil
+
     width = max(shutil.get_terminal_size().columns - indent, NARROW)
     lines = [""]
     for piece in re.split(f"(?<={re.escape(after)})", text):

@@ -12,7 +12,6 @@ from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, NotMountedError
 from scullvfs.daemon.mountinfo import Mount, scullvfs_mounts
-from scullvfs.daemon.options import changed_options, format_options
 from scullvfs.daemon.status import (
     ANSWER_TIMEOUT,
     EXIT_STATUS,
@@ -150,6 +149,8 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
 
 def _options(answer: MountStatus) -> str:
     """What is not at its default, as it could stand behind `-o`."""
+    from scullvfs.daemon.options import changed_options, format_options
+
     mount = answer.mount
     changed = changed_options(answer.report["options"], uid=mount.user_id, gid=mount.group_id)
     return format_options(changed) or "all at their defaults"

@@ -103,6 +103,15 @@ def test_completion(words: str, by_click: set[str]) -> None:
     assert commands(modules) == {"completion", *words.split()[:1]}
 
 
+@pytest.mark.parametrize(
+    ("words", "needed"), [("umount ", False), ("status ", False), ("mount -o ", True)]
+)
+def test_completion_of_options(words: str, needed: bool) -> None:
+    """The table of mount options is made where there is something to look up in it."""
+    modules = imported_by(_SCULLVFS_COMPLETE="bash_complete", COMP_WORDS=f"scullvfs {words}")
+    assert ("scullvfs.daemon.options" in modules) is needed
+
+
 @pytest.mark.parametrize("name", SUMMARIES)
 def test_summary(name: str) -> None:
     """What the list of commands says of one is how its help begins."""
