@@ -238,12 +238,17 @@ def test_sort(mnt: Path) -> None:
 
 
 def test_cmp_finds_the_difference(mnt: Path) -> None:
-    """cmp names the one byte in which two devices differ."""
+    """cmp names the one byte in which two devices differ.
+
+    The status is that of cmp without -l: with it, diffutils 3.12 ends with 0 where the first
+    difference is behind its first buffer, on any file system.
+    """
     (mnt / "scullv0").write_bytes(DATA)
     (mnt / "scullv1").write_bytes(DATA[:70000] + bytes([DATA[70000] ^ 1]) + DATA[70001:])
     done = shell('cmp -l "$mnt/scullv0" "$mnt/scullv1"', mnt=mnt)
-    assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["70001"]
+    done = shell('cmp "$mnt/scullv0" "$mnt/scullv1"', mnt=mnt)
+    assert (done.returncode, " 70001, line " in done.stdout) == (1, True)
 
 
 def test_python_mmap(mnt: Path) -> None:
