@@ -4,6 +4,7 @@ The checks come cheapest first, and all of them before anything is forked. Impor
 pyfuse3 and trio only through `server`, at the last moment and in the serving process.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -96,8 +97,12 @@ def import_server() -> ModuleType:
     Raises:
         FuseMissingError: libfuse, pyfuse3 or trio is missing.
     """
+    # All that is made here stays, and to look for garbage in it takes an eighth of the time.
+    gc.disable()
     try:
         from scullvfs.daemon import server
     except ImportError as error:
         raise explain_import_error(error) or error from None
+    finally:
+        gc.enable()
     return server
