@@ -72,6 +72,8 @@ class Scullvfs:
         name, _, value = self.mark.partition("=")
         path = f"{SOURCE}:{os.environ.get('PYTHONPATH', '')}"
         self.env = {**os.environ, "PYTHONPATH": path, name: value}
+        # What setuptools hooks into every Python that starts where it is installed is not ours.
+        self.env["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
         forget_service_manager(self.env)  # one may have started the tests
         self.command = [sys.executable, "-m", "scullvfs"]
 
