@@ -30,11 +30,12 @@ from .tree import (
     Unavailable,
     copy_checkout,
     directory,
+    leftovers,
     nspawn,
+    run,
     why_not,
     with_pip,
 )
-from .tree import leftovers as leftovers_of
 
 PACKAGES = ("git", "make", "python3", "ca-certificates")
 """What the README takes for granted."""
@@ -91,8 +92,7 @@ def build(suite: str, path: Path, cache: Path | None) -> Path:
     tree = Debian(suite, PACKAGES).build(path, cache)
     source = path / "source"
     copy_checkout(source)
-    done = subprocess.run(nspawn(tree, f"--bind-ro={source}:/mnt", "sh", "-c", PREPARE), check=True)
-    assert done.returncode == 0
+    run(nspawn(tree, f"--bind-ro={source}:/mnt", "sh", "-c", PREPARE))
     shutil.rmtree(source)
     return tree
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Unavailable as error:
         print(f"tests/debian: cannot get {error}", file=sys.stderr)
         return 0 if given.optional else 3
-    left = leftovers_of(path)
+    left = leftovers(path)
     print(f"{'FAIL' if left else 'ok  '} teardown: {', '.join(left) or 'nothing is left'}")
     print(f"{well.count(True)} of {len(well)} steps are ok on {given.suite}")
     return 0 if all(well) and not left else 1
