@@ -10,13 +10,15 @@ from __future__ import annotations
 import ctypes
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import FrameType
 
 import pytest
 
 from scullvfs.daemon.mountinfo import read_mounts
+
+from . import watchdog
 
 CLONE_NEWNS = 0x20000
 APART = pytest.StashKey[bool]()
@@ -30,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = hasattr(config, "workerinput")
     hear_interrupts(worker)
     config.stash[APART] = worker and have_own_mounts()
+    watchdog.mark_children()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test of ours ends, whatever hangs."""
+    with watchdog.watched(item):
+        return (yield)
 
 
 def hear_interrupts(worker: bool) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from .vfs.helpers import why_no_fuse
 
 
 def test_a_command_hears_interrupts() -> None:
@@ -38,3 +42,23 @@ def test_a_worker_has_mounts_of_its_own(apart: bool) -> None:
     ours, theirs = (os.readlink(f"/proc/{pid}/ns/mnt") for pid in ("self", os.getppid()))
     assert ours != theirs
     assert apart
+
+
+def test_a_hung_mount(tmp_path: Path) -> None:
+    """A test that no signal can interrupt fails, too, and says of which daemon it waited."""
+    if why_no_fuse() is not None:
+        pytest.skip("nothing can be mounted here")
+    test = Path(__file__).with_name("hung.py")
+    pytest_it = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n1", "--timeout=2"]
+    done = subprocess.run(
+        [*pytest_it, str(test)],
+        env={**os.environ, "MOUNTPOINT": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert re.search(r"killed daemon \d+, which was T \(stopped\) in ", done.stdout)
+    assert "Failed: Timeout" in done.stdout
+    assert not os.path.ismount(tmp_path)
