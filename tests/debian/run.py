@@ -6,8 +6,8 @@
 Makes a Debian with debootstrap's minbase and git, make, python3 and ca-certificates in a
 temporary directory, puts this checkout into it, and goes through the steps, or only those
 named. Prints what they print, then removes everything. The exit status is 0 if all is well,
-1 if a step failed, 2 if this machine cannot run a container, and 3 if the Debian cannot be
-fetched; with --optional it is 0 then, too.
+1 if a step failed, 2 if nobody can run a container here, and 3 if the Debian cannot be fetched;
+with --optional it is 0 in place of 2 and 3.
 
 Needs root, debootstrap, systemd-nspawn and /dev/fuse. With --cache the Debian is kept as a tar
 file for the next time; MIRROR in the environment is where it comes from.
@@ -66,12 +66,13 @@ STEPS = {
 DEFAULT = ("demo", "test", "readme")
 
 
-def attempt(step: str, tree: Path, seconds: int) -> bool:
+def attempt(step: str, tree: Path, end: float) -> bool:
     """Go through one step in a container of its own; what it prints is printed.
 
-    After so many seconds it is interrupted, as by Ctrl-C, so that pytest tells what it has found.
+    At that time it is interrupted, as by Ctrl-C, so that pytest tells what it has found.
     """
     begin = time.monotonic()
+    seconds = max(1, int(end - begin))
     print(f"-- {step}: {STEPS[step]}", flush=True)
     environment = [f"--setenv={name}" for name in (f"PATH={PATH}", "LC_ALL=C.UTF-8", "CI=true")]
     shell = ["timeout", "--signal=INT", "--kill-after=60", str(seconds), "sh", "-c"]
@@ -82,14 +83,16 @@ def attempt(step: str, tree: Path, seconds: int) -> bool:
     return done.returncode == 0
 
 
-def build(suite: str, path: Path, cache: Path | None) -> Path:
+def build(suite: str, path: Path, cache: Path | None, seconds: float) -> Path:
     """Make the Debian, with this checkout in root's hands and in a user's.
 
     Raises:
-        Unavailable: it cannot be fetched.
+        Unavailable: it cannot be fetched, or not in a third of the time that there is.
     """
     print(f"making a Debian {suite} ...", flush=True)
-    tree = Debian(suite, PACKAGES).build(path, cache)
+    begin = time.monotonic()
+    tree = Debian(suite, PACKAGES).build(path, cache, seconds / 3)
+    print(f"made it in {time.monotonic() - begin:.0f} s", flush=True)
     source = path / "source"
     copy_checkout(source)
     run(nspawn(tree, f"--bind-ro={source}:/mnt", "sh", "-c", PREPARE))
@@ -102,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--suite", default="trixie", help="the release; trixie if not given")
     parser.add_argument("--cache", type=Path, help="keep the Debian here for the next time")
-    parser.add_argument("--optional", action="store_true", help="go on where it cannot be fetched")
-    parser.add_argument("--seconds", type=int, default=7200, help="what a step may take at most")
+    parser.add_argument("--optional", action="store_true", help="go on where there is none")
+    parser.add_argument("--seconds", type=int, default=7200, help="what all of it may take")
     parser.add_argument("steps", nargs="*", metavar="STEP", help="only these")
     given = parser.parse_args(arguments)
     unknown = set(given.steps) - set(STEPS)
@@ -112,12 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reason = why_not("/dev/fuse")
     if reason is not None:
         print(f"tests/debian: {reason}", file=sys.stderr)
-        return 2
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the below is undone
+        return 0 if given.optional else 2
+    # So that what is below is undone, and nobody has to read a traceback.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
+    end = time.monotonic() + given.seconds
     try:
         with directory(given.suite) as path:
-            tree = build(given.suite, path, given.cache)
-            well = [attempt(step, tree, given.seconds) for step in given.steps or DEFAULT]
+            tree = build(given.suite, path, given.cache, given.seconds)
+            well = [attempt(step, tree, end) for step in given.steps or DEFAULT]
     except Unavailable as error:
         print(f"tests/debian: cannot get {error}", file=sys.stderr)
         return 0 if given.optional else 3

@@ -125,11 +125,12 @@ class Debian:
     """Its code name."""
     packages: tuple[str, ...]
 
-    def build(self, directory: Path, cache: Path | None) -> Path:
+    def build(self, directory: Path, cache: Path | None, seconds: float = 3600) -> Path:
         """Make one in a directory, or unpack what the cache has; returns its root directory.
 
         Args:
             cache: a directory that keeps it for the next time.
+            seconds: what each of the two steps of fetching it may take.
 
         Raises:
             Unavailable: it cannot be fetched.
@@ -140,7 +141,7 @@ class Debian:
         if kept is not None and kept.exists():
             subprocess.run(["tar", "-C", tree, "-xf", kept], check=True)
             return tree
-        self._fetch(tree)
+        self._fetch(tree, seconds)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(".part")
@@ -153,7 +154,7 @@ class Debian:
         parts = (self.suite, MIRROR, *self.packages)
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
 
-    def _fetch(self, tree: Path) -> None:
+    def _fetch(self, tree: Path, seconds: float) -> None:
         # A mirror may be behind, and unstable's lists are good for a week only.
         stale = "echo 'Acquire::Check-Valid-Until \"false\";' >/etc/apt/apt.conf.d/90stale"
         # Not --include: debootstrap does not know alternatives among dependencies.
@@ -167,7 +168,7 @@ class Debian:
             ["debootstrap", "--variant=minbase", self.suite, str(tree), MIRROR],
             nspawn(tree, "sh", "-c", install),
         ):
-            done = _quietly(command)
+            done = _quietly(["timeout", "--kill-after=9", f"{seconds:.0f}", *command])
             if done.returncode != 0:
                 raise Unavailable(f"Debian's {self.suite} from {MIRROR}:\n{done.stdout[-1000:]}")
 
