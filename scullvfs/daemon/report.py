@@ -12,8 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
-
 import scullvfs
 from scullvfs.daemon.options import MountOptions
 from scullvfs.mm import PAGE_SIZE, Machine
@@ -42,11 +40,10 @@ class Report:
         self._requests = requests
         self._lowlevel = lowlevel
         self._started = time.monotonic()
-        self._process = psutil.Process()
 
     def __call__(self) -> bytes:
         """The JSON."""
-        cpu = self._process.cpu_times()
+        cpu = os.times()
         return json.dumps(
             {
                 "pid": os.getpid(),
@@ -58,7 +55,7 @@ class Report:
                 "devices": len(self._module.devices),
                 "requests": self._requests(),
                 "lowlevel": self._lowlevel(),
-                "rss": self._process.memory_info().rss,
+                "rss": _resident(),
                 "cpu": round(cpu.user + cpu.system, 2),
             }
         ).encode()
@@ -69,6 +66,12 @@ class Report:
             "scullv_order": self._module.scullv_order,
             "scullv_qset": self._module.scullv_qset,
         }
+
+
+def _resident() -> int:
+    """Linux: Documentation/filesystems/proc.rst, statm."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _ram(machine: Machine) -> dict[str, int]:
