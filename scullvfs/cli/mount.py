@@ -73,7 +73,7 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     warn_of_huge_quantum(options)
     if not foreground:
         warn_of_silence()
-    return mount_scullvfs(options, mountpoint, foreground=foreground)
+    return mount_scullvfs(options, mountpoint, foreground=foreground, last=True)
 
 
 def warn_of_huge_quantum(options: MountOptions) -> None:

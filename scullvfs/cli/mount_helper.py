@@ -81,7 +81,7 @@ def _helper(
     if fake:
         check(replace(options, remount_stale=False), target)  # nothing is to change
     else:
-        mount(options, target, foreground=False)
+        mount(options, target, foreground=False, last=True)
     if verbose:
         click.echo(f"mount.scullvfs: {source} {'can be ' if fake else ''}mounted on {target}.")
 

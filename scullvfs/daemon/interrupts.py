@@ -1,17 +1,25 @@
 """Interrupts from the keyboard and their kin, kept out of what must not be cut in two.
 
 For what makes a mount beside the program that asked for it, and has to undo it: the demo,
-the benchmark and the mounts of tests. The daemon itself takes its signals through trio, in
-`server`.
+the benchmark and the mounts of tests; and for the start and the end of a command. The daemon
+itself takes its signals through trio, in `server`.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Final
 
-__all__ = ["INTERRUPTS", "interruptible", "put_off_interrupts"]
+__all__ = [
+    "INTERRUPTS",
+    "ignore_interrupts",
+    "interruptible",
+    "interrupts_end_at_once",
+    "put_off_interrupts",
+]
 
 INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -35,8 +43,9 @@ def interruptible() -> Iterator[None]:
 def put_off_interrupts() -> Iterator[None]:
     """Let no interrupt come between what is done and what undoes it, or into the undoing.
 
-    The first that came meanwhile is raised again at the end. Python tells signals to the
-    main thread only, so in any other there is nothing to do.
+    The first that came meanwhile is raised again at the end. What is ignored stays ignored, by
+    the programs that are started meanwhile, too. Python tells signals to the main thread only,
+    so in any other there is nothing to do.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -45,6 +54,7 @@ def put_off_interrupts() -> Iterator[None]:
     before = {
         signum: signal.signal(signum, lambda signum, _: pending.append(signum))
         for signum in INTERRUPTS
+        if signal.getsignal(signum) != signal.SIG_IGN
     }
     try:
         yield
@@ -53,3 +63,32 @@ def put_off_interrupts() -> Iterator[None]:
             signal.signal(signum, handler)
         if pending:
             signal.raise_signal(pending[0])
+
+
+@contextmanager
+def interrupts_end_at_once(words: str, status: int) -> Iterator[None]:
+    """Let Ctrl-C end the process with *words* on stderr, while there is nothing to undo.
+
+    An exception would do neither where Python cannot pass it on, as in the middle of an import.
+    """
+
+    def end(_signum: int, _frame: FrameType | None) -> None:
+        try:
+            os.write(2, f"\n{words}\n".encode())
+        finally:
+            os._exit(status)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, or somebody else's
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def ignore_interrupts() -> None:
+    """From here on they come too late. One that has come before is raised now."""
+    for signum in INTERRUPTS:
+        signal.signal(signum, signal.SIG_IGN)

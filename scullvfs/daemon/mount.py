@@ -1,19 +1,21 @@
 """The life of a mount as the `mount` command sees it: check, start, wait until it answers.
 
-The checks come cheapest first, and all of them before anything is forked. Imports
-pyfuse3 and trio only through `server`, at the last moment and in the serving process.
+The checks come cheapest first, and all of them before anything is mounted. Imports
+pyfuse3 and trio only through `server`, and in the serving process, which in the background
+does so while its parent is still at the checks.
 """
 
 import gc
 import logging
 import os
-import signal
-from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Final
 
-from scullvfs.daemon import background
+from scullvfs.daemon import ahead
+from scullvfs.daemon.background import Starter
 from scullvfs.daemon.errors import BusyError, ExitStatus, ScullvfsError
+from scullvfs.daemon.interrupts import ignore_interrupts
 from scullvfs.daemon.log import log_to_stderr, log_to_syslog
 from scullvfs.daemon.memory import check_memory
 from scullvfs.daemon.mountpoint import check_mount_point
@@ -22,7 +24,7 @@ from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.probe import ask
 from scullvfs.daemon.requirements import check_requirements, explain_import_error
 
-__all__ = ["check", "import_server", "mount"]
+__all__ = ["check", "import_server", "mount", "serve_by_order"]
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +32,34 @@ ANSWER_TIMEOUT: Final = 30.0
 """Seconds that a fresh mount has to answer its first request."""
 
 
-def mount(options: MountOptions, path: str, *, foreground: bool) -> ExitStatus:
+def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = False) -> ExitStatus:
     """Mount on *path*; in the background, return once the mount answers.
 
-    In the foreground, return when the mount is gone again.
+    In the foreground, return when the mount is gone again. Whatever is raised, in the background
+    Ctrl-C included, leaves no mount and no daemon.
+
+    Args:
+        last: whether this is the last that the process does. Then an interrupt that finds the
+            mount made comes too late, and is ignored.
 
     Raises:
         ScullvfsError: there is no mount, and why.
     """
-    mountpoint = check(options, path)
     if foreground:
+        mountpoint = check(options, path)
         log_to_stderr(options.log_level)
-        return _serve(options, mountpoint, lambda: None)
-    pid = background.start(lambda ready: _daemon(options, mountpoint, ready))
-    _wait_until_it_answers(mountpoint, pid)
+        return _serve(options, mountpoint)
+    daemon = ahead.take()
+    try:
+        mountpoint = check(options, path)
+        daemon.start((options, mountpoint))
+        _wait_until_it_answers(mountpoint)
+        if last:
+            ignore_interrupts()
+        daemon.keep()
+    except BaseException:
+        daemon.end()
+        raise
     return ExitStatus.SUCCESS
 
 
@@ -59,30 +75,38 @@ def check(options: MountOptions, path: str) -> str:
     return mountpoint
 
 
-def _wait_until_it_answers(mountpoint: str, pid: int) -> None:
+def _wait_until_it_answers(mountpoint: str) -> None:
     """Look at the first device; the daemon must not do so itself."""
     device = os.path.join(mountpoint, "scullv0")
     try:
         ask(lambda: b"%d" % os.stat(device).st_ino, timeout=ANSWER_TIMEOUT)
     except OSError as error:
-        os.kill(pid, signal.SIGTERM)
         raise BusyError(f"the new mount does not answer ({error.strerror})") from None
 
 
-def _daemon(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
+def serve_by_order(starter: Starter) -> ExitStatus:
+    """The daemon's main function: import, wait for the order, and serve the mount that it names.
+
+    Raises:
+        ScullvfsError: there is no mount, and why.
+    """
+    with suppress(Exception):  # it is not asked for yet; what is missing is said when it is
+        import_server()
+    options, mountpoint = starter.order()
+    os.chdir("/")
     log_to_syslog(options.log_level)
     forget_service_manager()
     try:
-        return _serve(options, mountpoint, ready)
+        return _serve(options, mountpoint, starter)
     except ScullvfsError as error:
         log.error("%s", error)  # the parent says so, too, but at boot nobody may see that
         raise
 
 
-def _serve(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> ExitStatus:
+def _serve(options: MountOptions, mountpoint: str, starter: Starter | None = None) -> ExitStatus:
     """Serve in this process; what nobody expected goes to the log, with its traceback."""
     try:
-        import_server().run(options, mountpoint, ready)
+        import_server().run(options, mountpoint, starter)
     except ScullvfsError:
         raise
     except Exception:

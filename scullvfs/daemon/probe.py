@@ -11,8 +11,10 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NoReturn
 
+from scullvfs.daemon.inherited import close_all_but, leave_terminal
 from scullvfs.daemon.mountinfo import Mount
 
 __all__ = ["DEAD", "PID_XATTR", "STATUS_XATTR", "Question", "ask", "daemon_pid", "who_may_enter"]
@@ -61,7 +63,8 @@ class Question:
                 # Not waited for: Linux does not even kill it while the daemon holds its request.
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             error, blank, answer = answers.read().partition(b" ")
-        os.waitpid(self._pid, 0)
+        with suppress(ChildProcessError):  # in a process that ignores SIGCHLD
+            os.waitpid(self._pid, 0)
         number = int(error) if blank else errno.EIO  # the child died without a word
         if number:
             raise OSError(number, os.strerror(number))
@@ -96,8 +99,13 @@ def who_may_enter(mount: Mount) -> Identity | None:
 
 
 def _answer(question: Callable[[], bytes], sender: int, identity: Identity | None) -> NoReturn:
-    """The child: send `errno answer` and be gone, without any clean-up of the parent's."""
+    """The child: send `errno answer` and be gone, without any clean-up of the parent's.
+
+    It may be left behind, and then nobody is to wait for it at the end of a pipe, or for a lock.
+    """
     try:
+        close_all_but(sender)
+        leave_terminal()
         if identity is not None:
             uid, gid = identity
             os.setgroups([])

@@ -7,37 +7,38 @@ Resources stand on one stack; each registers its undo as it comes.
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Final
 
 import trio
 
 from scullvfs.daemon.assemble import assemble
+from scullvfs.daemon.background import Starter
+from scullvfs.daemon.inherited import heeded
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.service import report
 from scullvfs.daemon.session import session, terminate
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.loop import housekeeping, serve
 
-__all__ = ["STOP_SIGNALS", "run"]
+__all__ = ["run"]
 
 log = logging.getLogger(__name__)
 
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends the daemon, with the mount taken down and exit status 0."""
 
+def run(options: MountOptions, mountpoint: str, starter: Starter | None) -> None:
+    """Mount, tell the *starter*, serve until a stop signal or an unmount from outside; unmount.
 
-def run(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> None:
-    """Mount, call *ready*, serve until a stop signal or an unmount from outside; unmount.
+    Without a starter nobody waits for the mount. One that ends before it has told the daemon to
+    stay ends it.
 
     Raises:
         ScullvfsError: the mount could not be made.
     """
-    trio.run(_main, options, mountpoint, ready)
+    trio.run(_main, options, mountpoint, starter)
 
 
-async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None]) -> None:
+async def _main(options: MountOptions, mountpoint: str, starter: Starter | None) -> None:
     with ExitStack() as stack:
         signals = stack.enter_context(_stop_signals())
         machine, operations = assemble(options, stack)
@@ -46,10 +47,14 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
         log.debug("%r", options)
         if not lowlevel.hooked():
             log.warning("%s", lowlevel.MISSING)
-        ready()
+        if starter is not None:
+            starter.ready()
         async with trio.open_nursery() as nursery:
             stopped = trio.Event()
-            nursery.start_soon(_terminate_on, signals, stopped)
+            if signals is not None:
+                nursery.start_soon(_terminate_on, signals, stopped)
+            if starter is not None:
+                nursery.start_soon(_terminate_unless_kept, starter, stopped)
             nursery.start_soon(housekeeping, machine)
             nursery.start_soon(report, mountpoint, str(options))
             await serve(operations, options.busy_poll)
@@ -60,23 +65,40 @@ async def _main(options: MountOptions, mountpoint: str, ready: Callable[[], None
 
 
 @contextmanager
-def _stop_signals() -> Iterator[AsyncIterator[int]]:
-    """Receive STOP_SIGNALS, and leave them ignored: after this the process only ends.
+def _stop_signals() -> Iterator[AsyncIterator[int] | None]:
+    """Receive the stop signals, and leave them ignored: after this the process only ends.
 
     At its end trio puts back what was before, and raises again what came too late to be
     received; a second Ctrl-C would turn the clean end of the daemon into a death by signal.
-    To block them is not enough, as trio's threads do not.
+    To block them is not enough, as trio's threads do not. None if all of them are ignored from
+    the start, as they then stay.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # one that comes now is not lost
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    with trio.open_signal_receiver(*STOP_SIGNALS) as received:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        yield received
+    stop = heeded()
+    if not stop:
+        yield None
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop)  # one that comes now is not lost
+    for number in stop:  # it would be by SIG_IGN: sigaction(2) discards what is pending then
+        signal.signal(number, lambda *_: None)
+    try:
+        with trio.open_signal_receiver(*stop) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stop)
+            yield received
+    finally:
+        for number in stop:
+            signal.signal(number, signal.SIG_IGN)
 
 
 async def _terminate_on(signals: AsyncIterator[int], stopped: trio.Event) -> None:
     async for number in signals:
         log.info("%s: unmounting", signal.Signals(number).name)
+        stopped.set()
+        terminate()
+
+
+async def _terminate_unless_kept(starter: Starter, stopped: trio.Event) -> None:
+    await trio.lowlevel.wait_readable(starter.fileno())
+    if not starter.kept():
+        log.info("the command that made the mount has not come to its end: unmounting")
         stopped.set()
         terminate()

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -49,21 +50,41 @@ def test_ask_child_dies() -> None:
         ask(die, timeout=DEADLINE)
 
 
-def test_questions_at_the_same_time() -> None:
+def test_questions_at_the_same_time(tmp_path: Path) -> None:
     """Several are asked before the first answer is waited for, and none mixes with another."""
-    receiver, sender = os.pipe()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
 
     def first() -> bytes:
-        return os.read(receiver, 1)  # nothing is there until the second one is asked
+        return fifo.read_bytes()  # nothing is there until the second one is asked
 
     def second() -> bytes:
-        os.write(sender, b"x")
+        fifo.write_bytes(b"x")
         return b"second"
 
     questions = [Question(first), Question(second)]
     assert [question.answer(DEADLINE) for question in questions] == [b"x", b"second"]
-    os.close(receiver)
-    os.close(sender)
+
+
+def test_ask_keeps_nothing_open() -> None:
+    """Who is left behind holds nobody up that waits for the end of a pipe."""
+    receiver, sender = os.pipe()
+    os.set_inheritable(sender, True)
+    with open(receiver, "rb") as pipe:
+        question = Question(lambda: bytes(signal.pause() or 0))
+        os.close(sender)
+        assert pipe.read() == b""
+    with pytest.raises(TimeoutError):
+        question.answer(0)
+
+
+def test_ask_without_sigchld() -> None:
+    """In a process that ignores it, whose children's statuses nobody gets."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert ask(lambda: b"x", timeout=DEADLINE) == b"x"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")

@@ -1,0 +1,66 @@
+"""What a process inherits from whoever starts it, and what it keeps of that.
+
+Everything here holds for any program; nothing of it knows of mounts. Used by the entries of the
+program, before anything else is done, and by every child that may outlive the command.
+"""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Final
+
+__all__ = ["STOP_SIGNALS", "close_all_but", "heeded", "leave_terminal", "settle"]
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a daemon, with the mount taken down and exit status 0."""
+
+
+def settle() -> None:
+    """Put right what a parent may have left in a state that no program reckons with.
+
+    A standard stream that is closed leaves its number to whatever is opened next, and is None in
+    `sys`. An ignored SIGCHLD stays ignored through execve(2), and then no child has an exit
+    status (waitpid(2): ECHILD). Signals that are to stop a program stay as they are: to ignore
+    them is what nohup(1) is for.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            with suppress(OSError):  # without /dev/null nothing is to be had
+                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free: fd
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                null = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115  (it stays)
+                setattr(sys, name, null)
+
+
+def heeded() -> tuple[signal.Signals, ...]:
+    """Those of STOP_SIGNALS that the parent has not made this process ignore.
+
+    Those stay ignored, as by libfuse: lib/fuse_signals.c:set_one_signal_handler().
+    """
+    return tuple(s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN)
+
+
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor above the standard streams' that is not *kept* (daemon(7), step 1).
+
+    Somebody else waits for the end of a pipe, or for a lock, that came along with them.
+    """
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in kept:
+            with suppress(OSError):  # that of the listing itself is closed already
+                os.close(fd)
+
+
+def leave_terminal() -> None:
+    """Have nothing to read, and nowhere to write."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    if null > 2:
+        os.close(null)

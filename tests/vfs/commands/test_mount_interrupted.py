@@ -1,0 +1,141 @@
+"""A `scullvfs mount` that does not come to its end, at whatever time: no mount, no daemon.
+
+The moments are made by programs that stop, or send a signal to themselves, at one place.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..helpers import end
+from ..troubles import TROUBLES, refusal
+
+Wait = Callable[[Callable[[], object], str], None]
+
+BEGIN = """
+import os, signal, time
+from scullvfs.daemon import background, mount
+here = os.getpid()
+def interrupt():
+    if os.getpid() == here:
+        os.kill(here, signal.SIGINT)
+"""
+
+RUN = """
+from scullvfs.cli import main
+main()
+"""
+
+AFTER_THE_FORK = """
+fork = os.fork
+def forked():
+    pid = fork()
+    interrupt()
+    return pid
+os.fork = forked
+"""
+
+WHILE_IT_STARTS = "mount.log_to_syslog = lambda _: (os.kill(here, signal.SIGINT), signal.pause())\n"
+
+WHILE_IT_IS_ASKED = "mount._wait_until_it_answers = lambda _: interrupt()\n"
+
+AT_THE_LAST_MOMENT = """
+keep = background.Daemon.keep
+background.Daemon.keep = lambda daemon: (interrupt(), keep(daemon))
+"""
+
+
+def program(scullvfs: Any, change: str) -> None:
+    """Let the command be one with this *change*."""
+    scullvfs.command = [sys.executable, "-c", BEGIN + change + RUN]
+
+
+@pytest.mark.parametrize("change", [AFTER_THE_FORK, WHILE_IT_STARTS, WHILE_IT_IS_ASKED])
+def test_mount_interrupted(scullvfs: Any, mountpoint: Path, change: str) -> None:
+    """Ctrl-C ends the daemon, too, and waits for it."""
+    program(scullvfs, change)
+    done = scullvfs("mount", "-o", "mem=16M", mountpoint)
+    assert done.stderr.startswith("\n")
+    done.stderr = done.stderr[1:]
+    refusal(done, "interrupted")
+    assert not scullvfs.mounted(mountpoint)
+
+
+def test_mount_interrupted_too_late(scullvfs: Any, mountpoint: Path) -> None:
+    """Once the mount is to stay, the command succeeds."""
+    program(scullvfs, AT_THE_LAST_MOMENT)
+    done = scullvfs("mount", "-o", "mem=16M", mountpoint)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
+IMPORT = """
+import os, signal, weakref
+class Module: pass
+module = Module()
+# As importlib has it for its locks: an exception here is printed, and goes nowhere.
+reference = weakref.ref(module, lambda _: os.kill(os.getpid(), signal.SIGINT))
+del module
+"""
+
+
+def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path) -> None:
+    """Ctrl-C before the command has begun: no traceback."""
+    (tmp_path / "click.py").write_text(IMPORT)
+    scullvfs.env["PYTHONPATH"] = f"{tmp_path}:{scullvfs.env['PYTHONPATH']}"
+    done = scullvfs("mount", "/no/such/directory")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nscullvfs: interrupted\n")
+
+
+BEFORE_IT_IS_MOUNTED = """
+log_to_syslog = mount.log_to_syslog
+def slowly(level):
+    while os.getppid() == here:
+        time.sleep(0.005)
+    log_to_syslog(level)
+mount.log_to_syslog = slowly
+"""
+
+AFTER_IT_IS_MOUNTED = "mount._wait_until_it_answers = lambda _: signal.pause()\n"
+
+
+@pytest.mark.parametrize("change", [BEFORE_IT_IS_MOUNTED, AFTER_IT_IS_MOUNTED])
+def test_mount_killed(
+    scullvfs: Any, mountpoint: Path, wait: Wait, state_home: Path, change: str
+) -> None:
+    """Whoever kills the command does not want the mount; to the daemon that is no failure."""
+    program(scullvfs, change)
+    with scullvfs.start("mount", "-o", "mem=16M", mountpoint) as process:
+        if change == AFTER_IT_IS_MOUNTED:
+            wait(lambda: scullvfs.mounted(mountpoint), "it is mounted")
+        else:
+            wait(lambda: len(scullvfs.processes()) == 2, "the daemon is there")
+        end(process.pid, signal.SIGKILL)
+    wait(lambda: not scullvfs.processes(), "the daemon is gone")
+    assert not scullvfs.mounted(mountpoint)
+    log = state_home / "scullvfs.log"
+    if log.exists():  # else there is a syslog daemon
+        said = [line for line in log.read_text().splitlines() if str(mountpoint) in line]
+        assert not [line for line in said if TROUBLES["log-failure"].message in line]
+
+
+def test_mount_fails_at_once(scullvfs: Any, tmp_path: Path) -> None:
+    """A daemon that was forked ahead for nothing is gone when the command is."""
+    done = scullvfs("mount", "-o", "no-such-option", tmp_path)
+    refusal(done, "unknown-option")
+    assert scullvfs.processes() == []
+    done = subprocess.run(
+        [*scullvfs.command, "mount", tmp_path / "none"],
+        env=scullvfs.env,
+        capture_output=True,
+        text=True,
+    )
+    refusal(done, "missing")
+    assert scullvfs.processes() == []
