@@ -8,6 +8,8 @@ does so while its parent is still at the checks.
 import gc
 import logging
 import os
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Final
@@ -16,6 +18,7 @@ from scullvfs.daemon import ahead
 from scullvfs.daemon.background import Starter
 from scullvfs.daemon.errors import BusyError, ExitStatus, ScullvfsError
 from scullvfs.daemon.interrupts import ignore_interrupts
+from scullvfs.daemon.lock import MountPointLock
 from scullvfs.daemon.log import log_to_stderr, log_to_syslog
 from scullvfs.daemon.memory import check_memory
 from scullvfs.daemon.mountpoint import check_mount_point
@@ -46,13 +49,15 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
         ScullvfsError: there is no mount, and why.
     """
     if foreground:
-        mountpoint = check(options, path)
-        log_to_stderr(options.log_level)
-        return _serve(options, mountpoint)
+        with MountPointLock(path) as lock:
+            mountpoint = check(options, path)
+            log_to_stderr(options.log_level)
+            return _serve(options, mountpoint, lock.release)
     daemon = ahead.take()
     try:
-        mountpoint = check(options, path)
-        daemon.start((options, mountpoint))
+        with MountPointLock(path):
+            mountpoint = check(options, path)
+            daemon.start((options, mountpoint))
         _wait_until_it_answers(mountpoint)
         if last:
             ignore_interrupts()
@@ -97,22 +102,35 @@ def serve_by_order(starter: Starter) -> ExitStatus:
     log_to_syslog(options.log_level)
     forget_service_manager()
     try:
-        return _serve(options, mountpoint, starter)
+        return _serve(options, mountpoint, starter.ready, starter)
     except ScullvfsError as error:
         log.error("%s", error)  # the parent says so, too, but at boot nobody may see that
         raise
 
 
-def _serve(options: MountOptions, mountpoint: str, starter: Starter | None = None) -> ExitStatus:
+def _serve(
+    options: MountOptions,
+    mountpoint: str,
+    ready: Callable[[], None],
+    starter: Starter | None = None,
+) -> ExitStatus:
     """Serve in this process; what nobody expected goes to the log, with its traceback."""
     try:
-        import_server().run(options, mountpoint, starter)
+        server = import_server()
+        # What is imported later is not to be looked for in the mount: the daemon would wait for
+        # itself. `python -m` begins with the working directory, which may be the mount point.
+        sys.path[:] = [path for path in sys.path if not _leads_into(path, mountpoint)]
+        server.run(options, mountpoint, ready, starter)
     except ScullvfsError:
         raise
     except Exception:
         log.exception("unexpected failure")
         return ExitStatus.FAILURE
     return ExitStatus.SUCCESS
+
+
+def _leads_into(path: str, mountpoint: str) -> bool:
+    return f"{os.path.realpath(path)}/".startswith(f"{mountpoint.rstrip('/')}/")
 
 
 def import_server() -> ModuleType:

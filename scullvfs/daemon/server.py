@@ -7,7 +7,7 @@ Resources stand on one stack; each registers its undo as it comes.
 
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import trio
@@ -26,19 +26,28 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 
-def run(options: MountOptions, mountpoint: str, starter: Starter | None) -> None:
-    """Mount, tell the *starter*, serve until a stop signal or an unmount from outside; unmount.
+def run(
+    options: MountOptions,
+    mountpoint: str,
+    ready: Callable[[], None],
+    starter: Starter | None = None,
+) -> None:
+    """Mount, call *ready*, serve until a stop signal or an unmount from outside; unmount.
 
-    Without a starter nobody waits for the mount. One that ends before it has told the daemon to
-    stay ends it.
+    A *starter* that ends before it has told the daemon to stay ends it, too.
 
     Raises:
         ScullvfsError: the mount could not be made.
     """
-    trio.run(_main, options, mountpoint, starter)
+    trio.run(_main, options, mountpoint, ready, starter)
 
 
-async def _main(options: MountOptions, mountpoint: str, starter: Starter | None) -> None:
+async def _main(
+    options: MountOptions,
+    mountpoint: str,
+    ready: Callable[[], None],
+    starter: Starter | None,
+) -> None:
     with ExitStack() as stack:
         signals = stack.enter_context(_stop_signals())
         machine, operations = assemble(options, stack)
@@ -47,8 +56,7 @@ async def _main(options: MountOptions, mountpoint: str, starter: Starter | None)
         log.debug("%r", options)
         if not lowlevel.hooked():
             log.warning("%s", lowlevel.MISSING)
-        if starter is not None:
-            starter.ready()
+        ready()
         async with trio.open_nursery() as nursery:
             stopped = trio.Event()
             if signals is not None:

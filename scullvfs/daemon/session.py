@@ -48,13 +48,14 @@ def session(
     options |= mount_options.flags
     if mount_options.allow_other:
         options.add("allow_other")
+    before = _fuse_fds()
     with _captured_stderr() as said:
         try:
             pyfuse3.init(operations, mountpoint, options)
         except RuntimeError:
             raise _refusal(mountpoint, said()) from None
     mount = mount_at(mountpoint)
-    fuse = _fuse_fd()
+    fuse = next(iter(_fuse_fds() - before), None)  # which pyfuse3 does not tell
     try:
         yield
     finally:
@@ -66,13 +67,14 @@ def session(
             _forget(name)
 
 
-def _fuse_fd() -> int | None:
-    """The descriptor that pyfuse3 reads requests from, which it does not tell."""
+def _fuse_fds() -> set[int]:
+    """The descriptors of /dev/fuse: the one that requests come from, and the mount point's lock."""
+    fds = set()
     for fd in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):
             if os.readlink(f"/proc/self/fd/{fd}") == DEVICE:
-                return fd
-    return None
+                fds.add(fd)
+    return fds
 
 
 def _elsewhere(mount: Mount | None, fuse: int | None) -> list[Mount]:

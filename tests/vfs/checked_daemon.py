@@ -49,4 +49,4 @@ def checked_assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, O
 if __name__ == "__main__":
     logging.basicConfig()
     server.assemble = checked_assemble
-    server.run(parse_options(sys.argv[1:2]), sys.argv[2], None)
+    server.run(parse_options(sys.argv[1:2]), sys.argv[2], lambda: None)
