@@ -18,6 +18,9 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import IO, Final
 
+from scullvfs.daemon.mountinfo import scullvfs_mounts
+from scullvfs.daemon.probe import ask
+
 __all__ = [
     "SYSLOG",
     "can_be_kept",
@@ -29,6 +32,9 @@ __all__ = [
 ]
 
 SYSLOG: Final = "/dev/log"
+
+LOOK_TIMEOUT: Final = 5.0
+"""Seconds to find the fallback file in, which a path through a mount that hangs is not found in."""
 
 PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """Level -> priority (sd-daemon(3))."""
@@ -83,10 +89,27 @@ def unheard(socket: str = SYSLOG) -> str | None:
     if os.path.exists(socket):
         return None
     try:
-        _open(fallback_file()).close()
+        ask(_make_fallback_file, timeout=LOOK_TIMEOUT)
     except OSError:
         return "its log is kept nowhere; 'scullvfs mount -f' shows it"
     return None
+
+
+def _make_fallback_file() -> bytes:
+    _open(fallback_file()).close()
+    return b""
+
+
+def _find_fallback_file() -> Path | None:
+    """The fallback file by a path that no mount which is made later comes into, unless from above.
+
+    As `/mnt/../log` it would lead through a mount on /mnt. None if it cannot be found now.
+    """
+    try:
+        found = ask(lambda: os.path.realpath(os.fsencode(fallback_file())), timeout=LOOK_TIMEOUT)
+    except OSError:
+        return None
+    return Path(os.fsdecode(found))
 
 
 class _LineByLine(logging.Handler):
@@ -113,15 +136,22 @@ class _LineByLine(logging.Handler):
 
 
 class _Syslog(SysLogHandler):
-    """Syslog, and the fallback file for what could not be sent there."""
+    """Syslog, and the fallback file for what could not be sent there.
+
+    Unless that lies in a mount of ours by now: a daemon must not wait for itself.
+    """
 
     def __init__(self, socket: str) -> None:
+        self._fallback = _find_fallback_file()
         super().__init__(socket, facility=SysLogHandler.LOG_DAEMON)
 
     def handleError(self, record: logging.LogRecord) -> None:
         formatter = logging.Formatter("%(asctime)s %(message)s")
+        path = self._fallback
+        if path is None or any(path.is_relative_to(mount.path) for mount in scullvfs_mounts()):
+            return
         try:
-            with _open(fallback_file()) as file:
+            with _open(path) as file:
                 file.write(formatter.format(record) + "\n")
         except OSError:
             pass  # nothing is left; `unheard` has said so
