@@ -119,6 +119,7 @@ def resolve(path: str) -> str:
     """
     if not path:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    path = _absolute(path)
     mounted = {mount.path for mount in read_mounts()}
     for _ in range(MAX_SYMLINKS):
         parent, name = os.path.split(path.rstrip("/"))
@@ -129,6 +130,26 @@ def resolve(path: str) -> str:
             return path
         path = os.path.join(os.path.dirname(path), os.readlink(path))
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+
+
+def _absolute(path: str) -> str:
+    """*path*, and if this directory has no name any more, what the kernel finds from there.
+
+    It still has its parent, so that `..` leads out of it.
+    """
+    try:
+        return os.path.join(os.getcwd(), path)
+    except FileNotFoundError:
+        if os.path.isabs(path):
+            return path
+    parent, name = os.path.split(path.rstrip("/"))
+    if name in ("", ".", ".."):
+        parent, name = path, ""
+    fd = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY)
+    try:
+        return os.path.join(os.readlink(f"/proc/self/fd/{fd}"), name)
+    finally:
+        os.close(fd)
 
 
 def _parse(line: bytes) -> Mount:
