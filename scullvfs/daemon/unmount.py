@@ -18,7 +18,7 @@ from scullvfs.daemon.errors import (
     RefusedError,
     ScullvfsError,
 )
-from scullvfs.daemon.mountinfo import Mount, find_mount, is_mounted
+from scullvfs.daemon.mountinfo import Mount, find_mount, is_mounted, read_mounts
 from scullvfs.daemon.probe import daemon_pid
 from scullvfs.daemon.requirements import find_fusermount
 from scullvfs.daemon.users import describe_users, user_name
@@ -43,12 +43,22 @@ def unmount(path: str, *, lazy: bool, timeout: float) -> None:
         return
     with _daemon_of(mount, timeout) as daemon:
         take_down(mount, lazy=False)
+        if daemon is not None and (names := _other_names(mount)):
+            raise BusyError(
+                f"{path} is unmounted, but its daemon (pid {daemon.pid}) runs on, since the mount "
+                f"has another name: 'umount {names[0]}' takes that down"
+            )
         if daemon is not None and not daemon.ends_within(timeout):
             raise BusyError(
                 f"{path} is unmounted, but its daemon (pid {daemon.pid}) still runs after "
                 f"{timeout:g} s, maybe since another mount namespace (a container) has a copy of "
                 f"the mount; 'kill {daemon.pid}' ends it"
             )
+
+
+def _other_names(mount: Mount) -> list[str]:
+    """Where else in this namespace the file system of *mount* is seen, by bind mounts."""
+    return [other.path for other in read_mounts() if other.device == mount.device]
 
 
 class _Daemon:
