@@ -34,6 +34,7 @@ main()
 """
 
 AFTER_THE_FORK = """
+mount.log_to_syslog = lambda _: signal.pause()  # nobody is left who would end it
 fork = os.fork
 def forked():
     pid = fork()
@@ -97,6 +98,7 @@ def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path) -> None:
 BEFORE_IT_IS_MOUNTED = """
 log_to_syslog = mount.log_to_syslog
 def slowly(level):
+    open(os.environ["BEGUN"], "w").close()
     while os.getppid() == here:
         time.sleep(0.005)
     log_to_syslog(level)
@@ -112,18 +114,23 @@ def test_mount_killed(
 ) -> None:
     """Whoever kills the command does not want the mount; to the daemon that is no failure."""
     program(scullvfs, change)
+    begun = mountpoint.with_name("begun")
+    scullvfs.env["BEGUN"] = str(begun)
     with scullvfs.start("mount", "-o", "mem=16M", mountpoint) as process:
         if change == AFTER_IT_IS_MOUNTED:
             wait(lambda: scullvfs.mounted(mountpoint), "it is mounted")
         else:
-            wait(lambda: len(scullvfs.processes()) == 2, "the daemon is there")
+            wait(begun.exists, "the daemon has begun")
+        (daemon,) = set(scullvfs.processes()) - {process.pid}
         end(process.pid, signal.SIGKILL)
     wait(lambda: not scullvfs.processes(), "the daemon is gone")
     assert not scullvfs.mounted(mountpoint)
     log = state_home / "scullvfs.log"
     if log.exists():  # else there is a syslog daemon
-        said = [line for line in log.read_text().splitlines() if str(mountpoint) in line]
-        assert not [line for line in said if TROUBLES["log-failure"].message in line]
+        said = [line for line in log.read_text().splitlines() if f"scullvfs[{daemon}]: " in line]
+        assert said
+        assert not any(line.endswith(TROUBLES["log-failure"].message) for line in said)
+        assert any(line.endswith(TROUBLES["log-abandoned"].message) for line in said)
 
 
 def test_mount_fails_at_once(scullvfs: Any, tmp_path: Path) -> None:
