@@ -1,46 +1,79 @@
 """`scullvfs`, `mount.scullvfs` and ``python -m scullvfs``: how each program begins.
 
-Before anything is imported that takes its time: what was inherited is put right, Ctrl-C has an
-end of its own, and where a mount is asked for, its daemon is on its way.
+Before anything is imported that takes its time Ctrl-C gets an end of its own, what was inherited
+is put right, and where a mount is asked for, its daemon is on its way.
 """
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
-
-from scullvfs.daemon import ahead
-from scullvfs.daemon.inherited import settle
-from scullvfs.daemon.interrupts import interrupts_end_at_once
 
 __all__ = ["main", "mount_helper"]
 
 
 def main() -> None:
     """Run `scullvfs` and exit."""
-    settle()
-    if sys.argv[1:2] == ["mount"] and not _has_flag(sys.argv[2:], "fh"):
-        ahead.begin()
+    _end_at_once("scullvfs", 130)
     try:
-        with interrupts_end_at_once("scullvfs: interrupted", 130):
-            from scullvfs.cli import main as program
+        _begin(sys.argv[1:2] == ["mount"] and not _has_flag(sys.argv[2:], "fh"))
+        from scullvfs.cli import main as program
+
+        _hear_interrupts()
         program(prog_name="scullvfs")
     finally:
-        ahead.drop()
+        _drop()
 
 
 def mount_helper() -> None:
     """Run `mount.scullvfs` and exit."""
-    settle()
-    if len(sys.argv) > 2 and not _has_flag(sys.argv[1:], "fNh"):
-        ahead.begin()
+    _end_at_once("mount.scullvfs", 8)
     try:
-        with interrupts_end_at_once("mount.scullvfs: interrupted", 8):
-            from scullvfs.cli.mount_helper import main as program
+        _begin(len(sys.argv) > 2 and not _has_flag(sys.argv[1:], "fNh"))
+        from scullvfs.cli.mount_helper import main as program
+
+        _hear_interrupts()
         program()
     finally:
-        ahead.drop()
+        _drop()
 
 
-def _has_flag(arguments: Sequence[str], flags: str) -> bool:
+def _end_at_once(name: str, status: int) -> None:
+    """Let Ctrl-C end the process, while there is nothing to undo.
+
+    An exception does not where Python cannot pass it on, as in the middle of an import.
+    """
+
+    def end(*_: object) -> None:
+        try:
+            os.write(2, f"\n{name}: interrupted\n".encode())
+        finally:
+            os._exit(status)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        signal.signal(signal.SIGINT, end)
+
+
+def _hear_interrupts() -> None:
+    """Let Ctrl-C be an exception again, which the command undoes its work at."""
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _begin(probably_a_mount: bool) -> None:
+    from scullvfs.daemon import ahead, inherited
+
+    inherited.settle()
+    if probably_a_mount:
+        ahead.begin()
+
+
+def _drop() -> None:
+    from scullvfs.daemon import ahead
+
+    ahead.drop()
+
+
+def _has_flag(arguments: list[str], flags: str) -> bool:
     """Whether one of *flags* seems to be among *arguments*, or anything in long."""
     return any(
         argument[:1] == "-" and (argument[1:2] == "-" or set(flags) & set(argument.split("o")[0]))

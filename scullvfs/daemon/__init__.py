@@ -17,13 +17,15 @@ A mount goes through these modules in this order::
 ``unmount`` is the way back, ``stale`` that for a dead mount only; ``reload`` changes a running
 mount. ``mountinfo``, ``probe`` and ``users`` look at mounts without touching a dead one,
 ``flags`` has the kernel's own options, ``namespace`` enters that of ``mount -N``, ``log`` says
-where the daemon's words go, ``inherited`` puts right what a parent left, ``interrupts`` keeps Ctrl-C out of what must not be cut in two,
-and ``errors`` holds every failure with its exit status, ``hint`` the guess at a mistyped word.
+where the daemon's words go, ``inherited`` puts right what a parent has left, ``interrupts`` keeps
+Ctrl-C out of what must not be cut in two, and ``errors`` holds every failure with its exit status,
+``hint`` the guess at a mistyped word.
 
 ``report`` is what a daemon says of itself, ``status`` asks all mounts for it, ``doctor`` runs the
 checks one by one, and ``versions`` names what all this stands on.
 
 Only ``server``, ``service``, ``session`` and ``assemble`` import pyfuse3, trio, or what imports
-them; ``mount`` imports ``server`` in the daemon's own process only, and ``doctor`` imports ``session`` in a child process. Everything else here is safe to import, and is imported
-by ``scullvfs.cli``, where pyfuse3 is missing.
+them; ``mount`` imports ``server`` in the daemon's own process only, and ``doctor`` imports
+``session`` in a child process. Everything else here is safe to import, and is imported by
+``scullvfs.cli``, where pyfuse3 is missing.
 """

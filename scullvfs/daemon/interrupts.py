@@ -1,23 +1,20 @@
 """Interrupts from the keyboard and their kin, kept out of what must not be cut in two.
 
 For what makes a mount beside the program that asked for it, and has to undo it: the demo,
-the benchmark and the mounts of tests; and for the start and the end of a command. The daemon
+the benchmark and the mounts of tests; and for the end of a command. The daemon
 itself takes its signals through trio, in `server`.
 """
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Final
 
 __all__ = [
     "INTERRUPTS",
     "ignore_interrupts",
     "interruptible",
-    "interrupts_end_at_once",
     "put_off_interrupts",
 ]
 
@@ -63,29 +60,6 @@ def put_off_interrupts() -> Iterator[None]:
             signal.signal(signum, handler)
         if pending:
             signal.raise_signal(pending[0])
-
-
-@contextmanager
-def interrupts_end_at_once(words: str, status: int) -> Iterator[None]:
-    """Let Ctrl-C end the process with *words* on stderr, while there is nothing to undo.
-
-    An exception would do neither where Python cannot pass it on, as in the middle of an import.
-    """
-
-    def end(_signum: int, _frame: FrameType | None) -> None:
-        try:
-            os.write(2, f"\n{words}\n".encode())
-        finally:
-            os._exit(status)
-
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # ignored, or somebody else's
-        return
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def ignore_interrupts() -> None:

@@ -87,9 +87,10 @@ del module
 """
 
 
-def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path) -> None:
-    """Ctrl-C before the command has begun: no traceback."""
-    (tmp_path / "click.py").write_text(IMPORT)
+@pytest.mark.parametrize("module", ["select", "click"])
+def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path, module: str) -> None:
+    """Ctrl-C before the command has begun: no traceback, be the daemon on its way or not."""
+    (tmp_path / f"{module}.py").write_text(IMPORT)
     scullvfs.env["PYTHONPATH"] = f"{tmp_path}:{scullvfs.env['PYTHONPATH']}"
     done = scullvfs("mount", "/no/such/directory")
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\nscullvfs: interrupted\n")
