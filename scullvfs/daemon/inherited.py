@@ -29,8 +29,7 @@ def settle() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            with suppress(OSError):  # without /dev/null nothing is to be had
-                os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free: fd
+            os.set_inheritable(_nowhere(), True)  # the lowest that is free, so it is fd
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             with suppress(OSError):
@@ -59,8 +58,16 @@ def close_all_but(*kept: int) -> None:
 
 def leave_terminal() -> None:
     """Have nothing to read, and nowhere to write."""
-    null = os.open(os.devnull, os.O_RDWR)
+    nowhere = _nowhere()
     for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    if null > 2:
-        os.close(null)
+        os.dup2(nowhere, fd)
+    if nowhere > 2:
+        os.close(nowhere)
+
+
+def _nowhere() -> int:
+    """A new descriptor of /dev/null; where that is missing, of what nobody can read or write."""
+    try:
+        return os.open(os.devnull, os.O_RDWR)
+    except OSError:
+        return os.open("/", os.O_RDONLY)
