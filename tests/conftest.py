@@ -43,7 +43,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def hear_interrupts(worker: bool) -> None:
-    """Let commands be interrupted although a script's `make test &` ignores it.
+    """Let commands be interrupted although a script's `make test &`, or nohup, ignores it.
 
     What is ignored is ignored by all that is started here; what has a handler is not. A worker
     is interrupted by itself, when the run has ended and a test has not.
@@ -52,8 +52,10 @@ def hear_interrupts(worker: bool) -> None:
     def go_on(number: int, frame: FrameType | None) -> None:
         """As if it were still ignored."""
 
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler if worker else go_on)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            end = worker and number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if end else go_on)
 
 
 def have_own_mounts() -> bool:
