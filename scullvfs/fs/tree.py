@@ -17,10 +17,23 @@ from typing import Final
 
 from scullvfs.mm.access import Buffer, View
 
-__all__ = ["FOREVER", "ROOT_INO", "Directory", "File", "Handle", "Node", "Symlink", "Tree"]
+__all__ = [
+    "FOREVER",
+    "NAME_MAX",
+    "ROOT_INO",
+    "Directory",
+    "File",
+    "Handle",
+    "Node",
+    "Symlink",
+    "Tree",
+]
 
 ROOT_INO: Final = 1
 """Inode number of the mount's root, given by FUSE."""
+
+NAME_MAX: Final = 255
+"""Bytes of a name at the most (Linux: include/uapi/linux/limits.h); FUSE lets longer ones by."""
 
 FOREVER: Final = 3600
 """Seconds for which the kernel may remember what changes only through the kernel."""
@@ -78,7 +91,7 @@ class Node:
     """Seconds for which the kernel may remember which node the name stands for."""
 
     def __init__(self, mode: int, uid: int, gid: int) -> None:
-        self.ino = 0
+        self.ino = self.generation = 0
         """Given by the tree."""
         self.mode = mode
         self.uid = uid
@@ -106,6 +119,19 @@ class Node:
     def modified(self) -> None:
         """Note that its content has changed."""
         self.mtime_ns = self.ctime_ns = time.time_ns()
+
+    def lookup(self, name: bytes) -> Node | None:
+        """What stands for a name in it.
+
+        "." is the node itself, of whatever kind: so the kernel finds again, by its number alone,
+        what open_by_handle_at(2) and NFS name (Linux: fs/fuse/inode.c:fuse_get_dentry()).
+
+        Raises:
+            OSError: ENOTDIR, it has no names.
+        """
+        if name == b".":
+            return self
+        raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def looked_up(self, pid: int) -> None:
         """Hear that a process has looked the name up, and is going to open it or to ask more."""
@@ -147,6 +173,13 @@ class Directory(Node):
             node.parent = self
             self.nlink += 1
 
+    def lookup(self, name: bytes) -> Node | None:
+        """The node of a name, None if it is not there."""
+        node = self.entries.get(name)
+        if node is None and name in (b".", b".."):
+            return self if name == b"." else self.parent
+        return node
+
     def __iter__(self) -> Iterator[tuple[bytes, Node]]:
         """The names in it with their nodes, "." and ".." first."""
         return itertools.chain([(b".", self), (b"..", self.parent)], self.entries.items())
@@ -183,17 +216,33 @@ class File(Node):
         raise NotImplementedError
 
 
+class _Nodes(dict[int, Node]):
+    """Inode number -> node."""
+
+    def __missing__(self, ino: int) -> Node:
+        """A number from a file handle of another mount."""
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
 class Tree:
-    """All nodes by their inode number, from the root on."""
+    """All nodes by their inode number, from the root on.
+
+    A node has the same number in each mount with the same options, so there is a generation
+    beside it, which differs from mount to mount: a file handle of a former mount is stale.
+    The root has none (Linux: fs/fuse/inode.c:fuse_get_root_inode()).
+    """
 
     def __init__(self, root: Directory) -> None:
         self.root: Final = root
-        self.nodes: Final[dict[int, Node]] = {}
-        """Inode number -> node."""
+        self.nodes: Final = _Nodes()
+        """Inode number -> node; ESTALE for one that is not there."""
+        self._generation = int.from_bytes(os.urandom(4)) or 1  # the kernel keeps 32 bits of it
         self._number(root)
+        root.generation = 0
 
     def _number(self, node: Node) -> None:
         node.ino = ROOT_INO + len(self.nodes)
+        node.generation = self._generation
         self.nodes[node.ino] = node
         if isinstance(node, Directory):
             for child in node.entries.values():

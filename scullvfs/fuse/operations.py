@@ -33,7 +33,7 @@ from pyfuse3 import (
 )
 
 from scullvfs.fs.files import OpenFiles
-from scullvfs.fs.tree import ROOT_INO, Directory, File, Node, Symlink, Tree
+from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.scullv.parameters import SCULLV_ORDER
 
@@ -137,12 +137,10 @@ class Operations(_Answering):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         """Find a name in a directory."""
-        directory = self._directory(parent_inode)
-        if name == b"..":
-            return self._attributes(directory.parent)
-        node = directory if name == b"." else directory.entries.get(name)
+        self.files.caller = ctx.pid
+        node = self._tree.nodes[parent_inode].lookup(name)
         if node is None:
-            raise FUSEError(errno.ENOENT)
+            raise FUSEError(errno.ENAMETOOLONG if len(name) > NAME_MAX else errno.ENOENT)
         node.looked_up(ctx.pid)
         return self._attributes(node)
 
@@ -196,6 +194,7 @@ class Operations(_Answering):
     def _attributes(self, node: Node) -> EntryAttributes:
         entry = EntryAttributes()
         entry.st_ino = InodeT(node.ino)
+        entry.generation = node.generation
         entry.st_mode = ModeT(node.mode)
         entry.st_nlink = node.nlink
         entry.st_uid = node.uid
@@ -274,7 +273,7 @@ class Operations(_Answering):
         data.f_bfree = data.f_bavail = pages.nr_free
         data.f_files = len(self._tree.nodes)
         data.f_ffree = data.f_favail = 0
-        data.f_namemax = 255
+        data.f_namemax = NAME_MAX
         return data
 
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:

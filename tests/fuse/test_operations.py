@@ -222,6 +222,20 @@ def test_lookup(operations: Operations) -> None:
     refused(errno.ENOENT, operations.lookup, 3, b"file", CALLER)
     refused(errno.ENOTDIR, operations.lookup, 2, b"file", CALLER)
     assert call(operations.lookup, 3, b"..", CALLER).st_ino == 1
+    refused(errno.ENAMETOOLONG, operations.lookup, 1, b"n" * 256, CALLER)
+    refused(errno.ENOENT, operations.lookup, 1, b"n" * 255, CALLER)
+
+
+def test_lookup_by_number(operations: Operations, caplog: pytest.LogCaptureFixture) -> None:
+    """The kernel asks so for a file handle's node; one that is not there is no bug of ours."""
+    entries = [call(operations.lookup, ino, b".", CALLER) for ino in (1, 2, 3, 4)]
+    assert [entry.st_ino for entry in entries] == [1, 2, 3, 4]
+    assert entries[0].generation == 0  # the kernel takes the root for bad otherwise
+    assert {entry.generation for entry in entries[1:]} == {operations._tree.nodes[2].generation}
+    assert entries[1].generation
+    refused(errno.ESTALE, operations.lookup, 5, b".", CALLER)
+    refused(errno.ESTALE, operations.lookup, 5, b"..", CALLER)
+    assert caplog.records == []
 
 
 def test_getattr(operations: Operations, file: FakeFile) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from ..scullv.helpers import fails
 from .helpers import QUANTUM, write_all
+from .troubles import fails_as
 
 
 def names(mount: Path) -> list[str]:
@@ -55,6 +56,43 @@ def test_names_missing(mnt: Path) -> None:
             os.stat(mnt / path)
     with fails(errno.ENOTDIR):
         os.stat(mnt / "scullv0/x")
+
+
+TOO_LONG: dict[str, Callable[[Path, str], object]] = {
+    "stat": lambda mnt, name: os.stat(mnt / name),
+    "stat in proc": lambda mnt, name: os.stat(mnt / "proc" / name),
+    "open": lambda mnt, name: os.open(mnt / name, os.O_RDONLY),
+    "create": lambda mnt, name: os.open(mnt / name, os.O_CREAT | os.O_WRONLY),
+    "create, exclusive": lambda mnt, name: os.open(mnt / name, os.O_CREAT | os.O_EXCL | os.O_RDWR),
+    "mknod": lambda mnt, name: os.mknod(mnt / name, stat.S_IFREG | 0o600),
+    "mkfifo": lambda mnt, name: os.mkfifo(mnt / name),
+    "mkdir": lambda mnt, name: os.mkdir(mnt / name),
+    "symlink": lambda mnt, name: os.symlink("scullv0", mnt / name),
+    "link": lambda mnt, name: os.link(mnt / "scullv0", mnt / name),
+    "rename": lambda mnt, name: os.rename(mnt / "scullv0", mnt / name),
+    "rename from": lambda mnt, name: os.rename(mnt / name, mnt / "scullv0"),
+    "rename in proc": lambda mnt, name: os.rename(mnt / "scullv0", mnt / "proc" / name),
+    "unlink": lambda mnt, name: os.unlink(mnt / name),
+    "rmdir": lambda mnt, name: os.rmdir(mnt / name),
+    "truncate": lambda mnt, name: os.truncate(mnt / name, 0),
+    "chmod": lambda mnt, name: os.chmod(mnt / name, 0o600),
+    "getxattr": lambda mnt, name: os.getxattr(mnt / name, "user.nothing"),
+    "statvfs": lambda mnt, name: os.statvfs(mnt / name),
+}
+
+
+@pytest.mark.parametrize("what", TOO_LONG)
+def test_names_too_long(mnt: Path, what: str) -> None:
+    """A name of 255 bytes is one like any other; a longer one is refused, whatever is done."""
+    name_max = os.pathconf(mnt, "PC_NAME_MAX")
+    assert name_max == 255
+    before = names(mnt)
+    with pytest.raises(OSError, match=r"No such file|not permitted"):
+        TOO_LONG[what](mnt, "n" * name_max)
+    for name in ("n" * (name_max + 1), "é" * 128, "n" * 1024, "n" * 2000):
+        with fails_as("long-name"):
+            TOO_LONG[what](mnt, name)
+    assert names(mnt) == before
 
 
 def test_inode_numbers(mnt: Path) -> None:
