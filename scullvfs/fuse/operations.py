@@ -287,6 +287,11 @@ class Operations(_Answering):
         """The attributes are for programs that know their names."""
         return []
 
+    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        """removexattr(2): those that there are stay."""
+        await self.getxattr(inode, name, ctx)
+        raise FUSEError(errno.EPERM)
+
     # -- what nobody can do --------------------------------------------------------------------
 
     async def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:

@@ -196,3 +196,29 @@ def test_xattr(scullv0: Path) -> None:
         os.getxattr(scullv0, "user.x")
     with fails(errno.EOPNOTSUPP):
         os.setxattr(scullv0, "user.x", b"1")
+
+
+@pytest.mark.parametrize("name", [".", "scullv0", "proc", "sys/kernel/debug/validate"])
+def test_removexattr(mnt: Path, name: str) -> None:
+    """What is not there cannot be removed, nor can what the root has."""
+    with fails_as("xattr-missing"):
+        os.removexattr(mnt / name, "user.x")
+    with fails_as("xattr-remove" if name == "." else "xattr-missing"):
+        os.removexattr(mnt / name, "user.scullvfs.pid")
+    assert int(os.getxattr(mnt, "user.scullvfs.pid"))
+
+
+def test_xattr_name_too_long(scullv0: Path) -> None:
+    """A name above XATTR_NAME_MAX never gets here; one of 255 bytes is as any other."""
+    longest = "user." + "x" * 250
+    calls: list[Callable[[str], object]] = [
+        lambda name: os.getxattr(scullv0, name),
+        lambda name: os.removexattr(scullv0, name),
+    ]
+    for call in calls:
+        with fails(errno.ENODATA):
+            call(longest)
+        with fails(errno.ERANGE):
+            call(longest + "x")
+    with fails(errno.ERANGE):
+        os.setxattr(scullv0, longest + "x", b"1")
