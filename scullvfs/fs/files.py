@@ -25,8 +25,7 @@ class OpenFiles:
         self._files: dict[int, Handle] = {}
         self._last = 0
         self.caller = 0
-        """Process id of whose call is being served.  The kernel does not say who reads and
-        writes, so for these it is who opened the file."""
+        """Process id of whose call is being served: that of a thread, as in every request."""
 
     def __len__(self) -> int:
         """How many files are open."""
@@ -45,29 +44,36 @@ class OpenFiles:
         self._files[self._last] = handle
         return self._last
 
-    def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
+    def opener(self, fh: int) -> int:
+        """Who opened a file, for calls that come without their caller."""
+        return self._files[fh].opener
+
+    def read(self, fh: int, off: int, size: int, page_cache: bool, pid: int) -> View:
         """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""
+        self.caller = pid
         handle = self._files[fh]
-        self.caller = handle.opener
         return handle.read_pages(off, size) if page_cache else handle.read(off, size)
 
-    def write(self, fh: int, off: int, data: Buffer, flags: int | None = None) -> int:
+    def write(self, fh: int, off: int, data: Buffer, flags: int | None, pid: int) -> int:
         """write(2); `flags` are those of the open file now, if they are known to have changed."""
+        self.caller = pid
         handle = self._files[fh]
-        self.caller = handle.opener
         flags = handle.flags if flags is None else flags
         return handle.write(off, data, flags & os.O_APPEND != 0)
 
-    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes, pid: int) -> tuple[int, bytes]:
         """ioctl(2)."""
+        self.caller = pid
         return self._files[fh].ioctl(cmd, arg, data)
 
-    def lseek(self, fh: int, off: int, whence: int) -> int:
+    def lseek(self, fh: int, off: int, whence: int, pid: int) -> int:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""
+        self.caller = pid
         return self._files[fh].lseek(off, whence)
 
-    def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
+    def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> None:
         """fallocate(2)."""
+        self.caller = pid
         self._files[fh].fallocate(mode, off, length)
 
     def release(self, fh: int) -> None:

@@ -43,7 +43,7 @@ class Handle:
     """An open file.  What it does not define is refused as the kernel refuses it."""
 
     opener = 0
-    """Process id of who opened it."""
+    """Process id of who opened it, which need not be who reads and writes."""
     flags = 0
     """What it was opened with: the flags of open(2)."""
 

@@ -179,8 +179,8 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
     call(operations.read, fh, 1 << 40, 10)
     call(operations.write, fh, 5, b"data")
     call(operations.write, appending, 6, b"more")
-    operations.files.write(appending, 7, b"fcntl", os.O_RDWR)
-    operations.files.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND)
+    operations.files.write(appending, 7, b"fcntl", os.O_RDWR, 1)
+    operations.files.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND, 1)
     setattr_size(operations, 99)
     assert file.asked[2:] == [
         ("read", 1 << 40, 10),
@@ -195,7 +195,7 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
 def test_ioctl(operations: Operations, file: FakeFile) -> None:
     """ioctl() is not pyfuse3's: it is called as it is, and its errors are the caller's to turn."""
     fh = handle(operations)
-    assert operations.files.ioctl(fh, 0x4B04, 5, b"in") == (7, b"out")
+    assert operations.files.ioctl(fh, 0x4B04, 5, b"in", 1) == (7, b"out")
     assert file.asked[-1] == ("ioctl", 0x4B04, 5, b"in")
 
 

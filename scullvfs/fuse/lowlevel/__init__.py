@@ -67,24 +67,27 @@ class Served(IntEnum):
 
 
 class Handlers(Protocol):
-    """What serves the operations.  Each raises an OSError with the errno to answer."""
+    """What serves the operations.  Each raises an OSError with the errno to answer.
 
-    def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
+    `pid` is whose call it is, 0 for one of the kernel's own or of another pid namespace.
+    """
+
+    def read(self, fh: int, off: int, size: int, page_cache: bool, pid: int) -> View:
         """read(2), or with `page_cache` a fill of the page cache, which no system call asked for.
 
         The result is used at once, so it may be a view of what changes later.
         """
 
-    def write(self, fh: int, off: int, data: Buffer, flags: int | None) -> int:
+    def write(self, fh: int, off: int, data: Buffer, flags: int | None, pid: int) -> int:
         """write(2) to an open file that has these `flags` now; `data` is gone when it returns."""
 
-    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes, pid: int) -> tuple[int, bytes]:
         """ioctl(2): `data` is what the kernel fetched as `cmd` says.  Result, and what to store."""
 
-    def lseek(self, fh: int, off: int, whence: int) -> int:
+    def lseek(self, fh: int, off: int, whence: int, pid: int) -> int:
         """lseek(2) with SEEK_DATA or SEEK_HOLE; the kernel does the others."""
 
-    def fallocate(self, fh: int, mode: int, off: int, length: int) -> None:
+    def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> None:
         """fallocate(2)."""
 
 

@@ -136,6 +136,12 @@ failed:
 
 /* -- requests: interpose.c calls these ----------------------------------------------------- */
 
+/* Whose call it is: a thread as the daemon's pid namespace numbers it, 0 for the kernel's own. */
+static PyObject *caller(fuse_req_t req)
+{
+	return PyLong_FromLong(fuse_req_ctx(req)->pid);
+}
+
 static bool reply_data(fuse_req_t req, PyObject *data)
 {
 	if (PyObject_CheckBuffer(data)) {
@@ -164,8 +170,9 @@ static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off,
 		PyLong_FromLongLong(off),
 		PyLong_FromSize_t(size),
 		PyBool_FromLong(page_cache),
+		caller(req),
 	};
-	PyObject *data = call(READ, args, 4);
+	PyObject *data = call(READ, args, 5);
 
 	if (!data || !reply_data(req, data))
 		fail(req);
@@ -181,8 +188,9 @@ static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t 
 		PyLong_FromLongLong(off),
 		PyMemoryView_FromMemory((char *)buf, size, PyBUF_READ),
 		PyLong_FromLong(flags),
+		caller(req),
 	};
-	PyObject *result = call(WRITE, args, 4);
+	PyObject *result = call(WRITE, args, 5);
 	size_t count = result ? PyLong_AsSize_t(result) : 0;
 
 	if (PyErr_Occurred())
@@ -201,8 +209,9 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 		PyLong_FromUnsignedLong(cmd),
 		PyLong_FromUnsignedLongLong(arg),
 		PyBytes_FromStringAndSize(in, in_size),
+		caller(req),
 	};
-	PyObject *result = call(IOCTL, args, 4);
+	PyObject *result = call(IOCTL, args, 5);
 	int value;
 	const char *out;
 	Py_ssize_t out_size;
@@ -221,8 +230,9 @@ static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 		PyLong_FromUnsignedLongLong(fh),
 		PyLong_FromLongLong(off),
 		PyLong_FromLong(whence),
+		caller(req),
 	};
-	PyObject *result = call(LSEEK, args, 3);
+	PyObject *result = call(LSEEK, args, 4);
 	int64_t place = result ? PyLong_AsLongLong(result) : 0;
 
 	if (PyErr_Occurred())
@@ -240,8 +250,9 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 		PyLong_FromLong(mode),
 		PyLong_FromLongLong(off),
 		PyLong_FromLongLong(length),
+		caller(req),
 	};
-	PyObject *result = call(FALLOCATE, args, 4);
+	PyObject *result = call(FALLOCATE, args, 5);
 
 	if (result)
 		fuse_reply_err(req, 0);
