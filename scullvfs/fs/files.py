@@ -13,6 +13,7 @@ from pathlib import Path
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.printk import Task
 
+from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
 
 __all__ = ["OpenFiles"]
@@ -38,8 +39,11 @@ class OpenFiles:
             OSError: the file cannot be opened so.
         """
         self.caller = pid
+        before = file.mtime_ns
         handle = file.open(flags, pid)
-        handle.opener, handle.flags = pid, flags
+        if file.mode & PRIVILEGES and (flags & os.O_TRUNC or file.mtime_ns != before):
+            remove_privileges(file, pid)
+        handle.file, handle.opener, handle.flags = file, pid, flags
         self._last += 1
         self._files[self._last] = handle
         return self._last
@@ -58,6 +62,8 @@ class OpenFiles:
         """write(2); `flags` are those of the open file now, if they are known to have changed."""
         self.caller = pid
         handle = self._files[fh]
+        if handle.file.mode & PRIVILEGES and handle.file.direct_io:
+            remove_privileges(handle.file, pid)
         flags = handle.flags if flags is None else flags
         return handle.write(off, data, flags & os.O_APPEND != 0)
 

@@ -42,6 +42,8 @@ FOREVER: Final = 3600
 class Handle:
     """An open file.  What it does not define is refused as the kernel refuses it."""
 
+    file: File
+    """What is open; this, `opener` and `flags` are set once it is."""
     opener = 0
     """Process id of who opened it, which need not be who reads and writes."""
     flags = 0
