@@ -37,6 +37,7 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
         gid=options.gid,
         mode=options.mode,
         semantics=options.semantics,
+        flags=options.flags,
     )
     operations = Operations(
         tree,

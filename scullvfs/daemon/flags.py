@@ -1,13 +1,14 @@
 """The flags that every file system can be mounted with, such as `ro` and `noexec`.
 
 The kernel carries them out, not the daemon, so they are no rows in the table of options
-but words that go through to libfuse. One is off until it is given; its opposite takes it
-back. Used by `options` and, with the other words of mount(8), by `fstab`.
+but words that go through to libfuse. (Those about st_atime the kernel only keeps for a FUSE
+mount; `scullvfs.fs.atime` carries them out.) One is off until it is given; its opposite takes
+it back. Used by `options` and, with the other words of mount(8), by `fstab`.
 """
 
 from typing import Final
 
-__all__ = ["KERNEL_FLAGS", "set_flag"]
+__all__ = ["KERNEL_FLAGS", "OURS_ALONE", "set_flag"]
 
 _OPPOSITES: Final = {
     "ro": "rw",
@@ -16,6 +17,7 @@ _OPPOSITES: Final = {
     "noexec": "exec",
     "noatime": "atime",
     "nodiratime": "diratime",
+    "strictatime": "relatime",
     "sync": "async",
     "dirsync": "",
 }
@@ -30,6 +32,9 @@ KERNEL_FLAGS: Final = {
     **{opposite: (flag, False) for flag, opposite in _OPPOSITES.items() if opposite},
 }
 """Word -> the flag that it is about, and whether it sets it."""
+
+OURS_ALONE: Final = frozenset(("nodiratime", "strictatime"))
+"""Flags that libfuse 3.14 does not know, so that the kernel does not hear of them."""
 
 
 def set_flag(flags: frozenset[str], word: str) -> frozenset[str]:

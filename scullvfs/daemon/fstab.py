@@ -18,7 +18,7 @@ _OF_MOUNT: Final = frozenset(
     (
         *("defaults", "auto", "noauto", "nofail", "_netdev"),  # when it is mounted
         *("user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup"),  # by whom
-        *("relatime", "norelatime", "strictatime", "nostrictatime"),  # no file keeps an atime
+        *("norelatime", "nostrictatime"),  # what is so in any case
         *("lazytime", "nolazytime", "iversion", "noiversion", "mand", "nomand"),
         *("silent", "loud", "symfollow"),
     )

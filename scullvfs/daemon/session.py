@@ -21,6 +21,7 @@ from scullvfs.daemon.errors import (
     RefusedError,
     ScullvfsError,
 )
+from scullvfs.daemon.flags import OURS_ALONE
 from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.requirements import DEVICE, check_device, why_no_fusermount
@@ -45,7 +46,7 @@ def session(
     """
     options = {*pyfuse3.default_options, "default_permissions"}
     options |= {f"fsname={_escape(mount_options.fsname)}", "subtype=scullvfs"}
-    options |= mount_options.flags
+    options |= mount_options.flags - OURS_ALONE
     if mount_options.allow_other:
         options.add("allow_other")
     before = _fuse_fds()

@@ -8,10 +8,12 @@ sys/                    the module's parameters, the devices' state
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 from scullvfs.scullv import Module
 
+from .atime import atime_rules
 from .devices import FILE_RULES
 from .proc import PROC_FILES, TextFile
 from .sysfs import sysfs
@@ -20,12 +22,21 @@ from .tree import Directory, Symlink, Tree
 __all__ = ["build_tree"]
 
 
-def build_tree(module: Module, *, uid: int, gid: int, mode: int, semantics: str = "device") -> Tree:
+def build_tree(
+    module: Module,
+    *,
+    uid: int,
+    gid: int,
+    mode: int,
+    semantics: str = "device",
+    flags: Collection[str] = (),
+) -> Tree:
     """The tree of a loaded module, all of it owned by `uid` and `gid`.
 
     Args:
         mode: permission bits of the devices.
         semantics: whose rules the devices follow, a key of FILE_RULES.
+        flags: those of mount(8) that are on; the ones about st_atime are carried out here.
     """
     device_file = FILE_RULES[semantics]
     root = Directory(uid, gid)
@@ -37,4 +48,4 @@ def build_tree(module: Module, *, uid: int, gid: int, mode: int, semantics: str 
         proc.add(name, TextFile(partial(show, module), permissions, uid, gid))
     root.add("proc", proc)
     root.add("sys", sysfs(module, uid, gid))
-    return Tree(root)
+    return Tree(root, atime_rules(flags))

@@ -9,6 +9,7 @@ from typing import Final
 from scullvfs.mm.access import Buffer, View
 from scullvfs.scullv import ScullvDev, posix, scullv_ioctl
 
+from .atime import Atime
 from .tree import File, Handle
 
 __all__ = ["FILE_RULES", "DeviceFile", "PosixFile"]
@@ -117,10 +118,18 @@ class PosixFile(DeviceFile):
     attr_timeout = 1  # every change comes through the kernel, which knows then
 
     def open(self, flags: int, pid: int = 0) -> Handle:
-        """Only O_TRUNC empties it."""
+        """Only O_TRUNC empties it.
+
+        To open for reading alone counts as reading: what the page cache has the kernel reads
+        without a word, and it has what was written.
+        """
         if flags & os.O_TRUNC:
             self.truncate(0)
-        return PosixHandle(self)
+        if flags & os.O_NOATIME or self.atime_rule is Atime.NEVER:
+            return PosixHandle(self)
+        if flags & os.O_ACCMODE == os.O_RDONLY:
+            self.accessed()
+        return AccessingHandle(self)
 
 
 class PosixHandle(DeviceHandle):
@@ -156,6 +165,27 @@ class PosixHandle(DeviceHandle):
         else:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         self._file.modified()
+
+
+class AccessingHandle(PosixHandle):
+    """One whose reads move st_atime."""
+
+    def __init__(self, file: PosixFile) -> None:
+        super().__init__(file)
+        self._strict = file.atime_rule is Atime.STRICT
+
+    def read(self, pos: int, count: int) -> View:
+        """Read up to the size."""
+        file = self._file
+        # That a day has passed an open notices, which asks for the time anyhow.
+        if self._strict or not file.mtime_ns < file.atime_ns > file.ctime_ns:
+            file.accessed()
+        return posix.read_span(self._device, pos, count)
+
+    def read_pages(self, pos: int, count: int) -> View:
+        """Read for the page cache, which asks for what somebody reads, and some more."""
+        self._file.accessed()
+        return super().read_pages(pos, count)
 
 
 FILE_RULES: Final[dict[str, type[DeviceFile]]] = {"device": DeviceFile, "file": PosixFile}

@@ -17,6 +17,8 @@ from typing import Final
 
 from scullvfs.mm.access import Buffer, View
 
+from .atime import DAY, Atime
+
 __all__ = [
     "FOREVER",
     "NAME_MAX",
@@ -91,6 +93,8 @@ class Node:
     """Seconds for which the kernel may remember the attributes."""
     entry_timeout = FOREVER
     """Seconds for which the kernel may remember which node the name stands for."""
+    atime_rule = Atime.NEVER
+    """Given by the tree."""
 
     def __init__(self, mode: int, uid: int, gid: int) -> None:
         self.ino = self.generation = 0
@@ -121,6 +125,20 @@ class Node:
     def modified(self) -> None:
         """Note that its content has changed."""
         self.mtime_ns = self.ctime_ns = time.time_ns()
+
+    def accessed(self) -> bool:
+        """Note that it has been read; returns whether that has moved st_atime.
+
+        Linux: fs/inode.c:atime_needs_update(), relatime_need_update()
+        """
+        if self.atime_rule is Atime.NEVER:
+            return False
+        now = time.time_ns()
+        later = self.mtime_ns < self.atime_ns > self.ctime_ns and now - self.atime_ns < DAY
+        if later and self.atime_rule is Atime.RELATIVE:
+            return False
+        self.atime_ns = now
+        return True
 
     def lookup(self, name: bytes) -> Node | None:
         """What stands for a name in it.
@@ -232,10 +250,16 @@ class Tree:
     A node has the same number in each mount with the same options, so there is a generation
     beside it, which differs from mount to mount: a file handle of a former mount is stale.
     The root has none (Linux: fs/fuse/inode.c:fuse_get_root_inode()).
+
+    Args:
+        atime: when reading moves st_atime of what is no directory, and of a directory.
     """
 
-    def __init__(self, root: Directory) -> None:
+    def __init__(
+        self, root: Directory, atime: tuple[Atime, Atime] = (Atime.NEVER, Atime.NEVER)
+    ) -> None:
         self.root: Final = root
+        self._atime = atime
         self.nodes: Final = _Nodes()
         """Inode number -> node; ESTALE for one that is not there."""
         self._generation = int.from_bytes(os.urandom(4)) or 1  # the kernel keeps 32 bits of it
@@ -245,6 +269,7 @@ class Tree:
     def _number(self, node: Node) -> None:
         node.ino = ROOT_INO + len(self.nodes)
         node.generation = self._generation
+        node.atime_rule = self._atime[isinstance(node, Directory)]
         self.nodes[node.ino] = node
         if isinstance(node, Directory):
             for child in node.entries.values():

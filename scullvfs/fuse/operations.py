@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn
@@ -183,6 +184,7 @@ class Operations(_Answering):
         node = self._tree.nodes[inode]
         if not isinstance(node, Symlink):
             raise FUSEError(errno.EINVAL)
+        node.accessed()
         return FileNameT(node.target)
 
     def _directory(self, inode: InodeT) -> Directory:
@@ -217,7 +219,9 @@ class Operations(_Answering):
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """List a directory; the n-th name has the id n, counted from 1."""
-        for number, (name, node) in enumerate(self._directory(InodeT(fh)), start=1):
+        directory = self._directory(InodeT(fh))
+        directory.accessed()
+        for number, (name, node) in enumerate(directory, start=1):
             if number > start_id and not pyfuse3.readdir_reply(
                 token, FileNameT(name), self._attributes(node), number
             ):
@@ -231,7 +235,11 @@ class Operations(_Answering):
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
         deferred = self._machine.vm.nr_deferred
+        atime = node.atime_ns
         fh = self.files.open(node, flags, ctx.pid)
+        if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
+            with suppress(OSError):
+                pyfuse3.invalidate_inode(inode, attr_only=True)
         await self._free_deferred(deferred)
         return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
 

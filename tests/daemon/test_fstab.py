@@ -24,7 +24,7 @@ def refusal(*arguments: str, sloppy: bool = False) -> str:
     [
         *("", "defaults", "rw", "auto", "noauto", "nofail", "_netdev", "suid", "dev", "exec"),
         *("user", "user=ada", "nouser", "users", "owner", "group", "async", "atime", "relatime"),
-        *("strictatime", "lazytime", "x-systemd.automount", "x-systemd.idle-timeout=10min"),
+        *("nostrictatime", "lazytime", "x-systemd.automount", "x-systemd.idle-timeout=10min"),
         *("X-mount.mkdir", "x-gvfs-show", "comment=the devices", "silent", "diratime"),
     ],
 )
@@ -45,7 +45,13 @@ def test_options_of_fstab_source_wins() -> None:
     assert read("fsname=other").fsname == "none"
 
 
-@pytest.mark.parametrize("flag", ["ro", "noexec", "nosuid", "nodev", "noatime", "sync", "dirsync"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("ro", "noexec", "nosuid", "nodev", "noatime", "nodiratime", "strictatime"),
+        *("sync", "dirsync"),
+    ],
+)
 def test_flag(flag: str) -> None:
     """What the kernel carries out is a flag, here as on the command line."""
     assert read(flag).flags == parse_options([flag]).flags == {flag}
@@ -57,7 +63,7 @@ def test_flag(flag: str) -> None:
         ("ro,rw", set()),
         ("rw,ro", {"ro"}),
         ("noexec,ro,exec", {"ro"}),
-        ("sync,async,noatime,atime,nodiratime,diratime", set()),
+        ("sync,async,noatime,atime,nodiratime,diratime,strictatime,relatime", set()),
     ],
 )
 def test_flag_last_one_counts(text: str, flags: set[str]) -> None:
