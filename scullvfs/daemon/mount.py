@@ -120,13 +120,13 @@ def _serve(
         # What is imported later is not to be looked for in the mount: the daemon would wait for
         # itself. `python -m` begins with the working directory, which may be the mount point.
         sys.path[:] = [path for path in sys.path if not _leads_into(path, mountpoint)]
-        server.run(options, mountpoint, ready, starter)
+        status: ExitStatus = server.run(options, mountpoint, ready, starter)
     except ScullvfsError:
         raise
     except Exception:
         log.exception("unexpected failure")
         return ExitStatus.FAILURE
-    return ExitStatus.SUCCESS
+    return status
 
 
 def _leads_into(path: str, mountpoint: str) -> bool:

@@ -14,6 +14,7 @@ import trio
 
 from scullvfs.daemon.assemble import assemble
 from scullvfs.daemon.background import Starter
+from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.inherited import heeded
 from scullvfs.daemon.options import MountOptions
 from scullvfs.daemon.service import report
@@ -31,15 +32,16 @@ def run(
     mountpoint: str,
     ready: Callable[[], None],
     starter: Starter | None = None,
-) -> None:
+) -> ExitStatus:
     """Mount, call *ready*, serve until a stop signal or an unmount from outside; unmount.
 
-    A *starter* that ends before it has told the daemon to stay ends it, too.
+    A *starter* that ends before it has told the daemon to stay ends it, too. Returns
+    FAILURE if the mount was aborted: nobody could save what was in it.
 
     Raises:
         ScullvfsError: the mount could not be made.
     """
-    trio.run(_main, options, mountpoint, ready, starter)
+    return trio.run(_main, options, mountpoint, ready, starter)
 
 
 async def _main(
@@ -47,11 +49,11 @@ async def _main(
     mountpoint: str,
     ready: Callable[[], None],
     starter: Starter | None,
-) -> None:
+) -> ExitStatus:
     with ExitStack() as stack:
         signals = stack.enter_context(_stop_signals())
         machine, operations = assemble(options, stack)
-        stack.enter_context(session(operations, mountpoint, options))
+        served = stack.enter_context(session(operations, mountpoint, options))
         log.info("mounted on %s: %s", mountpoint, options)
         log.debug("%r", options)
         if not lowlevel.hooked():
@@ -66,10 +68,15 @@ async def _main(
             nursery.start_soon(housekeeping, machine)
             nursery.start_soon(report, mountpoint, str(options))
             await serve(operations, options.busy_poll)
-            if not stopped.is_set():
+            aborted = not served.connected and bool(served.dead)
+            if aborted:
+                log.error("aborted from outside, by fusectl or umount -f; the data is lost")
+            elif not stopped.is_set():
                 log.info("unmounted by another program")
             nursery.cancel_scope.cancel()
-    log.info("no longer mounted on %s", mountpoint)
+    if not served.left:
+        log.info("no longer mounted on %s", mountpoint)
+    return ExitStatus.FAILURE if aborted else ExitStatus.SUCCESS
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """One FUSE session: the mount as the kernel sees it, made and unmade.
 
 Here and only here the daemon speaks to pyfuse3. Used by `server`. Nothing in here may
-touch the mount point: the daemon would wait for itself.
+touch the mount point while it is connected: the daemon would wait for itself.
 """
 
 import logging
@@ -9,6 +9,8 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Final
 
 from scullvfs.fuse import lowlevel  # before pyfuse3: its docstring says why
 
@@ -24,21 +26,91 @@ from scullvfs.daemon.errors import (
 from scullvfs.daemon.flags import OURS_ALONE
 from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.probe import daemon_pid
 from scullvfs.daemon.requirements import DEVICE, check_device, why_no_fusermount
 from scullvfs.daemon.unmount import take_down
 
-__all__ = ["hooks_in", "session", "terminate"]
+__all__ = ["Session", "hooks_in", "session", "terminate"]
 
 log = logging.getLogger(__name__)
+
+ALIVE_TIMEOUT: Final = 5.0
+"""Seconds that a mount in the place of ours has to say that it lives."""
 
 terminate = pyfuse3.terminate
 """Make the main loop return; what is still mounted then, the end of `session` unmounts."""
 
 
+class Session:
+    """A mount that is served, and what has become of it."""
+
+    def __init__(self, mount: Mount | None, fuse: int | None) -> None:
+        self._mount = mount
+        self._fuse = fuse
+        self.left: list[Mount] = []
+        """Names at which it stays behind after all."""
+
+    @property
+    def mounted(self) -> bool:
+        """Whether it is there, and no other mount on top of it."""
+        return self._mount is not None and is_mounted(self._mount)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the kernel still sends requests: it is neither unmounted nor aborted."""
+        if self._fuse is None:
+            return True
+        poll = select.poll()
+        poll.register(self._fuse, 0)  # for POLLERR alone
+        return not poll.poll(0)
+
+    @cached_property
+    def dead(self) -> list[Mount]:
+        """Where it stands though it is not connected any more: it was aborted, not unmounted.
+
+        Only for one that is not connected.  Its device number may be another mount's by then,
+        so who answers is none of it.  What lies under another mount cannot be asked.
+        """
+        return [name for name in self._names() if not is_mounted(name) or _is_dead(name)]
+
+    def elsewhere(self) -> list[Mount]:
+        """Its names at other paths: a directory above was renamed, or it is bound there, too.
+
+        Only for one that is connected.
+        """
+        return [name for name in self._names() if name != self._mount and is_mounted(name)]
+
+    def _names(self) -> list[Mount]:
+        if self._mount is None:
+            return []
+        return [
+            name for name in read_mounts() if name.is_scullvfs and name.device == self._mount.device
+        ]
+
+    def forget(self, name: Mount) -> None:
+        """Take down one name of the mount, which would stay behind dead."""
+        why: ScullvfsError | str = "another mount lies on top of it"
+        try:
+            if is_mounted(name):
+                take_down(name, lazy=True)
+                return
+        except ScullvfsError as error:
+            why = error
+        log.warning("%s stays behind, dead: %s", name.path, why)
+        self.left.append(name)
+
+
+def _is_dead(name: Mount) -> bool:
+    try:
+        return daemon_pid(name, timeout=ALIVE_TIMEOUT) is None
+    except OSError:  # no answer, or none for us: not dead
+        return False
+
+
 @contextmanager
 def session(
     operations: pyfuse3.Operations, mountpoint: str, mount_options: MountOptions
-) -> Iterator[None]:
+) -> Iterator[Session]:
     """Mount on *mountpoint*, absolute and resolved, and unmount at the end.
 
     Raises:
@@ -55,17 +127,18 @@ def session(
             pyfuse3.init(operations, mountpoint, options)
         except RuntimeError:
             raise _refusal(mountpoint, said()) from None
-    mount = mount_at(mountpoint)
-    fuse = next(iter(_fuse_fds() - before), None)  # which pyfuse3 does not tell
+    # The new descriptor is the one that requests come from, which pyfuse3 does not tell.
+    served = Session(mount_at(mountpoint), next(iter(_fuse_fds() - before), None))
     try:
-        yield
+        yield served
     finally:
         # Unmounted lazily, with files still open, it may have made room for another mount,
         # and libfuse would unmount that one: it goes by the path.
-        elsewhere = _elsewhere(mount, fuse)
-        pyfuse3.close(unmount=mount is not None and is_mounted(mount))
-        for name in elsewhere:
-            _forget(name)
+        connected = served.connected
+        names = served.elsewhere() if connected else served.dead
+        pyfuse3.close(unmount=connected and served.mounted)
+        for name in names:
+            served.forget(name)
 
 
 def _fuse_fds() -> set[int]:
@@ -76,29 +149,6 @@ def _fuse_fds() -> set[int]:
             if os.readlink(f"/proc/self/fd/{fd}") == DEVICE:
                 fds.add(fd)
     return fds
-
-
-def _elsewhere(mount: Mount | None, fuse: int | None) -> list[Mount]:
-    """Names of *mount* at other paths: a directory above was renamed, or it is bound there, too.
-
-    None once it is disconnected: then its device number may be another mount's.
-    """
-    if mount is None or fuse is None:
-        return []
-    poll = select.poll()
-    poll.register(fuse, 0)  # for POLLERR alone
-    if poll.poll(0):
-        return []
-    names = [m for m in read_mounts() if m.device == mount.device and m.path != mount.path]
-    return [name for name in names if is_mounted(name)]
-
-
-def _forget(name: Mount) -> None:
-    """Take down one more name of the mount, which would stay behind dead."""
-    try:
-        take_down(name, lazy=True)
-    except ScullvfsError as error:
-        log.warning("%s stays behind, dead: %s", name.path, error)
 
 
 def hooks_in() -> bool:

@@ -17,7 +17,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import scullvfs as package
@@ -212,6 +212,17 @@ def opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def orphan(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+    """A descriptor whose daemon may be gone when it is closed; close(2) tells, and closes it."""
+    fd = os.open(path, flags)
+    try:
+        yield fd
+    finally:
+        with suppress(OSError):
+            os.close(fd)
 
 
 def empty(mount: Path) -> None:

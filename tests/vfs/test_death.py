@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,20 +18,8 @@ import pytest
 from scullvfs.daemon import mountpoint as mountpoint_module
 from scullvfs.daemon.mountinfo import read_mounts
 
-from .helpers import MIB, Scullvfs, end, opened, read_all, wait_until, write_all
+from .helpers import MIB, Scullvfs, end, opened, orphan, read_all, wait_until, write_all
 from .troubles import fails_as, refusal
-
-
-@contextmanager
-def orphan(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
-    """A descriptor whose daemon may be gone when it is closed; close(2) tells, and closes it."""
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        with suppress(OSError):
-            os.close(fd)
-
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root binds mounts")
 
