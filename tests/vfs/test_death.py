@@ -157,6 +157,25 @@ def test_mapping(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
             assert os.waitstatus_to_exitcode(os.waitpid(toucher, 0)[1]) == -signal.SIGBUS
 
 
+def test_cached_reads(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
+    """An open file gives what the page cache has; nothing else works."""
+    mnt = mount("mem=16M,semantics=file")
+    with orphan(mnt / "scullv0") as fd:
+        write_all(fd, b"x" * 8192)
+        kill(scullvfs, mnt)
+        assert os.pread(fd, 10, 0) == b"x" * 10
+        assert os.pread(fd, 10, 8182) == b"x" * 10
+        calls: list[Callable[[], object]] = [
+            lambda: os.pwrite(fd, b"x", 0),
+            lambda: os.fstat(fd),
+            lambda: os.fsync(fd),
+            lambda: os.open(mnt / "scullv0", os.O_RDONLY),
+        ]
+        for call in calls:
+            with fails_as("daemon-killed"):
+                call()
+
+
 def kill(scullvfs: Scullvfs, mounted: Path) -> None:
     """Make a dead mount."""
     end(scullvfs.pid(mounted), signal.SIGKILL)

@@ -109,13 +109,22 @@ def test_errno_of_file(file_fd: int) -> None:
     """Those that only the rules of a file have."""
     with fails_as("seek-past-end"):
         os.lseek(file_fd, SEEK_DATA_AT, os.SEEK_DATA)
+
+
+@pytest.mark.parametrize("semantics", ["device", "file"])
+def test_errno_of_a_limit(mount: Callable[[str], Path], semantics: str) -> None:
+    """Python ignores SIGXFSZ."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (QUANTUM, before[1]))
-    try:
-        with fails_as("too-large"):
-            os.ftruncate(file_fd, QUANTUM + 1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with opened(mount(f"mem=16M,semantics={semantics}") / "scullv0") as fd:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (QUANTUM, before[1]))
+        try:
+            with fails_as("too-large"):
+                os.ftruncate(fd, QUANTUM + 1)
+            with fails_as("too-large"):
+                os.pwrite(fd, b"x", QUANTUM)
+            assert os.pwrite(fd, b"xy", QUANTUM - 1) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
