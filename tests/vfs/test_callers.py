@@ -28,8 +28,8 @@ def telling(name, handler):
     return call
 
 for name in ("read", "read_pages", "write", "ioctl", "lseek", "fallocate"):
-    handler = getattr(devices.PosixHandle, name)
-    setattr(devices.PosixHandle, name, telling(name, handler))
+    handler = getattr(devices.AccessingHandle, name)
+    setattr(devices.AccessingHandle, name, telling(name, handler))
 {change}
 from scullvfs.cli import main
 main()
