@@ -2,12 +2,15 @@
 
 For the words of an error only: what /proc shows of open files and working directories.
 Processes of other users are hidden from an ordinary one, and a file that is only mapped
-does not show. Reading the links touches no mount.
+does not show. Reading the links touches no mount. A process is called what it likes, so its name
+is bytes.
 """
 
 import os
 import pwd
 from collections.abc import Iterator
+
+from scullvfs.text import shell_word
 
 __all__ = ["describe_users", "user_name"]
 
@@ -44,8 +47,9 @@ def _is_below(path: str, directory: str) -> bool:
 
 
 def _name(pid: int) -> str:
+    """Quoted where it could be taken for words of ours."""
     try:
-        with open(f"/proc/{pid}/comm", errors="replace") as comm:
-            return comm.read().strip()
+        with open(f"/proc/{pid}/comm", "rb") as comm:
+            return shell_word(comm.read().removesuffix(b"\n"))
     except OSError:
         return "?"

@@ -8,10 +8,10 @@ errno of it.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.printk import Task
+from scullvfs.text import shown
 
 from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
@@ -87,9 +87,15 @@ class OpenFiles:
         self._files.pop(fh).release()
 
     def task(self) -> Task:
-        """Whose call is being served, for the kernel log."""
+        """Whose call is being served, for the kernel log.
+
+        A name is any bytes, and Linux cuts one at 15 of them, through a letter if need be.
+        """
         try:
-            comm = Path(f"/proc/{self.caller}/comm").read_text().strip()
+            if os.readlink("/proc/self") != str(os.getpid()):  # /proc counts another namespace's
+                return Task(self.caller, "(unknown)")
+            with open(f"/proc/{self.caller}/comm", "rb") as file:
+                comm = shown(file.read().removesuffix(b"\n"))
         except OSError:
             comm = "(gone)"
         return Task(self.caller, comm)

@@ -26,6 +26,7 @@ class Task(NamedTuple):
 
     pid: int
     comm: str
+    """Its name, as it can be shown."""
 
 
 class Record(NamedTuple):
