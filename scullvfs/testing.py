@@ -24,6 +24,7 @@ from scullvfs.daemon.errors import BusyError, ScullvfsError, error_of_status
 from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.notify import forget_service_manager
+from scullvfs.daemon.place import resolve
 from scullvfs.daemon.unmount import take_down, unmount_command
 from scullvfs.daemon.users import describe_users
 
@@ -242,7 +243,7 @@ def mounted(
 def served(command: Sequence[str], mountpoint: str | os.PathLike[str]) -> Iterator[Mount]:
     """The mount that *command* serves on *mountpoint* while it runs, as `mounted()` has it."""
     try:
-        path = mountinfo.resolve(os.fspath(mountpoint))
+        path = resolve(os.fspath(mountpoint))
     except OSError:  # the command says what is wrong with it
         path = os.fspath(mountpoint)
     with ExitStack() as stack:

@@ -25,13 +25,17 @@ from scullvfs.daemon.errors import (
     ScullvfsError,
     UsageError,
 )
+from scullvfs.daemon.identity import find_daemon
 from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.mount import mount
-from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
+from scullvfs.daemon.mountinfo import Mount, mount_at
 from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.place import resolve
+from scullvfs.daemon.probe import ask, ask_for_pid
 from scullvfs.daemon.unmount import unmount
+from scullvfs.daemon.users import user_name
+from scullvfs.text import argument, shown
 
 __all__ = [
     "FLOOR",
@@ -70,7 +74,7 @@ class Target:
     """SCULLVFS, TMPFS or FLOOR."""
     file: str
     server: int | None = None
-    """The pid of the daemon behind it, if that is known."""
+    """The pid of the daemon behind it, if that is proven."""
     keeps: bool = True
     """Whether the data takes memory."""
 
@@ -157,7 +161,8 @@ def _end(pid: int) -> None:
 def existing_mount(path: str, device: str | None, cpu: int | None) -> Iterator[Target]:
     """A device of a mount that is there: *path* is that of the mount or of the device.
 
-    It is empty in the end. With *cpu* its daemon runs there meanwhile.
+    It is empty in the end. With *cpu* its daemon runs there meanwhile. What is written through the
+    mount of another user goes where that one's daemon wants, so it is not for that.
 
     Raises:
         NotMountedError: there is no scullvfs mount, or its daemon is gone.
@@ -166,14 +171,35 @@ def existing_mount(path: str, device: str | None, cpu: int | None) -> Iterator[T
     """
     found, name = _find(path)
     if name and device not in (None, name):
-        raise UsageError(f"{path} and --device {device} are not the same device; give only one")
+        raise UsageError(
+            f"{shown(path)} and --device {shown(device or '')} are not the same device; "
+            "give only one"
+        )
+    if found.user_id not in (0, os.geteuid()):
+        raise RefusedError(
+            f"{shown(found.path)} was mounted by {user_name(found.user_id)}; "
+            "measure on a mount of your own, or of root's"
+        )
     target = _target(found.path, name or device or "scullv0")
+    if cpu is not None and target.server is None:
+        raise RefusedError(
+            f"cannot pin the daemon of {shown(found.path)}, "
+            "which is no process of this pid namespace"
+        )
     with moved(target.server, cpu):
         try:
             yield target
         finally:
             with suppress(OSError):  # if its daemon has died, there is no data either
-                undisturbed(os.truncate, target.file, 0)
+                undisturbed(_empty, target.file)
+
+
+def _empty(file: str) -> None:
+    def empty() -> bytes:
+        os.truncate(file, 0)
+        return b""
+
+    ask(empty, timeout=ANSWER_TIMEOUT)
 
 
 def _find(path: str) -> tuple[Mount, str]:
@@ -186,11 +212,11 @@ def _find(path: str) -> tuple[Mount, str]:
         if (place := mount_at(resolve(parent or "."))) is None or not place.is_scullvfs:
             place, name = mount_at(resolve(path)), ""
     except OSError as error:
-        raise NotMountedError(f"cannot look for {path}: {error.strerror}") from None
+        raise NotMountedError(f"cannot look for {shown(path)}: {error.strerror}") from None
     if place is None or not place.is_scullvfs:
         raise NotMountedError(
-            f"{path} is neither a scullvfs mount nor a device in one; 'findmnt -t fuse.scullvfs' "
-            "lists what is mounted"
+            f"{shown(path)} is neither a scullvfs mount nor a device in one; "
+            "'findmnt -t fuse.scullvfs' lists what is mounted"
         )
     return place, name
 
@@ -199,30 +225,35 @@ def _target(directory: str, device: str) -> Target:
     """*device* of the living mount on *directory*."""
     found = mount_at(directory)
     try:
-        server = None if found is None else daemon_pid(found, timeout=ANSWER_TIMEOUT)
+        claimed = None if found is None else ask_for_pid(found, timeout=ANSWER_TIMEOUT)
     except TimeoutError:
         raise BusyError(
-            f"the daemon of {directory} does not answer within {ANSWER_TIMEOUT:g} s"
+            f"the daemon of {shown(directory)} does not answer within {ANSWER_TIMEOUT:g} s"
         ) from None
     except OSError as error:
-        raise RefusedError(f"cannot look into {directory}: {error.strerror}") from None
-    if server is None:
+        raise RefusedError(f"cannot look into {shown(directory)}: {error.strerror}") from None
+    if found is None or claimed is None:
         raise NotMountedError(
-            f"the mount on {directory} is dead; 'scullvfs umount {directory}' clears it away"
+            f"the mount on {shown(directory)} is dead; "
+            f"'scullvfs umount {argument(directory)}' clears it away"
         )
     file = os.path.join(directory, device)
     if not re.fullmatch(r"scullv[0-9]*", device) or not _is_file(file):
-        raise UsageError(f"there is no device {device} in {directory}")
+        raise UsageError(f"there is no device {shown(device)} in {shown(directory)}")
     if not os.access(file, os.R_OK | os.W_OK):
-        raise RefusedError(f"you may not read and write {file}")
-    return Target(SCULLVFS, file, server)
+        raise RefusedError(f"you may not read and write {shown(file)}")
+    daemon = find_daemon(found, claimed)
+    if daemon is None:
+        return Target(SCULLVFS, file)
+    with daemon:
+        return Target(SCULLVFS, file, daemon.pid)
 
 
 def _is_file(path: str) -> bool:
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
+        return stat.S_ISREG(int(ask(lambda: b"%d" % os.stat(path).st_mode, timeout=ANSWER_TIMEOUT)))
     except FileNotFoundError:
         return False
     except OSError as error:
         kind = RefusedError if isinstance(error, PermissionError) else ScullvfsError
-        raise kind(f"cannot look at {path}: {error.strerror}") from None
+        raise kind(f"cannot look at {shown(path)}: {error.strerror}") from None

@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import (
+    BusyError,
     ExitStatus,
     NotMountedError,
     RefusedError,
@@ -22,10 +23,15 @@ from scullvfs.daemon.errors import (
     UsageError,
 )
 from scullvfs.daemon.hint import did_you_mean
+from scullvfs.daemon.probe import ask
 from scullvfs.scullv import COMMANDS
 from scullvfs.scullv.ioctl import INT
+from scullvfs.text import shown
 
 __all__ = ["ioctl"]
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that the device has to answer."""
 
 Items = list[CompletionItem[str]]
 
@@ -72,7 +78,7 @@ def _complete_command(_ctx: click.Context, _parameter: click.Parameter, word: st
         ("scullvfs ioctl /mnt/scullv/scullv0 query-order", "Print the order."),
         ("scullvfs ioctl /mnt/scullv/scullv0 shift-qset 8", "Set qset, and print the old one."),
     ],
-    statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED),
+    statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED, ExitStatus.BUSY),
     context_settings={"ignore_unknown_options": True},  # as -1 is
 )
 @click.argument("device", shell_complete=_complete_device)
@@ -113,31 +119,53 @@ def _number(command: str, name: str, value: str | None) -> int:
 
 
 def _call(device: str, name: str, number: int) -> int | None:
-    """ioctl(2) on the device; returns what there is to print."""
+    """ioctl(2) on the device; returns what there is to print.
+
+    By a child process (`probe`): whose daemon serves the device is not known, nor whether it does.
+    """
+    path = os.path.join(os.getcwd(), device) if device else device  # the child is elsewhere
+
+    def call() -> bytes:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # not write-only: that would empty it
+        except OSError as error:
+            return f"{_NOT_OPEN} {error.errno}".encode()
+        return f"{_DONE} {_ioctl(fd, name, number)}".encode()
+
     try:
-        fd = os.open(device, os.O_RDONLY | os.O_NONBLOCK)  # not write-only: that would empty it
-    except PermissionError as error:
-        raise RefusedError(f"cannot open {device}: {error.strerror}") from None
-    except OSError as error:
-        raise NotMountedError(f"cannot open {device}: {error.strerror}") from None
-    try:
-        if name[0] in "GSX":
-            cell = bytearray(INT.pack(number))
-            fcntl.ioctl(fd, COMMANDS[name], cell)
-            return None if name[0] == "S" else int(INT.unpack(cell)[0])
-        result = fcntl.ioctl(fd, COMMANDS[name], number)
-        return result if name[0] in "QH" else None
+        kind, _, result = ask(call, timeout=ANSWER_TIMEOUT).decode().partition(" ")
+    except TimeoutError:
+        raise BusyError(
+            f"the daemon of {shown(device)} does not answer within {ANSWER_TIMEOUT:g} s"
+        ) from None
     except OSError as error:
         raise _explain(error, device, number) from None
-    finally:
-        os.close(fd)
+    if kind == _NOT_OPEN:
+        reason = os.strerror(int(result))
+        refused = int(result) in (errno.EACCES, errno.EPERM)
+        failure = RefusedError if refused else NotMountedError
+        raise failure(f"cannot open {shown(device)}: {reason}")
+    return int(result) if name[0] in "GXQH" else None
+
+
+_NOT_OPEN: Final = "not-open"
+_DONE: Final = "done"
+
+
+def _ioctl(fd: int, name: str, number: int) -> int:
+    """The number that comes back, by the command's own way."""
+    if name[0] not in "GSX":
+        return fcntl.ioctl(fd, COMMANDS[name], number)
+    cell = bytearray(INT.pack(number))
+    fcntl.ioctl(fd, COMMANDS[name], cell)
+    return int(INT.unpack(cell)[0])
 
 
 def _explain(error: OSError, device: str, number: int) -> ScullvfsError:
     if isinstance(error, PermissionError):
-        return RefusedError(f"{device}: {error.strerror}")
+        return RefusedError(f"{shown(device)}: {error.strerror}")
     if error.errno == errno.EINVAL:
         return UsageError(f"{number} is not possible; an order is 0 to 18, a qset 1 to 1048576")
     if error.errno == errno.ENOTTY:
-        return NotMountedError(f"{device} is no scullv device, or its mount has no ioctl")
-    return ScullvfsError(f"{device}: {error.strerror}")
+        return NotMountedError(f"{shown(device)} is no scullv device, or its mount has no ioctl")
+    return ScullvfsError(f"{shown(device)}: {error.strerror}")

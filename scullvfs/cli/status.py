@@ -1,6 +1,7 @@
 """`scullvfs status`: every mount and how it is, for people and as JSON."""
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from scullvfs.daemon.status import (
 )
 from scullvfs.daemon.status import status as ask
 from scullvfs.daemon.users import user_name
+from scullvfs.text import argument, one_line, shown, unicode
 
 __all__ = ["status"]
 
@@ -31,9 +33,10 @@ COLORS: Final = {State.RUNNING: "green", State.DEAD: "red", State.HUNG: "red"}
 """Of a state on a terminal; the others are yellow."""
 
 WORDS: Final = {
-    State.DEAD: "its daemon is gone; 'scullvfs umount {path}' clears it away",
+    State.DEAD: "its daemon is gone; 'scullvfs umount {argument}' clears it away",
     State.HUNG: (
-        f"no answer within {ANSWER_TIMEOUT:g} s; 'scullvfs umount --lazy {{path}}' takes it down"
+        f"no answer within {ANSWER_TIMEOUT:g} s; "
+        "'scullvfs umount --lazy {argument}' takes it down"
     ),
     State.CLOSED: "only its user may look into it",
     State.HIDDEN: "another mount lies above it",
@@ -78,7 +81,7 @@ def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
         if not mountpoints and not answers:
             click.echo("scullvfs: nothing is mounted", err=True)
     for error in missing:
-        click.echo(f"scullvfs: {error}", err=True)
+        click.echo(f"scullvfs: {one_line(str(error))}", err=True)
     return _exit_status(answers, named=bool(mountpoints), missing=bool(missing))
 
 
@@ -105,36 +108,52 @@ def _exit_status(answers: list[MountStatus], *, named: bool, missing: bool) -> E
 
 
 def _as_json(answer: MountStatus) -> dict[str, Any]:
-    uid = answer.mount.user_id
-    known = {
-        "mountpoint": answer.mount.path,
+    """What the daemon says, and what is known without it, which nothing that it says changes."""
+    mount = answer.mount
+    known: dict[str, Any] = {"mountpoint": unicode(mount.path)}
+    if not _is_utf8(mount.path):
+        known["mountpoint_hex"] = os.fsencode(mount.path).hex()
+    known |= {
         "state": answer.state,
-        "uid": uid,
-        "user": user_name(uid),
+        "uid": mount.user_id,
+        "user": user_name(mount.user_id),
+        "source": unicode(mount.source),
     }
-    return known | answer.report
+    if answer.report:
+        known["pid"] = answer.pid
+    return known | {name: value for name, value in answer.report.items() if name not in known}
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        os.fsencode(path).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _show(answer: MountStatus) -> None:
     state = click.style(answer.state, fg=COLORS.get(answer.state, "yellow"), bold=True)
-    path = answer.mount.path
+    path = shown(answer.mount.path)
     if answer.state == State.RUNNING:
         click.echo(f"{path}: {state}")
         for name, value in _facts(answer):
             text = hang(value, INDENT, after="," if name == "options" else " ")
             click.echo(f"{f'  {name}':<{INDENT - 1}} {text}")
     else:
-        words = WORDS[answer.state].format(path=path, reason=answer.reason)
+        words = WORDS[answer.state].format(
+            argument=argument(answer.mount.path), reason=one_line(answer.reason)
+        )
         click.echo(f"{path}: {state}, mounted by {user_name(answer.mount.user_id)}; {words}")
 
 
 def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
     report = answer.report
+    yield "daemon", _daemon(answer)
     if report["version"] != scullvfs.__version__:  # updated meanwhile: its words may have changed
-        yield from ((name, json.dumps(value)) for name, value in report.items())
+        said = {name: value for name, value in report.items() if name not in ("pid", "version")}
+        yield from ((name, json.dumps(value)) for name, value in said.items())
         return
-    user = user_name(answer.mount.user_id)
-    yield "daemon", f"pid {report['pid']} of {user}, scullvfs {report['version']}"
     yield "uptime", _duration(report["uptime"])
     yield "cost", f"{_size(report['rss'])} resident, {report['cpu']:.2f} s of CPU time"
     yield "options", _options(answer)
@@ -147,12 +166,19 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
         yield "missing", "ioctl, SEEK_DATA and fallocate; 'scullvfs doctor' says more"
 
 
+def _daemon(answer: MountStatus) -> str:
+    """Whose process it is the kernel says, and which one is only said where it is proven."""
+    pid = "pid not known here," if answer.pid is None else f"pid {answer.pid}"
+    return f"{pid} of {user_name(answer.mount.user_id)}, scullvfs {answer.report['version']}"
+
+
 def _options(answer: MountStatus) -> str:
     """What is not at its default, as it could stand behind `-o`."""
     from scullvfs.daemon.options import changed_options, format_options
 
     mount = answer.mount
-    changed = changed_options(answer.report["options"], uid=mount.user_id, gid=mount.group_id)
+    options = answer.report["options"] | {"fsname": mount.source}  # as the kernel has it
+    changed = changed_options(options, uid=mount.user_id, gid=mount.group_id)
     return format_options(changed) or "all at their defaults"
 
 

@@ -50,7 +50,11 @@ def close_all_but(*kept: int) -> None:
 
     Somebody else waits for the end of a pipe, or for a lock, that came along with them.
     """
-    for fd in map(int, os.listdir("/proc/self/fd")):
+    try:
+        fds = [*map(int, os.listdir("/proc/self/fd"))]
+    except OSError:  # /proc is another pid namespace's
+        fds = [*range(os.sysconf("SC_OPEN_MAX"))]
+    for fd in fds:
         if fd > 2 and fd not in kept:
             with suppress(OSError):  # that of the listing itself is closed already
                 os.close(fd)

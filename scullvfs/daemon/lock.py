@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from scullvfs.daemon.errors import MountPointError
-from scullvfs.daemon.mountinfo import resolve
+from scullvfs.daemon.place import resolve
 from scullvfs.daemon.requirements import DEVICE
 
 __all__ = ["MountPointLock"]

@@ -14,10 +14,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from scullvfs.daemon.errors import MountPointError, RefusedError
+from scullvfs.daemon.identity import find_daemon
 from scullvfs.daemon.interrupts import put_off_interrupts
-from scullvfs.daemon.mountinfo import Mount, mount_at, resolve
-from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.mountinfo import Mount, mount_at
+from scullvfs.daemon.place import LOOK_TIMEOUT, lies_in_fuse, resolve
+from scullvfs.daemon.probe import ask, ask_for_pid
 from scullvfs.daemon.unmount import take_down
+from scullvfs.text import argument, shown
 
 __all__ = ["check_mount_point", "temporary_mount_point"]
 
@@ -42,23 +45,26 @@ def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
         resolved = resolve(path)
         while (mount := mount_at(resolved)) is not None and mount.fstype != AUTOFS:
             _clear(mount, path, remount_stale)
-        with os.scandir(resolved) as entries:
-            empty = next(entries, None) is None
-        if not _may_mount(resolved):
+        empty, may_mount = _look_at(resolved)
+        if not may_mount:
             raise RefusedError(
-                f"you may not mount on {path}; "
+                f"you may not mount on {shown(path)}; "
                 "mount on a directory that is yours and that you can write to"
             )
     except FileNotFoundError:
-        raise MountPointError(f"{path} does not exist; create it with 'mkdir {path}'") from None
+        raise MountPointError(
+            f"{shown(path)} does not exist; create it with 'mkdir {argument(path)}'"
+        ) from None
     except NotADirectoryError:
-        raise MountPointError(f"{path} is not a directory; mount on an empty one") from None
+        raise MountPointError(f"{shown(path)} is not a directory; mount on an empty one") from None
     except PermissionError:
-        raise RefusedError(f"you may not look into {path}; mount on a directory of yours") from None
+        raise RefusedError(
+            f"you may not look into {shown(path)}; mount on a directory of yours"
+        ) from None
     except OSError as error:
-        raise MountPointError(f"cannot mount on {path}: {error.strerror}") from None
+        raise MountPointError(f"cannot mount on {shown(path)}: {error.strerror}") from None
     if not empty:
-        raise MountPointError(f"{path} is not empty; mount on an empty directory")
+        raise MountPointError(f"{shown(path)} is not empty; mount on an empty directory")
     return resolved
 
 
@@ -79,6 +85,22 @@ def _remove(directory: str) -> None:
         os.rmdir(directory)
 
 
+def _look_at(directory: str) -> tuple[bool, bool]:
+    """Whether it is empty, and whether this user may mount on it.
+
+    Raises:
+        OSError: it cannot be looked at; ETIMEDOUT if another file system does not answer.
+    """
+
+    def look() -> bytes:
+        with os.scandir(directory) as entries:
+            empty = next(entries, None) is None
+        return b"%d%d" % (empty, _may_mount(directory))
+
+    answer = ask(look, timeout=LOOK_TIMEOUT) if lies_in_fuse(directory) else look()
+    return answer[:1] == b"1", answer[1:] == b"1"
+
+
 def _may_mount(directory: str) -> bool:
     """fusermount3's own rule; root may mount everywhere."""
     if os.getuid() == 0:
@@ -90,29 +112,39 @@ def _may_mount(directory: str) -> bool:
 
 def _clear(mount: Mount, path: str, remount_stale: bool) -> None:
     """Take down the *mount* that is already on *path*, or raise what is to be said about it."""
+    where, word = shown(path), argument(path)
     if not mount.is_scullvfs:
         raise MountPointError(
-            f"{path} is already mounted on (type {mount.fstype}); choose another directory"
+            f"{where} is already mounted on (type {shown(mount.fstype)}); choose another directory"
         )
     try:
-        pid = daemon_pid(mount, timeout=ALIVE_TIMEOUT)
+        claimed = ask_for_pid(mount, timeout=ALIVE_TIMEOUT)
     except TimeoutError:
         raise MountPointError(
-            f"a scullvfs mount that does not answer is in the way at {path}; "
-            f"run 'scullvfs umount --lazy {path}' first"
+            f"a scullvfs mount that does not answer is in the way at {where}; "
+            f"run 'scullvfs umount --lazy {word}' first"
         ) from None
     except OSError:  # somebody else's; that it is there is all we may know
         raise MountPointError(
-            f"scullvfs is already mounted on {path}; choose another directory"
+            f"scullvfs is already mounted on {where}; choose another directory"
         ) from None
-    if pid is not None:
+    if claimed is not None:
         raise MountPointError(
-            f"scullvfs is already mounted on {path} (pid {pid}); "
-            f"'scullvfs umount {path}' takes it down"
+            f"scullvfs is already mounted on {where}{_by(mount, claimed)}; "
+            f"'scullvfs umount {word}' takes it down"
         )
     if not remount_stale:
         raise MountPointError(
-            f"a dead scullvfs mount is in the way at {path}, its daemon is gone; "
-            f"run 'scullvfs umount {path}' first, or mount with '-o remount_stale'"
+            f"a dead scullvfs mount is in the way at {where}, its daemon is gone; "
+            f"run 'scullvfs umount {word}' first, or mount with '-o remount_stale'"
         )
     take_down(mount, lazy=True)
+
+
+def _by(mount: Mount, claimed: bytes) -> str:
+    """` (pid 17)` of its daemon, nothing if that is not proven."""
+    daemon = find_daemon(mount, claimed)
+    if daemon is None:
+        return ""
+    with daemon:
+        return f" (pid {daemon.pid})"

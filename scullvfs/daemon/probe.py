@@ -4,12 +4,18 @@ A system call on a FUSE mount waits for its daemon, for ever if that one is stop
 the question is asked by a child process, and only the child is left behind when no
 answer comes. Used wherever the program needs an answer from a mount; the daemon itself
 must not, since it would wait for itself.
+
+The mount may be anybody's, whatever it calls itself: an answer is bytes that nobody has checked
+yet (`answers`, `identity`). And the kernel does not kill who waits for a daemon that has taken the
+request, so a child that is left behind holds nothing of ours: no file, no directory, no pipe
+that somebody reads to its end.
 """
 
 import errno
 import os
 import select
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
@@ -17,7 +23,16 @@ from typing import Final, NoReturn
 from scullvfs.daemon.inherited import close_all_but, leave_terminal
 from scullvfs.daemon.mountinfo import Mount
 
-__all__ = ["DEAD", "PID_XATTR", "STATUS_XATTR", "Question", "ask", "daemon_pid", "who_may_enter"]
+__all__ = [
+    "DEAD",
+    "PID_XATTR",
+    "STATUS_XATTR",
+    "Question",
+    "ask",
+    "ask_for_pid",
+    "enter",
+    "who_may_enter",
+]
 
 PID_XATTR: Final = "user.scullvfs.pid"
 """The extended attribute of the mount's root that holds its daemon's pid in decimal."""
@@ -57,12 +72,20 @@ class Question:
 
     def answer(self, timeout: float) -> bytes:
         """Wait for the answer, see `ask`; to be called once."""
-        with open(self._receiver, "rb") as answers:
-            if not select.select([answers], [], [], timeout)[0]:
+        deadline = time.monotonic() + timeout
+        said = b""
+        with open(self._receiver, "rb", buffering=0) as answers:
+            # To its end: whose identity the child has can stop it in the middle.
+            while select.select([answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                part = answers.read(1 << 16)
+                if not part:
+                    break
+                said += part
+            else:
                 os.kill(self._pid, signal.SIGKILL)
                 # Not waited for: Linux does not even kill it while the daemon holds its request.
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            error, blank, answer = answers.read().partition(b" ")
+        error, blank, answer = said.partition(b" ")
         with suppress(ChildProcessError):  # in a process that ignores SIGCHLD
             os.waitpid(self._pid, 0)
         number = int(error) if blank else errno.EIO  # the child died without a word
@@ -71,16 +94,17 @@ class Question:
         return answer
 
 
-def daemon_pid(mount: Mount, *, timeout: float) -> int | None:
-    """The pid of the daemon behind *mount*, or None if the mount is dead.
+def ask_for_pid(mount: Mount, *, timeout: float) -> bytes | None:
+    """What *mount* gives for the pid of its daemon, unchecked; None if the mount is dead.
 
     Raises:
         TimeoutError: the daemon did not answer within *timeout* seconds.
         PermissionError: this user may not look into the mount.
+        OSError: it answered with that error.
     """
     try:
-        answer = ask(
-            lambda: os.getxattr(mount.path, PID_XATTR),
+        return ask(
+            lambda: os.getxattr(enter(mount), PID_XATTR),
             timeout=timeout,
             identity=who_may_enter(mount),
         )
@@ -88,7 +112,22 @@ def daemon_pid(mount: Mount, *, timeout: float) -> int | None:
         if error.errno in DEAD:
             return None
         raise
-    return int(answer)
+
+
+def enter(mount: Mount) -> str:
+    """A path that leads to the root of *mount* and of no other, whatever is mounted over it.
+
+    Asks the kernel only, not the daemon. For a child process: it leaves a descriptor open.
+
+    Raises:
+        OSError: ESTALE, *mount* is not what its path leads to; ENOENT, ENOTDIR or EACCES, it
+            leads nowhere.
+    """
+    fd = os.open(mount.path, os.O_PATH | os.O_CLOEXEC)
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as lines:
+        if b"mnt_id:\t%d\n" % mount.id not in lines.readlines():
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return f"/proc/self/fd/{fd}"
 
 
 def who_may_enter(mount: Mount) -> Identity | None:
@@ -104,6 +143,7 @@ def _answer(question: Callable[[], bytes], sender: int, identity: Identity | Non
     It may be left behind, and then nobody is to wait for it at the end of a pipe, or for a lock.
     """
     try:
+        os.chdir("/")
         close_all_but(sender)
         leave_terminal()
         if identity is not None:

@@ -7,12 +7,15 @@ device takes them over when it is next trimmed.
 import errno
 import json
 import os
+import stat
 from typing import Final
 
 from scullvfs.daemon.errors import BusyError, NotMountedError, RefusedError, ScullvfsError
-from scullvfs.daemon.mountinfo import mount_at, resolve
+from scullvfs.daemon.mountinfo import Mount, mount_at
 from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.probe import DEAD, ask
+from scullvfs.daemon.place import resolve
+from scullvfs.daemon.probe import DEAD, ask, enter
+from scullvfs.text import argument, shown
 
 __all__ = ["PARAMETERS", "reload"]
 
@@ -21,6 +24,9 @@ PARAMETERS: Final = ("scullv_order", "scullv_qset")
 
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds that the mount has to take them over."""
+
+LONGEST: Final = 32
+"""Bytes that are read of a parameter's value."""
 
 
 def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
@@ -34,45 +40,71 @@ def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
         RefusedError: this user may not set them.
         BusyError: the mount does not answer.
     """
-    directory = os.path.join(_find(path), "sys/module/scullv/parameters")
+    mount = _find(path)
 
     def change() -> bytes:
         changed = {}
         for name in PARAMETERS:
-            with open(os.path.join(directory, name), "r+", encoding="ascii", buffering=1) as file:
-                old, new = int(file.read()), getattr(options, name)
-                if old != new:
-                    file.write(f"{new}\n")
-                    changed[name] = old, new
+            fd = _open(mount, f"sys/module/scullv/parameters/{name}")
+            old, new = int(os.read(fd, LONGEST)), getattr(options, name)
+            if old != new:
+                os.write(fd, b"%d\n" % new)
+                changed[name] = old, new
         return json.dumps(changed).encode()
 
     try:
         changed = json.loads(ask(change, timeout=ANSWER_TIMEOUT))
     except TimeoutError:
         raise BusyError(
-            f"the daemon of {path} does not answer within {ANSWER_TIMEOUT:g} s"
+            f"the daemon of {shown(path)} does not answer within {ANSWER_TIMEOUT:g} s"
         ) from None
     except PermissionError:
-        raise RefusedError(f"you may not set the parameters of the mount on {path}") from None
+        raise RefusedError(
+            f"you may not set the parameters of the mount on {shown(path)}"
+        ) from None
     except OSError as error:
         if error.errno in DEAD:
             raise NotMountedError(
-                f"the mount on {path} is dead; 'scullvfs umount {path}' clears it away"
+                f"the mount on {shown(path)} is dead; "
+                f"'scullvfs umount {argument(path)}' clears it away"
             ) from None
         if error.errno == errno.EROFS:
-            raise RefusedError(f"{path} is mounted read-only") from None
-        raise ScullvfsError(f"cannot set the parameters of {path}: {error.strerror}") from None
+            raise RefusedError(f"{shown(path)} is mounted read-only") from None
+        raise ScullvfsError(
+            f"cannot set the parameters of {shown(path)}: {error.strerror}"
+        ) from None
     return {name: (old, new) for name, (old, new) in changed.items()}
 
 
-def _find(path: str) -> str:
-    """The resolved path of the scullvfs mount on *path*."""
+def _open(mount: Mount, path: str) -> int:
+    """Open a file of *mount* to read and write, and nothing that a link in it leads to.
+
+    Raises:
+        OSError: ELOOP, a link is on the way; ENXIO, it is no regular file; or as open(2).
+    """
+    directory = os.open(enter(mount), os.O_PATH)
+    *above, name = path.split("/")
+    for part in above:
+        directory = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=directory)
+    status = os.fstat(fd)
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    if not stat.S_ISREG(status.st_mode) or device != mount.device:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+
+
+def _find(path: str) -> Mount:
+    """The scullvfs mount on *path*."""
     try:
         mount = mount_at(resolve(path))
     except OSError as error:
-        raise NotMountedError(f"cannot look for {path}: {error.strerror}") from None
+        raise NotMountedError(f"cannot look for {shown(path)}: {error.strerror}") from None
     if mount is None or not mount.is_scullvfs:
         raise NotMountedError(
-            f"no scullvfs mount is on {path}; 'findmnt -t fuse.scullvfs' lists those that are"
+            f"no scullvfs mount is on {shown(path)}; "
+            "'findmnt -t fuse.scullvfs' lists those that are"
         )
-    return mount.path
+    return mount

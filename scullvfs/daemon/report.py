@@ -8,6 +8,7 @@ in bytes, times in seconds. Imports neither pyfuse3 nor trio.
 
 import json
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ import scullvfs
 from scullvfs.daemon.options import MountOptions
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.scullv import Module
+from scullvfs.text import unicode
 
 __all__ = ["Report"]
 
@@ -55,7 +57,7 @@ class Report:
                 "devices": len(self._module.devices),
                 "requests": self._requests(),
                 "lowlevel": self._lowlevel(),
-                "rss": _resident(),
+                "rss": _rss(),
                 "cpu": round(cpu.user + cpu.system, 2),
             }
         ).encode()
@@ -65,13 +67,14 @@ class Report:
         return self._options.as_dict() | {
             "scullv_order": self._module.scullv_order,
             "scullv_qset": self._module.scullv_qset,
+            "fsname": unicode(self._options.fsname),
         }
 
 
-def _resident() -> int:
-    """Linux: Documentation/filesystems/proc.rst, statm."""
+def _rss() -> int:
+    """Not by our pid: /proc may be another pid namespace's, where that is somebody else's."""
     with open("/proc/self/statm", "rb") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return int(statm.read().split()[1]) * resource.getpagesize()
 
 
 def _ram(machine: Machine) -> dict[str, int]:

@@ -24,9 +24,10 @@ from scullvfs.daemon.errors import (
     ScullvfsError,
 )
 from scullvfs.daemon.flags import OURS_ALONE
+from scullvfs.daemon.identity import put_on_badge
 from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.probe import ask_for_pid
 from scullvfs.daemon.requirements import DEVICE, check_device, why_no_fusermount
 from scullvfs.daemon.unmount import take_down
 
@@ -102,7 +103,7 @@ class Session:
 
 def _is_dead(name: Mount) -> bool:
     try:
-        return daemon_pid(name, timeout=ALIVE_TIMEOUT) is None
+        return ask_for_pid(name, timeout=ALIVE_TIMEOUT) is None
     except OSError:  # no answer, or none for us: not dead
         return False
 
@@ -127,8 +128,12 @@ def session(
             pyfuse3.init(operations, mountpoint, options)
         except RuntimeError:
             raise _refusal(mountpoint, said()) from None
+    mount = mount_at(mountpoint)
+    if mount is not None:
+        with suppress(OSError):  # then nobody waits for us
+            put_on_badge(mount)  # worn to the end of the process
     # The new descriptor is the one that requests come from, which pyfuse3 does not tell.
-    served = Session(mount_at(mountpoint), next(iter(_fuse_fds() - before), None))
+    served = Session(mount, next(iter(_fuse_fds() - before), None))
     try:
         yield served
     finally:

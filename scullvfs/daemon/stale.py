@@ -4,8 +4,9 @@ For whoever cleans up after a daemon without knowing how it ended, as a service 
 does: a living mount on the same place, whose ever it is, stays.
 """
 
-from scullvfs.daemon.mountinfo import mount_at, resolve
-from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.daemon.place import resolve
+from scullvfs.daemon.probe import ask_for_pid
 from scullvfs.daemon.unmount import unmount
 
 __all__ = ["unmount_dead"]
@@ -22,7 +23,7 @@ def unmount_dead(path: str, *, timeout: float) -> None:
     try:
         mount = mount_at(resolve(path))
         dead = (
-            mount is not None and mount.is_scullvfs and daemon_pid(mount, timeout=timeout) is None
+            mount is not None and mount.is_scullvfs and ask_for_pid(mount, timeout=timeout) is None
         )
     except OSError:  # no such directory, no answer, or a living mount that is closed to us
         return

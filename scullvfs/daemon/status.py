@@ -1,11 +1,11 @@
 """How the mounts are: asks each of them for its report, all at the same time.
 
 A mount that is dead or hangs is a state like any other here, and holds nobody up: the
-questions are put by child processes (`probe`), and all of them have the same few seconds.
+questions are put by child processes (`probe`), and all of them have the same few seconds. What
+they answer is checked (`answers`), and what the kernel knows is taken from the kernel.
 """
 
 import errno
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -14,9 +14,13 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Final
 
+from scullvfs.daemon.answers import parse_report
 from scullvfs.daemon.errors import ExitStatus, NotMountedError
-from scullvfs.daemon.mountinfo import Mount, find_mount
-from scullvfs.daemon.probe import DEAD, STATUS_XATTR, Question, who_may_enter
+from scullvfs.daemon.identity import find_daemon
+from scullvfs.daemon.mountinfo import Mount
+from scullvfs.daemon.place import find_mount
+from scullvfs.daemon.probe import DEAD, STATUS_XATTR, Question, enter, who_may_enter
+from scullvfs.text import shown
 
 __all__ = ["ANSWER_TIMEOUT", "EXIT_STATUS", "MountStatus", "State", "find_scullvfs", "status"]
 
@@ -59,9 +63,11 @@ class MountStatus:
     mount: Mount
     state: State
     report: dict[str, Any] = field(default_factory=dict)
-    """The daemon's own words, see `report`; empty unless it answered."""
+    """The daemon's own words, checked, see `report`; empty unless it answered."""
     reason: str = ""
-    """What the kernel said, where the state is UNKNOWN."""
+    """What is wrong, where the state is UNKNOWN."""
+    pid: int | None = None
+    """Of its daemon, if it is RUNNING and proven to be that process (`identity`)."""
 
 
 def find_scullvfs(path: str) -> Mount:
@@ -72,9 +78,13 @@ def find_scullvfs(path: str) -> Mount:
     """
     mount = find_mount(path)
     if not mount.is_scullvfs:
-        raise NotMountedError(f"{path} is not a scullvfs mount but of type {mount.fstype}")
+        raise NotMountedError(
+            f"{shown(path)} is not a scullvfs mount but of type {shown(mount.fstype)}"
+        )
     if mount.root != "/":
-        raise NotMountedError(f"{path} is only a part of a scullvfs mount, {mount.root}")
+        raise NotMountedError(
+            f"{shown(path)} is only a part of a scullvfs mount, {shown(mount.root)}"
+        )
     return mount
 
 
@@ -88,17 +98,27 @@ def status(mounts: Sequence[Mount], *, timeout: float = ANSWER_TIMEOUT) -> list[
     ]
 
 
+_REPORT: Final = b"+"
+_HIDDEN: Final = b"-"
+
+
 def _report(mount: Mount) -> bytes:
     """In a child process: the report, from this mount and from no other above it."""
-    device = os.stat(mount.path).st_dev
-    if f"{os.major(device)}:{os.minor(device)}" != mount.device:
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-    return os.getxattr(mount.path, STATUS_XATTR)
+    try:
+        root = enter(mount)
+    except OSError as error:
+        if error.errno in (errno.ESTALE, errno.ENOENT, errno.ENOTDIR):
+            return _HIDDEN
+        raise
+    return _REPORT + os.getxattr(root, STATUS_XATTR)
 
 
 def _status(mount: Mount, question: Question, timeout: float) -> MountStatus:
     try:
-        return MountStatus(mount, State.RUNNING, json.loads(question.answer(timeout)))
+        answer = question.answer(timeout)
+        if answer == _HIDDEN:
+            return MountStatus(mount, State.HIDDEN)
+        report = parse_report(answer.removeprefix(_REPORT))
     except TimeoutError:
         return MountStatus(mount, State.HUNG)
     except OSError as error:
@@ -106,8 +126,11 @@ def _status(mount: Mount, question: Question, timeout: float) -> MountStatus:
             return MountStatus(mount, State.DEAD)
         if error.errno in (errno.EACCES, errno.EPERM):
             return MountStatus(mount, State.CLOSED)
-        if error.errno in (errno.ESTALE, errno.ENOENT):
-            return MountStatus(mount, State.HIDDEN)
         return MountStatus(mount, State.UNKNOWN, reason=str(error.strerror))
-    except ValueError:
-        return MountStatus(mount, State.UNKNOWN, reason="its report is no JSON")
+    except ValueError as error:
+        return MountStatus(mount, State.UNKNOWN, reason=str(error))
+    daemon = find_daemon(mount, str(report.get("pid")).encode())
+    if daemon is None:
+        return MountStatus(mount, State.RUNNING, report)
+    with daemon:
+        return MountStatus(mount, State.RUNNING, report, pid=daemon.pid)

@@ -2,11 +2,11 @@
 
 When `scullvfs umount` returns 0, the memory of the emulated machine is free again and
 the mount point can be mounted on at once. The daemon is found by asking the mount
-(`probe`) and waited for through a pidfd, opened before the mount goes.
+(`probe`) and waited for through a pidfd, opened before the mount goes; where it is not proven to
+be that process (`identity`), as from another pid namespace, nobody is waited for.
 """
 
 import os
-import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +18,13 @@ from scullvfs.daemon.errors import (
     RefusedError,
     ScullvfsError,
 )
-from scullvfs.daemon.mountinfo import Mount, find_mount, is_mounted, read_mounts
-from scullvfs.daemon.probe import daemon_pid
+from scullvfs.daemon.identity import Daemon, find_daemon
+from scullvfs.daemon.mountinfo import Mount, is_mounted, read_mounts
+from scullvfs.daemon.place import find_mount
+from scullvfs.daemon.probe import ask_for_pid
 from scullvfs.daemon.requirements import find_fusermount
 from scullvfs.daemon.users import describe_users, user_name
+from scullvfs.text import argument, shown
 
 __all__ = ["take_down", "unmount", "unmount_command"]
 
@@ -45,12 +48,12 @@ def unmount(path: str, *, lazy: bool, timeout: float) -> None:
         take_down(mount, lazy=False)
         if daemon is not None and (names := _other_names(mount)):
             raise BusyError(
-                f"{path} is unmounted, but its daemon (pid {daemon.pid}) runs on, since the mount "
-                f"has another name: 'umount {names[0]}' takes that down"
+                f"{shown(path)} is unmounted, but its daemon (pid {daemon.pid}) runs on, since the "
+                f"mount has another name: 'umount {argument(names[0])}' takes that down"
             )
         if daemon is not None and not daemon.ends_within(timeout):
             raise BusyError(
-                f"{path} is unmounted, but its daemon (pid {daemon.pid}) still runs after "
+                f"{shown(path)} is unmounted, but its daemon (pid {daemon.pid}) still runs after "
                 f"{timeout:g} s, maybe since another mount namespace (a container) has a copy of "
                 f"the mount; 'kill {daemon.pid}' ends it"
             )
@@ -61,45 +64,27 @@ def _other_names(mount: Mount) -> list[str]:
     return [other.path for other in read_mounts() if other.device == mount.device]
 
 
-class _Daemon:
-    """A running daemon, held by a pidfd."""
-
-    def __init__(self, pid: int, pidfd: int) -> None:
-        self.pid = pid
-        self._pidfd = pidfd
-
-    def ends_within(self, timeout: float) -> bool:
-        """Wait for its end, up to *timeout* seconds."""
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
-
-
 @contextmanager
-def _daemon_of(mount: Mount, timeout: float) -> Iterator[_Daemon | None]:
-    """The daemon behind *mount*; None if it is gone, or not of this pid namespace."""
+def _daemon_of(mount: Mount, timeout: float) -> Iterator[Daemon | None]:
+    """The daemon behind *mount*; None if it is gone, or not proven to be a process of ours."""
     try:
-        pid = daemon_pid(mount, timeout=timeout)
-        pidfd = None if pid is None else os.pidfd_open(pid)
+        claimed = ask_for_pid(mount, timeout=timeout)
     except TimeoutError:
         raise BusyError(
-            f"the daemon of {mount.path} does not answer within {timeout:g} s; "
-            f"'scullvfs umount --lazy {mount.path}' unmounts without asking it"
+            f"the daemon of {shown(mount.path)} does not answer within {timeout:g} s; "
+            f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"
         ) from None
-    except ProcessLookupError:
-        pid = pidfd = None
     except OSError as error:
         raise BusyError(
-            f"the daemon of {mount.path} does not say who it is ({error.strerror}); "
-            f"'scullvfs umount --lazy {mount.path}' unmounts without asking it"
+            f"the daemon of {shown(mount.path)} does not say who it is ({error.strerror}); "
+            f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"
         ) from None
-    if pid is None or pidfd is None:
+    daemon = None if claimed is None else find_daemon(mount, claimed)
+    if daemon is None:
         yield None
         return
-    try:
-        yield _Daemon(pid, pidfd)
-    finally:
-        os.close(pidfd)
+    with daemon:
+        yield daemon
 
 
 def _find(path: str) -> Mount:
@@ -107,11 +92,13 @@ def _find(path: str) -> Mount:
     mount = find_mount(path)
     if not mount.is_scullvfs:
         raise NotMountedError(
-            f"{path} is not a scullvfs mount but of type {mount.fstype}; use 'umount {path}'"
+            f"{shown(path)} is not a scullvfs mount but of type {shown(mount.fstype)}; "
+            f"use 'umount {argument(path)}'"
         )
     if os.getuid() not in (0, mount.user_id):
         raise RefusedError(
-            f"{path} was mounted by {user_name(mount.user_id)}; only they and root may unmount it"
+            f"{shown(path)} was mounted by {user_name(mount.user_id)}; "
+            "only they and root may unmount it"
         )
     return mount
 
@@ -127,11 +114,9 @@ def take_down(mount: Mount, *, lazy: bool) -> None:
         env={**os.environ, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
-        errors="replace",
     )
     if done.returncode != 0 and is_mounted(mount):
-        raise _refusal(mount.path, done.stderr)
+        raise _refusal(mount.path, os.fsdecode(done.stderr))
 
 
 def unmount_command(*, lazy: bool) -> list[str]:
@@ -151,12 +136,14 @@ def unmount_command(*, lazy: bool) -> list[str]:
 
 
 def _refusal(mountpoint: str, said: str) -> ScullvfsError:
-    if "busy" in said:
+    words = "; ".join(shown(line.strip()) for line in said.splitlines())
+    reason = said.replace(mountpoint, "")  # whose name may be any words
+    if "busy" in reason:
         return BusyError(
-            f"{mountpoint} is in use by {describe_users(mountpoint, but_not=os.getpid())}; "
-            f"close it, or run 'scullvfs umount --lazy {mountpoint}'"
+            f"{shown(mountpoint)} is in use by "
+            f"{describe_users(mountpoint, but_not=os.getpid())}; "
+            f"close it, or run 'scullvfs umount --lazy {argument(mountpoint)}'"
         )
-    words = "; ".join(line.strip() for line in said.splitlines())
-    if "ermi" in said:  # "not permitted", "Permission denied"
-        return RefusedError(f"cannot unmount {mountpoint}: {words}")
-    return ScullvfsError(f"cannot unmount {mountpoint}: {words}")
+    if "ermi" in reason:  # "not permitted", "Permission denied"
+        return RefusedError(f"cannot unmount {shown(mountpoint)}: {words}")
+    return ScullvfsError(f"cannot unmount {shown(mountpoint)}: {words}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from typing import Any
@@ -45,10 +44,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *answers: MountStatus, named: bool = Fa
     return CliRunner().invoke(main, ["status", *(mounts if named else ())])
 
 
-def mount(state: State, report: dict[str, Any] | None = None, reason: str = "") -> MountStatus:
+def mount(
+    state: State,
+    report: dict[str, Any] | None = None,
+    reason: str = "",
+    source: str = "scullvfs",
+) -> MountStatus:
     """A mount in this state."""
-    at = Mount("0:9", f"/mnt/{state}", "fuse.scullvfs", ("user_id=0", "group_id=0"))
-    return MountStatus(at, state, report or {}, reason)
+    at = Mount("0:9", f"/mnt/{state}", "fuse.scullvfs", ("user_id=0", "group_id=0"), source=source)
+    return MountStatus(at, state, report or {}, reason, pid=17)
 
 
 def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +84,8 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_differ(monkeypatch: pytest.MonkeyPatch, given: str, shown: str) -> None:
     """What is as in any mount of its user's is left out, whoever asks."""
     options = parse_options([f"uid=7,gid=8,{given}"]).as_dict()
-    at = Mount("0:9", "/mnt/theirs", "fuse.scullvfs", ("user_id=7", "group_id=8"))
+    users = ("user_id=7", "group_id=8")
+    at = Mount("0:9", "/mnt/theirs", "fuse.scullvfs", users, source="scullvfs")
     answer = MountStatus(at, State.RUNNING, REPORT | {"options": options}, "")
     stdout = run(monkeypatch, answer).stdout
     assert f"\n  options   {shown}\n" in stdout
@@ -90,12 +95,13 @@ def test_options_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many are broken at the commas, below each other."""
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(MODULE, "hang", partial(hang, terminal=True))
-    options = REPORT["options"] | {"fsname": "a-name", "seed": 1 << 63}
-    stdout = run(monkeypatch, mount(State.RUNNING, REPORT | {"options": options})).stdout
+    options = REPORT["options"] | {"seed": 1 << 63}
+    report = REPORT | {"options": options}
+    stdout = run(monkeypatch, mount(State.RUNNING, report, source="a-name")).stdout
     assert stdout.splitlines()[6:9] == [
         "  options   scullv_order=3,mem=16M,",
-        "            fsname=a-name,",
-        "            seed=9223372036854775808",
+        "            seed=9223372036854775808,",
+        "            fsname=a-name",
     ]
 
 
@@ -114,7 +120,8 @@ def test_text_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == ExitStatus.SUCCESS
     _, *facts = result.stdout.splitlines()
     assert [fact.split(maxsplit=1) for fact in facts] == [
-        [name, json.dumps(value)] for name, value in report.items()
+        ["daemon", "pid 17 of root, scullvfs 0.0"],
+        ["colour", '{"red": 1}'],
     ]
 
 

@@ -1,13 +1,11 @@
-"""/proc/self/mountinfo, and finding a mount point without touching its mount."""
+"""/proc/self/mountinfo."""
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
 
 from scullvfs.daemon import mountinfo
-from scullvfs.daemon.mountinfo import Mount, mount_at, read_mounts, resolve
+from scullvfs.daemon.mountinfo import Mount, mount_at, read_mounts
 
 LISTING = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
 30 22 0:40 / /mnt/a\040b\134c rw,nosuid,nodev - fuse.scullvfs scullvfs rw,user_id=7,group_id=8
@@ -28,7 +26,7 @@ def listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_read_mounts(listing: Path) -> None:
     """Optional fields are skipped, and the kernel's escapes undone."""
     ext4, scullvfs, *_ = read_mounts(listing)
-    assert ext4 == Mount("254:0", "/", "ext4", ("rw", "discard"))
+    assert ext4 == Mount("254:0", "/", "ext4", ("rw", "discard"), source="/dev/vda", id=22)
     assert scullvfs.path == "/mnt/a b\\c"
     assert (scullvfs.user_id, scullvfs.group_id) == (7, 8)
     assert scullvfs.is_scullvfs
@@ -52,7 +50,7 @@ def test_read_mounts_of_this_process() -> None:
 @pytest.mark.usefixtures("listing")
 def test_mount_at() -> None:
     """The uppermost mount counts, and only one on exactly this path."""
-    assert mount_at("/mnt/plain") == Mount("0:42", "/mnt/plain", "ramfs", ("rw",))
+    assert mount_at("/mnt/plain") == Mount("0:42", "/mnt/plain", "ramfs", ("rw",), "/", "none", 32)
     assert mount_at("/mnt") is None
 
 
@@ -62,42 +60,3 @@ def test_is_mounted_under_another() -> None:
     below, above = mountinfo.read_mounts()[2:]
     assert not mountinfo.is_mounted(below)
     assert mountinfo.is_mounted(above)
-
-
-def test_resolve_like_realpath(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is mounted, it says what os.path.realpath says."""
-    (tmp_path / "dir" / "sub").mkdir(parents=True)
-    (tmp_path / "link").symlink_to("dir/sub")
-    (tmp_path / "twice").symlink_to(tmp_path / "link")
-    (tmp_path / "dangling").symlink_to("nowhere")
-    monkeypatch.chdir(tmp_path)
-    for path in ("dir", "dir/", "./dir//sub/", "link", "twice/", "link/..", ".", "..", "/"):
-        assert resolve(path) == os.path.realpath(path)
-    for path in ("dangling", "missing", "missing/deeper"):
-        assert resolve(path) == os.path.realpath(path)
-
-
-def test_resolve_looks_at_no_mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is mounted is taken as it is, even through a symbolic link, without a look at it."""
-    (tmp_path / "link").symlink_to("mnt")
-    mount = Mount("0:99", str(tmp_path / "mnt"), "fuse.scullvfs", ())
-    monkeypatch.setattr(mountinfo, "read_mounts", lambda: [mount])
-    looked_at = []
-    islink = os.path.islink
-    monkeypatch.setattr(os.path, "islink", lambda path: looked_at.append(path) or islink(path))
-    assert resolve(str(tmp_path / "link")) == mount.path
-    assert looked_at == [str(tmp_path / "link")]
-
-
-def test_resolve_loop(tmp_path: Path) -> None:
-    """Symbolic links that go round in circles are the kernel's ELOOP."""
-    (tmp_path / "one").symlink_to("two")
-    (tmp_path / "two").symlink_to("one")
-    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
-        resolve(str(tmp_path / "one"))
-
-
-def test_resolve_empty_path() -> None:
-    """An empty path is no path; it is not the working directory."""
-    with pytest.raises(FileNotFoundError):
-        resolve("")

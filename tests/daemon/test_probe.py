@@ -85,6 +85,20 @@ def test_ask_without_sigchld() -> None:
         assert ask(lambda: b"x", timeout=DEADLINE) == b"x"
     finally:
         signal.signal(signal.SIGCHLD, before)
+def test_ask_holds_nothing(tmp_path: Path) -> None:
+    """A child that is left behind keeps no file of ours open, and no directory busy."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    question = Question(lambda: os.read(os.open(fifo, os.O_RDONLY), 1))
+    writer = os.open(fifo, os.O_WRONLY)  # comes back once the child has let go, and hangs
+    links = [path.readlink() for path in Path(f"/proc/{question._pid}/fd").iterdir()]
+    assert sorted(link for link in map(str, links) if not link.startswith("pipe:")) == (
+        3 * [os.devnull] + [str(fifo)]
+    )
+    assert os.readlink(f"/proc/{question._pid}/cwd") == "/"
+    os.write(writer, b"x")
+    os.close(writer)
+    assert question.answer(DEADLINE) == b"x"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")

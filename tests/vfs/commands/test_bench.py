@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scullvfs.bench.dd import CALLS, run
+from scullvfs.text import shell_word
 
 from ..helpers import wait_until
 
@@ -359,7 +360,7 @@ def test_bench_mount_dead(scullvfs: Any, mounted: Path) -> None:
     """How to clear it away is said."""
     os.kill(scullvfs.pid(mounted), signal.SIGKILL)
     assert refusal(scullvfs("bench", mounted), 7) == (
-        f"the mount on {mounted} is dead; 'scullvfs umount {mounted}' clears it away"
+        f"the mount on {mounted} is dead; 'scullvfs umount {shell_word(mounted)}' clears it away"
     )
 
 

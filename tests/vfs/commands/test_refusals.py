@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import scullvfs as package
+from scullvfs.text import shell_word
 
 from ..troubles import refusal
 from .elsewhere import OPEN_DEVICE, Elsewhere, needs_root
@@ -64,7 +65,7 @@ def test_mount_point_mounted_by_scullvfs(scullvfs: Any, mounted: Path) -> None:
     """The daemon that is there is named."""
     assert refusal(scullvfs("mount", mounted), "living-mount") == (
         f"scullvfs is already mounted on {mounted} (pid {scullvfs.pid(mounted)}); "
-        f"'scullvfs umount {mounted}' takes it down"
+        f"'scullvfs umount {shell_word(mounted)}' takes it down"
     )
 
 

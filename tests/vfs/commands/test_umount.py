@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from scullvfs.text import shell_word
+
 from ..troubles import refusal
 
 Wait = Callable[[Callable[[], object], str], None]
@@ -40,7 +42,7 @@ def test_umount_busy(scullvfs: Any, mounted: Path) -> None:
     with open(mounted / "scullv0", "rb"):
         assert refusal(scullvfs("umount", mounted), "busy") == (
             f"{mounted} is in use by {comm} (pid {os.getpid()}); "
-            f"close it, or run 'scullvfs umount --lazy {mounted}'"
+            f"close it, or run 'scullvfs umount --lazy {shell_word(mounted)}'"
         )
         assert os.path.exists(mounted / "scullv0")
     assert scullvfs("umount", mounted).returncode == 0
@@ -86,7 +88,7 @@ def test_umount_of_a_dead_mount(scullvfs: Any, mounted: Path, wait: Wait) -> Non
     wait(lambda: not scullvfs.processes(), "the daemon is gone")
     assert refusal(scullvfs("mount", mounted), "dead-mount") == (
         f"a dead scullvfs mount is in the way at {mounted}, its daemon is gone; "
-        f"run 'scullvfs umount {mounted}' first, or mount with '-o remount_stale'"
+        f"run 'scullvfs umount {shell_word(mounted)}' first, or mount with '-o remount_stale'"
     )
     done = scullvfs("umount", mounted)
     assert (done.returncode, done.stderr) == (0, "")
@@ -101,7 +103,7 @@ def test_umount_does_not_answer(scullvfs: Any, mounted: Path) -> None:
     try:
         assert refusal(scullvfs("umount", "--timeout", "0.1", mounted), "stopped-daemon") == (
             f"the daemon of {mounted} does not answer within 0.1 s; "
-            f"'scullvfs umount --lazy {mounted}' unmounts without asking it"
+            f"'scullvfs umount --lazy {shell_word(mounted)}' unmounts without asking it"
         )
         assert scullvfs("umount", "--lazy", mounted).returncode == 0
         assert not scullvfs.mounted(mounted)
