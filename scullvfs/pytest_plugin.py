@@ -85,7 +85,10 @@ def scullvfs_mount_factory(request: pytest.FixtureRequest) -> Iterator[MountFact
 
 def _from_ini(config: pytest.Config) -> dict[str, str | int]:
     """The options of the ini file; one without a value is True."""
-    words = [word.partition("=") for word in config.getini("scullvfs_options").split(",") if word]
+    from scullvfs.daemon.optstring import split, unescape
+
+    items = map(unescape, split(config.getini("scullvfs_options")))
+    words = [item.partition("=") for item in items]
     return {name.strip(): value if equals else True for name, equals, value in words}
 
 

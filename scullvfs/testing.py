@@ -24,6 +24,7 @@ from scullvfs.daemon.errors import BusyError, ScullvfsError, error_of_status
 from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.notify import forget_service_manager
+from scullvfs.daemon.optstring import escape
 from scullvfs.daemon.place import resolve
 from scullvfs.daemon.unmount import take_down, unmount_command
 from scullvfs.daemon.users import describe_users
@@ -281,7 +282,8 @@ def _text(options: Mapping[str, str | int]) -> str:
         elif name == "mode" and isinstance(value, int):
             words.append(f"{name}={value:04o}")
         else:
-            words.append(f"{name}={int(value) if isinstance(value, bool) else value}")
+            text = str(int(value) if isinstance(value, bool) else value)
+            words.append(f"{name}={escape(text)}")
     return ",".join(words)
 
 

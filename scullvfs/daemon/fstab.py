@@ -11,6 +11,8 @@ from typing import Final
 
 from scullvfs.daemon.errors import UsageError
 from scullvfs.daemon.options import MountOptions, is_option, parse_options
+from scullvfs.daemon.optstring import split
+from scullvfs.daemon.values import text
 
 __all__ = ["options_of_fstab"]
 
@@ -37,7 +39,8 @@ def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> 
     Raises:
         UsageError: an option that does not exist, or a value that cannot be.
     """
-    items = [item for item in ",".join(arguments).split(",") if not _is_of_mount(item)]
+    given = (item for argument in arguments for item in split(argument))
+    items = [item for item in given if not _is_of_mount(item)]
     if "remount" in items:
         raise UsageError(
             "a mount takes no new options; the kernel's own are set by "
@@ -45,6 +48,10 @@ def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> 
         )
     if sloppy:
         items = [item for item in items if is_option(item)]
+    try:
+        text()(source)
+    except ValueError:
+        raise UsageError(f"the source must be {text().expects}") from None
     # 'mount -a' takes what is mounted for the line of fstab only if it bears the same source.
     return replace(parse_options(items), fsname=source)
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from scullvfs.daemon.errors import UsageError
 from scullvfs.daemon.flags import KERNEL_FLAGS, set_flag
 from scullvfs.daemon.hint import did_you_mean
+from scullvfs.daemon.optstring import escape, split, unescape
 from scullvfs.daemon.values import (
     Parse,
     choice,
@@ -29,6 +30,7 @@ from scullvfs.daemon.values import (
 )
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
 from scullvfs.scullv.parameters import MAX_DEVS, MAX_ORDER, MAX_QSET
+from scullvfs.text import shown
 
 __all__ = [
     "LEVELS",
@@ -140,7 +142,7 @@ class Option:
             return self.parse(text)
         except ValueError:
             raise UsageError(
-                f"{form}={text} is not possible; {form} must be {self.parse.expects}"
+                f"{form}={escape(text)} is not possible; {form} must be {self.parse.expects}"
             ) from None
 
 
@@ -170,7 +172,7 @@ _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}
 def parse_options(arguments: Iterable[str]) -> MountOptions:
     """Read the arguments of all `-o`, in their order; of one name the last counts.
 
-    Words of KERNEL_FLAGS go into `MountOptions.flags`.
+    Words of KERNEL_FLAGS go into `MountOptions.flags`. Escapes are those of `optstring`.
 
     Raises:
         UsageError: an option that does not exist, a value that it cannot have, or both
@@ -178,10 +180,10 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
     """
     given: dict[str, Any] = {}
     flags: frozenset[str] = frozenset()
-    for item in ",".join(arguments).split(","):
+    for item in (unescape(item) for argument in arguments for item in split(argument)):
         if item in KERNEL_FLAGS:
             flags = set_flag(flags, item)
-        elif item:
+        else:
             form, equals, text = item.partition("=")
             given[form] = _option(form).value_of(form, text if equals else None)
     return MountOptions(**_one_value_each(given), flags=flags)
@@ -209,10 +211,10 @@ def changed_options(values: Mapping[str, Any], *, uid: int, gid: int) -> dict[st
 def _format_option(name: str, value: Any) -> tuple[str, ...]:
     option = _BY_FORM.get(name)
     if option is None:
-        return (name if value is True else f"{name}={value}",)
+        return (name if value is True else f"{name}={escape(str(value))}",)
     if option.parse is None:
         return (name,) if value else ()
-    return (f"{name}={option.parse.format(value)}",)
+    return (f"{name}={escape(option.parse.format(value))}",)
 
 
 def _option(form: str) -> Option:
@@ -221,7 +223,7 @@ def _option(form: str) -> Option:
     except KeyError:
         known = (*_BY_FORM, *KERNEL_FLAGS)
         hint = did_you_mean(form, known) or "; 'scullvfs mount --help' lists them all"
-        raise UsageError(f"unknown option '{form}'{hint}") from None
+        raise UsageError(f"unknown option '{shown(form)}'{hint}") from None
 
 
 def _one_value_each(given: dict[str, Any]) -> dict[str, Any]:

@@ -27,9 +27,11 @@ from scullvfs.daemon.flags import OURS_ALONE
 from scullvfs.daemon.identity import put_on_badge
 from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
 from scullvfs.daemon.options import MountOptions
+from scullvfs.daemon.optstring import escape_for_libfuse
 from scullvfs.daemon.probe import ask_for_pid
 from scullvfs.daemon.requirements import DEVICE, check_device, why_no_fusermount
 from scullvfs.daemon.unmount import take_down
+from scullvfs.text import shown
 
 __all__ = ["Session", "hooks_in", "session", "terminate"]
 
@@ -97,7 +99,7 @@ class Session:
                 return
         except ScullvfsError as error:
             why = error
-        log.warning("%s stays behind, dead: %s", name.path, why)
+        log.warning("%s stays behind, dead: %s", shown(name.path), why)
         self.left.append(name)
 
 
@@ -118,7 +120,7 @@ def session(
         ScullvfsError: libfuse or the kernel refuses, with their own words.
     """
     options = {*pyfuse3.default_options, "default_permissions"}
-    options |= {f"fsname={_escape(mount_options.fsname)}", "subtype=scullvfs"}
+    options |= {f"fsname={escape_for_libfuse(mount_options.fsname)}", "subtype=scullvfs"}
     options |= mount_options.flags - OURS_ALONE
     if mount_options.allow_other:
         options.add("allow_other")
@@ -170,11 +172,6 @@ def hooks_in() -> bool:
     raise AssertionError("mounted where nothing can be")
 
 
-def _escape(text: str) -> str:
-    """*text* as one value of libfuse's -o; libfuse: lib/fuse_opt.c:process_opt_sep_arg()"""
-    return text.replace("\\", "\\\\").replace(",", "\\,")
-
-
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Keep what libfuse and fusermount3 write to file descriptor 2; yields what reads it."""
@@ -182,7 +179,7 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
     stderr = os.dup(2)
     os.dup2(kept, 2)
     try:
-        yield lambda: os.pread(kept, 1 << 16, 0).decode(errors="replace")
+        yield lambda: os.fsdecode(os.pread(kept, 1 << 16, 0))
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
@@ -200,20 +197,22 @@ def _refusal(mountpoint: str, said: str) -> ScullvfsError:
     except ScullvfsError as error:  # it was there before
         return error
     # libfuse runs it where mount(2) is not permitted, and names it when that fails.
-    if "fusermount3" in said and (why := why_no_fusermount()) is not None:
+    reason = said.replace(mountpoint, "")  # whose name may be any words
+    if "fusermount3" in reason and (why := why_no_fusermount()) is not None:
         return FuseMissingError(
-            f"cannot mount on {mountpoint}: mount(2) is not permitted, and fusermount3 cannot be "
-            f"run ({why}); run 'apt install fuse3', a container needs '--cap-add SYS_ADMIN'"
+            f"cannot mount on {shown(mountpoint)}: mount(2) is not permitted, "
+            f"and fusermount3 cannot be run ({why}); "
+            "run 'apt install fuse3', a container needs '--cap-add SYS_ADMIN'"
         )
     words = "; ".join(_sentences(said)) or "libfuse gives no reason"
-    message = f"cannot mount on {mountpoint}: {words}"
-    if "not permitted" in said:
+    message = f"cannot mount on {shown(mountpoint)}: {words}"
+    if "not permitted" in reason:
         return RefusedError(f"{message}; a container needs '--cap-add SYS_ADMIN'")
-    if "ermission denied" in said:
+    if "ermission denied" in reason:
         return RefusedError(message)
     return MountPointError(message)
 
 
 def _sentences(said: str) -> list[str]:
     """The lines of *said*, each once: libfuse tries twice, with fusermount3 quiet at first."""
-    return list(dict.fromkeys(line.strip() for line in said.splitlines() if line.strip()))
+    return list(dict.fromkeys(shown(line.strip()) for line in said.splitlines() if line.strip()))

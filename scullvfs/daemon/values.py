@@ -7,6 +7,7 @@ for the help, and is called with the text. Whatever cannot be raises `ValueError
 """
 
 import grp
+import os
 import pwd
 import re
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from typing import Any, Final
 from scullvfs.mm.layout import PAGE_SIZE
 
 __all__ = [
+    "MAX_TEXT",
     "Parse",
     "choice",
     "format_size",
@@ -33,6 +35,9 @@ UNITS: Final = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 MAX_ID: Final = (1 << 32) - 2
 """The highest uid and gid; the one above means "leave it" to chown(2)."""
+
+MAX_TEXT: Final = 4095
+"""Bytes of the source of a mount (Linux: fs/namespace.c:copy_mount_string())."""
 
 LISTABLE: Final = 32
 """How many numbers are still few enough to be listed."""
@@ -90,8 +95,14 @@ def switch() -> Parse:
 
 
 def text() -> Parse:
-    """Any text."""
-    return Parse("any text", "any text", str)
+    """Any bytes but NUL, up to MAX_TEXT of them, as `os.fsdecode` has them."""
+
+    def convert(text: str) -> str:
+        if "\0" in text or len(os.fsencode(text)) > MAX_TEXT:
+            raise ValueError(text)
+        return text
+
+    return Parse(f"any text of up to {MAX_TEXT} bytes", "any text", convert)
 
 
 def choice(words: Iterable[str]) -> Parse:
