@@ -40,7 +40,9 @@ def one_line(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(character if character.isprintable() else _octal(character) for character in text)
+    return "".join(
+        character if character.isprintable() else _octal(character) for character in text
+    )
 
 
 def shell_word(value: Bytes) -> str:

@@ -15,7 +15,6 @@ first block.
 
 import os
 import re
-import shlex
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Final
 from scullvfs.daemon.errors import ScullvfsError
 from scullvfs.daemon.interrupts import put_off_interrupts
 from scullvfs.daemon.values import format_size
+from scullvfs.text import shell_word, shown
 
 __all__ = ["CALLS", "Report", "command", "parse", "run"]
 
@@ -75,7 +75,7 @@ def run(call: str, file: str, size: int, blocks: int) -> Report:
     """
     arguments = command(call, file, size, blocks)
     status, said = _output(arguments)
-    line = shlex.join(arguments)
+    line = " ".join(map(shell_word, arguments))
     if status != 0:
         raise ScullvfsError(f"'{line}' failed: {_why(said)}")
     report = parse(said)
@@ -115,7 +115,7 @@ def _output(arguments: list[str]) -> tuple[int, str]:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     text=True,
-                    errors="replace",
+                    errors="surrogateescape",
                     start_new_session=True,  # Ctrl-C is for us
                 )
                 stack.enter_context(process)
@@ -126,7 +126,7 @@ def _output(arguments: list[str]) -> tuple[int, str]:
             _, said = process.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
             raise ScullvfsError(
-                f"'{shlex.join(arguments)}' takes more than {TIMEOUT:g} s"
+                f"'{' '.join(map(shell_word, arguments))}' takes more than {TIMEOUT:g} s"
             ) from None
     return process.returncode, said
 
@@ -134,4 +134,4 @@ def _output(arguments: list[str]) -> tuple[int, str]:
 def _why(said: str) -> str:
     """dd's first complaint, without its name."""
     lines = [line for line in said.splitlines() if line.startswith("dd: ")]
-    return lines[0].removeprefix("dd: ") if lines else said.strip().replace("\n", "; ")
+    return shown(lines[0].removeprefix("dd: ") if lines else said.strip().replace("\n", "; "))

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import psutil
 
+from scullvfs.text import shell_word
+
 __all__ = ["Disturbance", "Watch", "watched"]
 
 GOVERNORS: Final = "cpu[0-9]*/cpufreq/scaling_governor"
@@ -140,7 +142,7 @@ class Watch:
 
     def _others(self, seconds: float) -> dict[str, float]:
         shares = {
-            f"{name} ({pid})": (used - self._processes[pid, started, name]) / seconds
+            f"{shell_word(name)} ({pid})": (used - self._processes[pid, started, name]) / seconds
             for (pid, started, name), used in _processes().items()
             if pid not in self._ours and (pid, started, name) in self._processes
         }

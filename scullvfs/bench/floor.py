@@ -80,7 +80,7 @@ def compiled() -> Iterator[str]:
 def served(program: str, directory: str) -> Iterator[int]:
     """The server's pid, while *program* serves a mount on *directory*."""
     with ExitStack() as stack:
-        said = stack.enter_context(tempfile.TemporaryFile("w+"))
+        said = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
         with put_off_interrupts():
             server = subprocess.Popen(
                 [program, "-f", "-o", "fsname=scullvfs-floor", directory],
@@ -119,6 +119,7 @@ def _pkg_config(*options: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        errors="replace",
     )
 
 

@@ -14,6 +14,7 @@ from scullvfs.bench.dd import CALLS
 from scullvfs.bench.report import Row
 from scullvfs.daemon.errors import ScullvfsError, UsageError
 from scullvfs.daemon.values import format_size
+from scullvfs.text import shown
 
 __all__ = ["check", "draw"]
 
@@ -36,10 +37,12 @@ def check(path: str) -> None:
         raise ScullvfsError(MISSING)
     if Path(path).suffix.lower() not in KINDS:
         known = ", ".join(KINDS)
-        raise UsageError(f"--plot {path} is not possible; the name must end in one of {known}")
+        raise UsageError(
+            f"--plot {shown(path)} is not possible; the name must end in one of {known}"
+        )
     directory = os.path.dirname(path) or "."
     if os.path.isdir(path) or not os.access(directory, os.W_OK):
-        raise UsageError(f"--plot {path} is not possible; you cannot write a file there")
+        raise UsageError(f"--plot {shown(path)} is not possible; you cannot write a file there")
 
 
 def draw(rows: Sequence[Row], title: str, path: str) -> None:
@@ -50,7 +53,7 @@ def draw(rows: Sequence[Row], title: str, path: str) -> None:
         raise ScullvfsError(MISSING) from None
 
     figure = Figure(figsize=(13, 5), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a path may hold a $
     panels = figure.subplots(1, len(CALLS), sharey=True)
     sizes = sorted({row.size for row in rows})
     for axes, call in zip(panels, CALLS, strict=True):
@@ -77,4 +80,4 @@ def draw(rows: Sequence[Row], title: str, path: str) -> None:
     try:
         figure.savefig(path)
     except OSError as error:
-        raise ScullvfsError(f"cannot write {path}: {error.strerror}") from None
+        raise ScullvfsError(f"cannot write {shown(path)}: {error.strerror}") from None

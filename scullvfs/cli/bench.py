@@ -15,6 +15,7 @@ from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError, UsageError
 from scullvfs.daemon.options import parse_options
+from scullvfs.text import one_line, shell_word, shown, unicode
 
 if TYPE_CHECKING:
     from scullvfs.bench.dd import Report
@@ -131,7 +132,7 @@ def bench(
     if output is not None and kind is None:
         raise UsageError("--output needs --json or --csv")
     if mount is not None and options:
-        raise UsageError(f"-o is for a temporary mount, but {mount} is mounted already")
+        raise UsageError(f"-o is for a temporary mount, but {shown(mount)} is mounted already")
     mount_options = parse_options(options)
     if picture is not None:
         plot.check(picture)
@@ -151,12 +152,12 @@ def bench(
                 samples.append(sample)
                 watch.sample()
         # Said before anything is taken away, which may fail, too.
-        place = mount if mount is not None else " ".join(["a temporary mount", *_words(options)])
+        place = unicode(mount) if mount is not None else _temporary(options)
         rows = report.rows(samples)
         about = {
             "version": version_line(),
             "mount": place,
-            "device": chosen[0].file,
+            "device": unicode(chosen[0].file),
             "sizes": sizes,
             "rounds": rounds,
             "seconds": seconds,
@@ -167,13 +168,13 @@ def bench(
         elif kind == "csv":
             _print(report.as_csv(rows), output)
         if kind is None or output is not None:
-            for line in (version_line(), f"dd on {place}"):
+            for line in (version_line(), f"dd on {one_line(place)}"):
                 click.echo(hang(line, 2))
             click.echo(f"\n{report.table(rows)}\n")
             for line in (*notes, *watch.seen.sentences()):
-                click.echo(hang(line, 2))
+                click.echo(hang(one_line(line), 2))
         if picture is not None:
-            plot.draw(rows, f"scullvfs bench, {place}", picture)
+            plot.draw(rows, f"scullvfs bench, {one_line(place)}", picture)
 
 
 def _limit(text: str) -> int:
@@ -183,8 +184,9 @@ def _limit(text: str) -> int:
         raise UsageError(f"--bytes {text} is not possible; write a size like 512K or 64M") from None
 
 
-def _words(options: Sequence[str]) -> list[str]:
-    return [word for option in options for word in ("-o", option)]
+def _temporary(options: Sequence[str]) -> str:
+    words = ["a temporary mount", *(f"-o {shell_word(option)}" for option in options)]
+    return " ".join(words)
 
 
 def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool) -> list[Target]:
@@ -216,7 +218,7 @@ def _with_progress(plan: Plan, chosen: Sequence[Target], verbose: bool) -> Itera
     from scullvfs.bench.measure import measure, runs
 
     def tell(command: list[str], result: Report) -> None:
-        click.echo(f"{' '.join(command)}: {result.rate:.4g} MB/s", err=True)
+        click.echo(f"{' '.join(map(shell_word, command))}: {result.rate:.4g} MB/s", err=True)
 
     if verbose:
         yield from measure(plan, chosen, tell)
@@ -239,4 +241,4 @@ def _print(text: str, output: str | None) -> None:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text + "\n")
     except OSError as error:
-        raise ScullvfsError(f"cannot write {output}: {error.strerror}") from None
+        raise ScullvfsError(f"cannot write {shown(output)}: {error.strerror}") from None

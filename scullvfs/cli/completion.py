@@ -133,11 +133,14 @@ class Bash(BashComplete):
             return f"{item.type},"
         _, incomplete = self.get_completion_args()
         line = os.environ["COMP_WORDS"]
-        if line.endswith(("'" + incomplete, '"' + incomplete)):  # within quotes nothing is split
-            return f"plain,{item.value}"
+        value: str = item.value
+        if line.endswith("'" + incomplete):  # within quotes nothing is split
+            return "plain," + value.replace("'", r"'\''")
+        if line.endswith('"' + incomplete):
+            return "plain," + re.sub(r'([$`"\\])', r"\\\1", value)
         breaks = set("=:@") & set(os.environ.get("COMP_WORDBREAKS", "=:@"))
         begin = 1 + max((incomplete.rfind(character) for character in breaks), default=-1)
-        return f"plain,{_escaped(item.value[begin:])}"
+        return f"plain,{_escaped(value[begin:])}"
 
 
 @add_completion_class
@@ -201,12 +204,17 @@ def _names(options: Iterable[Option]) -> list[tuple[str, str]]:
 
 
 def complete_mounts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
-    """The scullvfs mounts that there are, and not those on the line already."""
+    """The scullvfs mounts that there are, and not those on the line already.
+
+    Nor those whose path does not print: an answer is a line, and so is what is typed.
+    """
     given = ctx.params.get(parameter.name or "") or ()
     return [
         CompletionItem(mount.path)
         for mount in scullvfs_mounts()
-        if mount.path.startswith(incomplete) and mount.path not in given
+        if mount.path.startswith(incomplete)
+        and mount.path not in given
+        and mount.path.isprintable()
     ]
 
 

@@ -10,6 +10,7 @@ import click
 from scullvfs.cli.hang import hang
 from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
+from scullvfs.text import one_line
 
 if TYPE_CHECKING:
     from scullvfs.daemon.doctor import Finding
@@ -56,7 +57,7 @@ def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
             _show(finding, width)
     if as_json:
         objects = [
-            {"name": finding.name, "verdict": finding.verdict, "text": finding.text}
+            {"name": finding.name, "verdict": finding.verdict, "text": one_line(finding.text)}
             for finding in findings
         ]
         click.echo(json.dumps(objects, indent=2))
@@ -67,5 +68,5 @@ def _show(finding: Finding, width: int) -> None:
     """A line in columns: the verdict, the name in a column of that width, and the text."""
     verdict = f"{finding.verdict:<{max(map(len, COLORS))}} "
     name = f"{finding.name:<{width}} "
-    text = hang(finding.text, len(verdict + name))
+    text = hang(one_line(finding.text), len(verdict + name))
     click.echo(click.style(verdict, fg=COLORS[finding.verdict], bold=True) + name + text)

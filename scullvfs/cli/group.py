@@ -16,6 +16,7 @@ from scullvfs.cli.commands import OnDemand
 from scullvfs.cli.help import write_exit_statuses
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError
 from scullvfs.daemon.hint import did_you_mean
+from scullvfs.text import make_streams_safe, one_line
 
 __all__ = ["COMPLETE_VAR", "OneLineErrors"]
 
@@ -35,6 +36,7 @@ class OneLineErrors(OnDemand):
         **extra: Any,
     ) -> Any:
         """Run the program and exit, unless *standalone_mode* is false; see click."""
+        make_streams_safe()
         if COMPLETE_VAR in os.environ:
             from scullvfs.cli import completion  # noqa: F401  (it tells click of its shells)
         run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
@@ -96,5 +98,5 @@ def _see_help(error: click.UsageError) -> str:
 
 
 def _fail(message: str, status: int) -> None:
-    click.echo(f"scullvfs: {message}", err=True)
+    click.echo(f"scullvfs: {one_line(message)}", err=True)
     sys.exit(status)

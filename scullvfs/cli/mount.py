@@ -11,6 +11,7 @@ from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.daemon.values import format_size
+from scullvfs.text import one_line
 
 __all__ = ["mount", "name_of", "warn_of_huge_quantum", "warn_of_silence"]
 
@@ -93,4 +94,4 @@ def warn_of_silence() -> None:
 
     silence = unheard()
     if silence is not None:
-        click.echo(f"scullvfs: warning: {silence}", err=True)
+        click.echo(f"scullvfs: warning: {one_line(silence)}", err=True)

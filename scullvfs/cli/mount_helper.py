@@ -17,6 +17,7 @@ from scullvfs.daemon.errors import ExitStatus, ScullvfsError
 from scullvfs.daemon.fstab import options_of_fstab
 from scullvfs.daemon.mount import check, import_server, mount
 from scullvfs.daemon.namespace import enter_mount_namespace
+from scullvfs.text import make_streams_safe, one_line, shown
 
 __all__ = ["MountStatus", "main"]
 
@@ -83,11 +84,13 @@ def _helper(
     else:
         mount(options, target, foreground=False, last=True)
     if verbose:
-        click.echo(f"mount.scullvfs: {source} {'can be ' if fake else ''}mounted on {target}.")
+        done = f"{'can be ' if fake else ''}mounted on {shown(target)}"
+        click.echo(f"mount.scullvfs: {shown(source)} {done}.")
 
 
 def main() -> NoReturn:
     """Run the helper and exit with a status of mount(8); a failure is one line on stderr."""
+    make_streams_safe()
     try:
         sys.exit(_helper.main(prog_name="mount.scullvfs", standalone_mode=False))
     except click.ClickException as error:
@@ -99,5 +102,5 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, status: MountStatus) -> NoReturn:
-    click.echo(f"mount.scullvfs: {message}", err=True)
+    click.echo(f"mount.scullvfs: {one_line(message)}", err=True)
     sys.exit(status)

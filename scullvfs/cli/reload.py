@@ -7,6 +7,7 @@ from scullvfs.cli.help import Command
 from scullvfs.daemon.errors import ExitStatus
 from scullvfs.daemon.options import parse_options
 from scullvfs.daemon.reload import reload as reload_mount
+from scullvfs.text import shown
 
 __all__ = ["reload"]
 
@@ -39,7 +40,7 @@ def reload(arguments: tuple[str, ...], mountpoint: str) -> None:
     """
     changed = reload_mount(parse_options(arguments), mountpoint)
     for name, (old, new) in changed.items():
-        click.echo(f"{mountpoint}: {name} was {old} and is {new}")
+        click.echo(f"{shown(mountpoint)}: {name} was {old} and is {new}")
     if not changed:
-        click.echo(f"{mountpoint}: scullv_order and scullv_qset are what they were")
+        click.echo(f"{shown(mountpoint)}: scullv_order and scullv_qset are what they were")
     click.echo("every other option takes effect at the next mount only")

@@ -26,6 +26,7 @@ from scullvfs.daemon.options import MIN_MEM, MountOptions
 from scullvfs.daemon.probe import ask
 from scullvfs.daemon.unmount import unmount
 from scullvfs.daemon.values import format_size
+from scullvfs.text import shown
 
 __all__ = ["Finding", "Verdict", "examine"]
 
@@ -131,7 +132,7 @@ def _fuse_module() -> str:
 
 def _fusermount() -> str:
     with _only_a_warning(when=_is_root()):
-        return f"{requirements.check_fusermount()}: ordinary users can mount"
+        return f"{shown(requirements.check_fusermount())}: ordinary users can mount"
 
 
 def _mtab() -> str:
@@ -212,7 +213,7 @@ def _idle_cpus() -> str:
 
 def _log() -> str:
     """Where a daemon in the background writes what it has to say."""
-    place = log.destination(log.SYSLOG)
+    place = shown(log.destination(log.SYSLOG))
     if not log.can_be_kept(log.SYSLOG):
         raise _Warning(
             f"there is no {log.SYSLOG}, and {place} cannot be written; "

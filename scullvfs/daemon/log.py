@@ -5,6 +5,7 @@
     in the background           syslog: /dev/log, behind which may be the journal
     and where nobody listens    a file of the user's, `fallback_file()`
 
+A message is one line, whatever the names in it are; only a traceback has several.
 So a daemon is silent only where not even the file can be written, and `unheard()` says so
 before it starts. Syslog daemons escape line ends, so each line of a traceback is a message of its
 own there. Used by `mount`; everyone else just calls `logging.getLogger`.
@@ -20,6 +21,7 @@ from typing import IO, Final
 
 from scullvfs.daemon.mountinfo import scullvfs_mounts
 from scullvfs.daemon.probe import ask
+from scullvfs.text import make_streams_safe, one_line
 
 __all__ = [
     "SYSLOG",
@@ -42,6 +44,7 @@ PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL"
 
 def log_to_stderr(level: str) -> None:
     """Log to stderr what is of *level* or above."""
+    make_streams_safe()
     if _stderr_is_the_journal():
         handler = _LineByLine(logging.StreamHandler(sys.stderr), _prioritised)
     else:
@@ -122,8 +125,11 @@ class _LineByLine(logging.Handler):
         self._layout = layout
 
     def emit(self, record: logging.LogRecord) -> None:
-        for line in self.format(record).splitlines():
-            text = self._layout(record.levelname, line)
+        # A message is one line, whatever is in it; only a traceback has several.
+        message = one_line(record.getMessage())
+        record = logging.makeLogRecord({**vars(record), "msg": message, "args": ()})
+        for line in self.format(record).split("\n"):
+            text = self._layout(record.levelname, one_line(line))
             self._target.handle(
                 logging.makeLogRecord(
                     {"msg": text, "levelname": record.levelname, "levelno": record.levelno}

@@ -66,7 +66,7 @@ def _left_in_cgroups() -> Iterator[int]:
     Linux: Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst. The page cache of files
     not in use counts as free, as in MemAvailable; a group's own swap is left out.
     """
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in os.fsdecode(Path("/proc/self/cgroup").read_bytes()).rstrip("\n").split("\n"):
         _, controllers, path = line.split(":", 2)
         if controllers == "":
             version = V2

@@ -8,6 +8,7 @@ import os
 from typing import Final
 
 from scullvfs.daemon.errors import RefusedError, UsageError
+from scullvfs.text import shown
 
 __all__ = ["enter_mount_namespace"]
 
@@ -28,9 +29,11 @@ def enter_mount_namespace(namespace: str) -> None:
     try:
         fd = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise UsageError(f"cannot enter the namespace {namespace}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot enter the namespace {shown(namespace)}: {error.strerror}"
+        ) from None
     failed = libc.setns(fd, CLONE_NEWNS)
     os.close(fd)
     if failed:
         reason = os.strerror(ctypes.get_errno())
-        raise RefusedError(f"cannot enter the namespace {namespace}: {reason}")
+        raise RefusedError(f"cannot enter the namespace {shown(namespace)}: {reason}")

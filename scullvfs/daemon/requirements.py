@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from scullvfs.daemon.errors import FuseMissingError, RefusedError
+from scullvfs.text import argument, shown
 
 __all__ = [
     "ADVICE",
@@ -70,8 +71,8 @@ def check_fusermount() -> str:
         )
     if not (os.stat(path).st_mode & stat.S_ISUID or _has_capabilities(path)):
         raise FuseMissingError(
-            f"{path} is not setuid root, without which only root can mount; "
-            f"ask root to run 'chmod u+s {path}'"
+            f"{shown(path)} is not setuid root, without which only root can mount; "
+            f"ask root to run 'chmod u+s {argument(path)}'"
         )
     return path
 

@@ -21,6 +21,7 @@ from scullvfs.daemon.service import report
 from scullvfs.daemon.session import session, terminate
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.loop import housekeeping, serve
+from scullvfs.text import shown
 
 __all__ = ["run"]
 
@@ -54,7 +55,7 @@ async def _main(
         signals = stack.enter_context(_stop_signals())
         machine, operations = assemble(options, stack)
         served = stack.enter_context(session(operations, mountpoint, options))
-        log.info("mounted on %s: %s", mountpoint, options)
+        log.info("mounted on %s: %s", shown(mountpoint), options)
         log.debug("%r", options)
         if not lowlevel.hooked():
             log.warning("%s", lowlevel.MISSING)
@@ -75,7 +76,7 @@ async def _main(
                 log.info("unmounted by another program")
             nursery.cancel_scope.cancel()
     if not served.left:
-        log.info("no longer mounted on %s", mountpoint)
+        log.info("no longer mounted on %s", shown(mountpoint))
     return ExitStatus.FAILURE if aborted else ExitStatus.SUCCESS
 
 

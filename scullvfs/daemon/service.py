@@ -15,6 +15,7 @@ import pyfuse3
 import trio
 
 from scullvfs.daemon.notify import Notifier
+from scullvfs.text import shown
 
 __all__ = ["report"]
 
@@ -39,13 +40,13 @@ async def report(mountpoint: str, what: str) -> None:
             if notify.watchdog is not None:
                 nursery.start_soon(_feed, notify, notify.watchdog / 2)
             if await _answers(mountpoint):
-                notify(READY="1", STATUS=f"mounted on {mountpoint}: {what}")
+                notify(READY="1", STATUS=f"mounted on {shown(mountpoint)}: {what}")
             else:
-                log.error("the new mount on %s does not answer", mountpoint)
+                log.error("the new mount on %s does not answer", shown(mountpoint))
                 pyfuse3.terminate()
             await trio.sleep_forever()
     finally:
-        notify(STOPPING="1", STATUS=f"unmounting {mountpoint}")
+        notify(STOPPING="1", STATUS=f"unmounting {shown(mountpoint)}")
 
 
 async def _feed(notify: Notifier, period: float) -> None:
