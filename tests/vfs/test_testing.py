@@ -363,7 +363,7 @@ def test_interrupted_at_a_bad_moment(script: Any, moment: str) -> None:
         import os, signal, subprocess
         from scullvfs import testing
         from scullvfs.daemon import mountinfo
-        where = {{"Popen": subprocess, "take_down": testing}}.get({moment!r}, mountinfo)
+        where = {{"Popen": subprocess, "mount_at": mountinfo}}.get({moment!r}, testing)
         function = getattr(where, {moment!r})
 
         def interrupted(*args, **kwargs):
