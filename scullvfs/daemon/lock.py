@@ -16,6 +16,7 @@ from typing import Final, Self
 from scullvfs.daemon.errors import MountPointError
 from scullvfs.daemon.place import resolve
 from scullvfs.daemon.requirements import DEVICE
+from scullvfs.text import shown
 
 __all__ = ["MountPointLock"]
 
@@ -47,7 +48,8 @@ class MountPointLock:
             if time.monotonic() > deadline:
                 self.release()
                 raise MountPointError(
-                    f"another 'scullvfs mount' is at work on {path}, and does not come to its end"
+                    f"another 'scullvfs mount' is at work on {shown(path)}, "
+                    "and does not come to its end"
                 )
             time.sleep(PERIOD)
 

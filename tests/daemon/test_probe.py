@@ -85,6 +85,8 @@ def test_ask_without_sigchld() -> None:
         assert ask(lambda: b"x", timeout=DEADLINE) == b"x"
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
 def test_ask_holds_nothing(tmp_path: Path) -> None:
     """A child that is left behind keeps no file of ours open, and no directory busy."""
     fifo = tmp_path / "fifo"
