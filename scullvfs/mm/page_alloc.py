@@ -258,6 +258,7 @@ class PageAllocator:
         pfn = self._lowmem.buddy.alloc(order)
         if pfn is None and self._lowmem.nr_pcp:
             self._lowmem.drain()
+            self.on_surplus()
             pfn = self._lowmem.buddy.alloc(order)
         return pfn
 
@@ -275,6 +276,8 @@ class PageAllocator:
             zone.buddy.free(pfn, order, dirty=True)
         else:
             zone.hot.append(pfn)
+        if order or len(zone.hot) > PCP_HIGH:
+            self.on_surplus()
 
     def get_free_pages(self, order: int) -> int | None:
         """As `alloc_pages()`, but the address in the linear mapping.

@@ -106,6 +106,24 @@ def test_truncate_gives_memory_back_to_the_host(
     assert read_all(mnt / "scullv0") == data
 
 
+def test_kfree_gives_memory_back_to_the_host(scullvfs: Any, mount: Callable[[str], Path]) -> None:
+    """Quantum sets of 4 MiB, all of them in use: they go back, though few single frames are freed.
+
+    A quantum in every 512th place of a set touches each page of it.
+    """
+    mnt = mount("mem=256M,order=0,qset=524288")
+    devices = [mnt / f"scullv{number}" for number in range(3)]
+    before = resident(scullvfs, mnt)
+    for device in devices:
+        with opened(device) as fd:
+            for place in range(0, 524288, 512):
+                os.pwrite(fd, b"x", place * 4096)
+    assert resident(scullvfs, mnt) > before + 24 * MIB
+    for device in devices:
+        os.truncate(device, 0)
+    wait_until(lambda: resident(scullvfs, mnt) < before + 18 * MIB, "the sets are given back")
+
+
 def test_a_far_position_takes_nothing_of_the_host(
     scullvfs: Any, mount: Callable[[str], Path]
 ) -> None:
