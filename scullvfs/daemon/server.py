@@ -5,10 +5,12 @@ moment, in the process that is going to serve, since pyfuse3 and libfuse may be 
 Resources stand on one stack; each registers its undo as it comes.
 """
 
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Final
 
 import trio
 
@@ -28,6 +30,9 @@ __all__ = ["run"]
 log = logging.getLogger(__name__)
 
 
+NEVER: Final = (1 << 31) - 1
+
+
 def run(
     options: MountOptions,
     mountpoint: str,
@@ -42,7 +47,18 @@ def run(
     Raises:
         ScullvfsError: the mount could not be made.
     """
+    _look_for_young_garbage_only()
     return trio.run(_main, options, mountpoint, ready, starter)
+
+
+def _look_for_young_garbage_only() -> None:
+    """Keep Python from going through all objects there are.
+
+    It does that in one go whenever there are a quarter more of them, and those of a large device
+    are millions, which takes a second.  None of these is ever in a cycle; what is, dies young.
+    """
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, NEVER)
 
 
 async def _main(

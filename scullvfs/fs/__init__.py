@@ -5,5 +5,6 @@ them, `build` the plan, and `files` the open files, through which every call com
 
 Called by `scullvfs.fuse`, and by tests, which need no mount for it.  Must not import pyfuse3,
 trio or libfuse: what a call cannot do is an `OSError`, not an answer to the kernel.  Nothing
-in here waits, and there is one thread, so no two calls ever mix.
+in here waits, and there is one thread, so no two calls ever mix, but for those that take long:
+they come as steps (`mm.workqueue`), and what may come between two of them is said there.
 """

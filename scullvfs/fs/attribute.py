@@ -14,6 +14,7 @@ from typing import Final
 
 from scullvfs.mm import PAGE_SIZE
 from scullvfs.mm.access import Buffer
+from scullvfs.mm.workqueue import Steps
 
 from .shown import ShownFile, ShownHandle
 from .tree import Handle
@@ -88,8 +89,9 @@ class AttributeFile(ShownFile):
         self._store(kstrtoint(text))
         self.refresh()
 
-    def truncate(self, length: int) -> None:
+    def truncate(self, length: int) -> Steps[None]:
         """Nothing happens: `echo 4 > file` does that first (Linux: fs/kernfs/inode.c)."""
+        yield from ()
 
 
 class _AttributeHandle(ShownHandle):

@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.workqueue import Steps
 from scullvfs.scullv import ScullvDev, posix, scullv_ioctl
 
 from .atime import Atime
@@ -64,9 +65,9 @@ class DeviceFile(File):
             self.modified()
         return DeviceHandle(self)
 
-    def truncate(self, length: int) -> None:
+    def truncate(self, length: int) -> Steps[None]:
         """Set the device's size."""
-        self.device.truncate(length, later=True)
+        yield from self.device.truncating(length)
         self.modified()
 
 
@@ -96,11 +97,11 @@ class DeviceHandle(Handle):
         self._file.modified()
         return count
 
-    def fallocate(self, mode: int, off: int, length: int) -> None:
+    def fallocate(self, mode: int, off: int, length: int) -> Steps[None]:
         """Refused as for any device; for a hole so that cp --sparse=always goes on without it."""
         if mode & FALLOC_FL_PUNCH_HOLE:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        super().fallocate(mode, off, length)
+        return super().fallocate(mode, off, length)
 
     def release(self) -> None:
         """A mapping of it is no more."""
@@ -124,7 +125,8 @@ class PosixFile(DeviceFile):
         without a word, and it has what was written.
         """
         if flags & os.O_TRUNC:
-            self.truncate(0)
+            self.device.trim(later=True)
+            self.modified()
         if flags & os.O_NOATIME or self.atime_rule is Atime.NEVER:
             return PosixHandle(self)
         if flags & os.O_ACCMODE == os.O_RDONLY:
@@ -145,7 +147,7 @@ class PosixHandle(DeviceHandle):
         self._file.modified()
         return count
 
-    def lseek(self, off: int, whence: int) -> int:
+    def lseek(self, off: int, whence: int) -> Steps[int]:
         """Find data and holes, quantum by quantum."""
         if whence == os.SEEK_DATA:
             return posix.seek_data(self._device, off)
@@ -153,17 +155,25 @@ class PosixHandle(DeviceHandle):
             return posix.seek_hole(self._device, off)
         return super().lseek(off, whence)
 
-    def fallocate(self, mode: int, off: int, length: int) -> None:
+    def fallocate(self, mode: int, off: int, length: int) -> Steps[None]:
         """Allocate quanta, punch holes, zero."""
         what, keep_size = mode & ~FALLOC_FL_KEEP_SIZE, bool(mode & FALLOC_FL_KEEP_SIZE)
         if what == 0:
-            posix.allocate(self._device, off, length, keep_size)
+            steps = posix.allocate(self._device, off, length, keep_size)
         elif what == FALLOC_FL_PUNCH_HOLE:
-            posix.punch_hole(self._device, off, length)
+            steps = posix.punch_hole(self._device, off, length)
         elif what == FALLOC_FL_ZERO_RANGE:
-            posix.zero_range(self._device, off, length, keep_size)
+            steps = posix.zero_range(self._device, off, length, keep_size)
         else:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return self._modifying(steps)
+
+    def _modifying(self, steps: Steps[None]) -> Steps[None]:
+        try:
+            yield from steps
+        except InterruptedError:
+            self._file.modified()  # in part
+            raise
         self._file.modified()
 
 

@@ -8,9 +8,13 @@ errno of it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.printk import Task
+from scullvfs.mm.workqueue import Steps
 from scullvfs.text import shown
 
 from .privileges import PRIVILEGES, remove_privileges
@@ -18,9 +22,15 @@ from .tree import File, Handle
 
 __all__ = ["OpenFiles"]
 
+T = TypeVar("T")
+
 
 class OpenFiles:
-    """All open files, by their handle.  One call is served at a time, in one go."""
+    """All open files, by their handle.
+
+    One call is served at a time, in one go, but for those that give steps: between two of these
+    other calls may come.
+    """
 
     def __init__(self) -> None:
         self._files: dict[int, Handle] = {}
@@ -72,15 +82,33 @@ class OpenFiles:
         self.caller = pid
         return self._files[fh].ioctl(cmd, arg, data)
 
-    def lseek(self, fh: int, off: int, whence: int, pid: int) -> int:
+    def lseek(self, fh: int, off: int, whence: int, pid: int) -> Steps[int]:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""
-        self.caller = pid
-        return self._files[fh].lseek(off, whence)
+        return self.on_behalf(pid, self._files[fh].lseek(off, whence))
 
-    def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> None:
+    def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> Steps[None]:
         """fallocate(2)."""
-        self.caller = pid
-        self._files[fh].fallocate(mode, off, length)
+        return self.on_behalf(pid, self._files[fh].fallocate(mode, off, length))
+
+    def on_behalf(self, pid: int, steps: Steps[T]) -> Steps[T]:
+        """Some work, and whose it is, whoever else calls between its steps."""
+        go_on: Callable[[], None] = partial(next, steps)
+        while True:
+            self.caller = pid
+            try:
+                go_on()
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            go_on = partial(next, steps)
+            try:
+                yield
+            except BaseException as error:  # that the caller was interrupted, say
+                go_on = partial(steps.throw, error)
+
+    def ino(self, fh: int) -> int:
+        """The inode number of an open file."""
+        return self._files[fh].file.ino
 
     def release(self, fh: int) -> None:
         """The last descriptor and the last mapping of an open file are gone."""

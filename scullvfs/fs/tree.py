@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.workqueue import Steps
 
 from .atime import DAY, Atime
 
@@ -70,12 +71,12 @@ class Handle:
         """ioctl(2): its result, and what is to be stored through its pointer."""
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
 
-    def lseek(self, off: int, whence: int) -> int:
-        """lseek(2) with SEEK_DATA or SEEK_HOLE."""
+    def lseek(self, off: int, whence: int) -> Steps[int]:
+        """lseek(2) with SEEK_DATA or SEEK_HOLE, in steps."""
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
-    def fallocate(self, mode: int, off: int, length: int) -> None:
-        """fallocate(2)."""
+    def fallocate(self, mode: int, off: int, length: int) -> Steps[None]:
+        """fallocate(2), in steps; an interrupt is raised in one as an `InterruptedError`."""
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
     def release(self) -> None:
@@ -160,8 +161,8 @@ class Node:
         """Note that an attribute of it has changed."""
         self.ctime_ns = time.time_ns()
 
-    def truncate(self, length: int) -> None:
-        """Set its size, where that can be done.
+    def truncate(self, length: int) -> Steps[None]:
+        """Set its size, where that can be done, in steps.
 
         Raises:
             OSError: EINVAL, it cannot.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from time import monotonic_ns
 from typing import Final
 
 import pyfuse3
@@ -13,6 +14,7 @@ from scullvfs.mm import Machine
 from . import lowlevel
 from .operations import Operations
 from .polling import Poller, install
+from .slices import SLICE
 
 __all__ = ["housekeeping", "serve"]
 
@@ -29,13 +31,18 @@ async def serve(operations: Operations, busy_poll: int) -> None:
         busy_poll: microseconds of polling without sleeping after each request, 0 for none.
     """
     poller = Poller(busy_poll)
-    if install(poller):
-        operations.breathe = poller.breathe
-        await pyfuse3.main(min_tasks=0, max_tasks=1)
-    else:
-        if lowlevel.hooked():
-            log.warning("pyfuse3 %s has another loop: requests take longer", pyfuse3.__version__)
-        await pyfuse3.main()
+    async with trio.open_nursery() as nursery:
+        operations.slices.start_soon = nursery.start_soon
+        if install(poller):
+            operations.slices.breathe = poller.breathe
+            await pyfuse3.main(min_tasks=0, max_tasks=1)
+        else:
+            if lowlevel.hooked():
+                log.warning(
+                    "pyfuse3 %s has another loop: requests take longer", pyfuse3.__version__
+                )
+            await pyfuse3.main()
+        nursery.cancel_scope.cancel()  # what is not answered yet
 
 
 async def housekeeping(machine: Machine) -> None:
@@ -54,8 +61,11 @@ async def housekeeping(machine: Machine) -> None:
         await trio.sleep(GRACE)
         woken = trio.Event()
         try:
+            over = monotonic_ns() + SLICE
             while machine.idle_work():
-                await trio.sleep(0)
+                if monotonic_ns() >= over:
+                    await trio.sleep(0)
+                    over = monotonic_ns() + SLICE
         except Exception:
             log.exception("unexpected error; freed memory stays with the daemon from now on")
             return

@@ -1,8 +1,7 @@
 """The adapter: pyfuse3 calls it, it asks the tree, and turns errors into errnos.
 
-There is no other logic in here.  A request is answered in one go, so that no two of them mix;
-only when there is much memory to free, others are served meanwhile.  Only this module makes
-a `FUSEError`.
+There is no other logic in here.  A request is answered in one go, so that no two of them mix, but
+for what takes long, which is done in `slices`.  Only this module makes a `FUSEError`.
 """
 
 from __future__ import annotations
@@ -11,12 +10,11 @@ import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import partial, wraps
+from functools import wraps
 from inspect import iscoroutinefunction
 from typing import Any, Final, NoReturn
 
 import pyfuse3
-import trio
 from pyfuse3 import (
     EntryAttributes,
     FileHandleT,
@@ -40,6 +38,8 @@ from scullvfs.scullv.parameters import SCULLV_ORDER
 
 from . import lowlevel
 from .errors import errno_of
+from .lowlevel import Handlers, Request
+from .slices import Slices
 
 __all__ = ["PID_XATTR", "Operations"]
 
@@ -116,8 +116,8 @@ class Operations(_Answering):
         self._tree = tree
         self._machine = machine
         self.files: Final = OpenFiles()
-        self.breathe: Callable[[], Awaitable[None]] = partial(trio.sleep, 0)
-        """What a handler with much to do awaits now and then: others go first."""
+        self.slices: Final = Slices()
+        """What does what takes long."""
         self.xattrs: dict[bytes, Callable[[], bytes]] = {
             PID_XATTR: lambda: str(os.getpid()).encode(),
         }
@@ -126,7 +126,13 @@ class Operations(_Answering):
         machine.memory.sg_copy_from_buffer = lowlevel.sg_copy_from_buffer
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
-            self.files,
+            Handlers(
+                read=self.files.read,
+                write=self.files.write,
+                ioctl=self.files.ioctl,
+                lseek=self._lseek,
+                fallocate=self._fallocate,
+            ),
             _max_request(quantum) if direct_io else MAX_REQUEST,
             copy_file_range_errno=errno.EINVAL if direct_io else errno.EOPNOTSUPP,
             auto_inval_data=direct_io,  # else nothing changes but through the page cache
@@ -163,9 +169,7 @@ class Operations(_Answering):
         if node.frozen and (fields.update_mode or fields.update_uid or fields.update_gid):
             raise FUSEError(errno.EPERM)
         if fields.update_size:
-            deferred = self._machine.vm.nr_deferred
-            node.truncate(attr.st_size)
-            await self._free_deferred(deferred)
+            await self._truncate(node, attr.st_size, ctx.pid)
         if fields.update_mode:
             node.mode = attr.st_mode
         if fields.update_uid:
@@ -178,6 +182,13 @@ class Operations(_Answering):
             node.mtime_ns = attr.st_mtime_ns
         node.changed()
         return self._attributes(node)
+
+    async def _truncate(self, node: Node, length: int, pid: int) -> None:
+        queued = self._machine.workqueue.queued
+        with lowlevel.request() as request:
+            async with self.slices.lock(node.ino, request):
+                await self.slices.run(self.files.on_behalf(pid, node.truncate(length)))
+            await self._free(queued, request, pid)
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """readlink(2)."""
@@ -234,26 +245,40 @@ class Operations(_Answering):
         node = self._tree.nodes[inode]
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
-        deferred = self._machine.vm.nr_deferred
+        queued = self._machine.workqueue.queued
         atime = node.atime_ns
         fh = self.files.open(node, flags, ctx.pid)
         if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
             with suppress(OSError):
                 pyfuse3.invalidate_inode(inode, attr_only=True)
-        await self._free_deferred(deferred)
+        if self._machine.workqueue.queued != queued:
+            with lowlevel.request() as request:
+                await self._free(queued, request, ctx.pid)
         return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
 
-    async def _free_deferred(self, before: int) -> None:
-        """Free what a call has left to free if it added to `before` areas; others go in between."""
-        vm = self._machine.vm
-        if vm.nr_deferred > before:
-            caller = self.files.caller
-            while vm.delayed_vfree_work():
-                await self.breathe()
-                self.files.caller = caller  # others were served meanwhile
+    async def _free(self, queued: int, request: Request, pid: int) -> None:
+        """Free what a call has left to free, if it added to what was queued.
 
-    # The extension serves these two past pyfuse3, which saves half of their time.  pyfuse3 does
-    # not say who calls.
+        A caller who is interrupted has what it wanted, and the rest is done in idle time.
+        """
+        if self._machine.workqueue.queued != queued:
+            try:
+                work = self.files.on_behalf(pid, self._machine.workqueue.drain())
+                await self.slices.run(work, request)
+            except InterruptedError:
+                self._machine.page_alloc.on_surplus()
+
+    # The extension serves what follows past pyfuse3: the latter does not know the first two, and
+    # it saves half of the others' time.  pyfuse3 does not say who calls.
+
+    def _lseek(self, request: Request, fh: int, off: int, whence: int, pid: int) -> None:
+        self.slices.answer(request, self.files.ino(fh), self.files.lseek(fh, off, whence, pid))
+
+    def _fallocate(
+        self, request: Request, fh: int, mode: int, off: int, length: int, pid: int
+    ) -> None:
+        steps = self.files.fallocate(fh, mode, off, length, pid)
+        self.slices.answer(request, self.files.ino(fh), steps)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """read(2), pread(2)."""

@@ -92,6 +92,8 @@ class Poller:
         """How many there had been when the turn began."""
         self._latency = latency or CpuLatency()
         self._turn_end = self._spin = self._sleep = 0
+        self._next = trio.Lock()
+        """Held by the handler that goes on next."""
         self._breathing = 0
         """How many handlers wait for their turn."""
         self._reading = False
@@ -151,12 +153,16 @@ class Poller:
             self._sleep = SLEEP_MS
 
     async def breathe(self) -> None:
-        """In a handler: let other requests and tasks go first, then go on."""
+        """In a handler: let other requests and tasks go first, then go on.
+
+        Of several handlers one goes on, and the others have to wait for another turn.
+        """
         self._read_on()
         self._breathing += 1
         self._begin_turn()
         try:
-            await trio.sleep(0)
+            async with self._next:
+                await trio.sleep(0)
         finally:
             self._breathing -= 1
 

@@ -17,6 +17,7 @@ from .ram import Ram
 from .slab import Slab
 from .vmalloc import Vmalloc
 from .vmap import VmapSpace
+from .workqueue import Workqueue
 
 __all__ = ["MIN_MEM", "Machine"]
 
@@ -87,6 +88,9 @@ class Machine:
             layout,
             self.log,
         )
+        self.workqueue: Final = Workqueue()
+        """What is left for later, for idle time or for who needs the memory."""
+        self.page_alloc.reclaim = self.workqueue.step
         self.log.printk(
             KERN_INFO,
             f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "
@@ -94,8 +98,11 @@ class Machine:
         )
 
     def idle_work(self) -> bool:
-        """Do a few milliseconds' work of what can wait.  Returns whether there is more to do."""
-        return self.vm.delayed_vfree_work() or self.page_alloc.idle_work()
+        """Do a step of what can wait, a few milliseconds at most.
+
+        Returns whether there was any, so there may be more to do.
+        """
+        return self.workqueue.step() or self.page_alloc.idle_work()
 
     def close(self) -> None:
         """Switch it off and give its RAM back to the host; nothing of it may be used any more."""

@@ -214,6 +214,8 @@ class PageAllocator:
         self._highest = self.zones[-1]
         self.on_surplus: Callable[[], None] = lambda: None
         """Called when there may be work for `idle_work()` (Linux: wakeup_kswapd())."""
+        self.reclaim: Callable[[], bool] = lambda: False
+        """Called as long as frames are missing: frees some, if it returns True."""
         self.totalram_pages: Final = ram.nr_pages - 1
         """Frames that can be handed out (Linux: totalram_pages())."""
         self.high_memory: Final = layout.page_offset + (lowmem << PAGE_SHIFT)
@@ -225,8 +227,10 @@ class PageAllocator:
         With `zero` they are filled with zeros (__GFP_ZERO).  None, and nothing is
         allocated, when fewer are free.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
         """
-        if nr_pages > len(self._highest.hot) and nr_pages > self.nr_free:
-            return None  # before the last large block is broken up for nothing
+        if nr_pages > len(self._highest.hot):
+            while nr_pages > self.nr_free:
+                if not self.reclaim():
+                    return None  # before the last large block is broken up for nothing
         frames = self._highest.alloc_bulk(nr_pages, zero)
         if len(frames) < nr_pages and self._highest is not self._lowmem:
             frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))
@@ -291,7 +295,7 @@ class PageAllocator:
         """Free what `get_free_pages()` gave (Linux: mm/page_alloc.c:free_pages())."""
         self.free_pages((address - self._page_offset) >> PAGE_SHIFT, order)
 
-    def idle_work(self, nr_pages: int = 512) -> bool:
+    def idle_work(self, nr_pages: int = 256) -> bool:
         """Do a slice of what can wait: empty long per-cpu lists, give freed RAM back to the host.
 
         Goes over some `nr_pages` frames, which takes a few milliseconds at most.  Returns whether

@@ -18,7 +18,6 @@ the time with a warning in the kernel log and no harm done.
 from __future__ import annotations
 
 from array import array
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -48,9 +47,6 @@ VM_ALLOC: Final = 0x2
 VM_MAP: Final = 0x4
 VM_MAP_PUT_PAGES: Final = 0x200
 """vfree() frees the pages that vmap() was given."""
-
-VFREE_BATCH: Final = 512
-"""Areas that `delayed_vfree_work()` frees in one go: a millisecond's work."""
 
 
 class Page(NamedTuple):
@@ -106,8 +102,6 @@ class Vmalloc:
         self._log = log
         self._entry_format: Final = WORD_FORMAT[layout.pointer_size]
         self._page_kernel: Final = layout.page_kernel
-        self._deferred: deque[int] = deque()
-        """Addresses that `delayed_vfree_work()` is to free."""
         self.nr_vmalloc_pages = 0
         """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
@@ -219,27 +213,6 @@ class Vmalloc:
             self._free_vm_struct(area.vm)
         for address in odd:
             self.vfree(address)
-
-    def vfree_atomic(self, addresses: Iterable[int]) -> None:
-        """As `vfree_bulk()`, but later: by `delayed_vfree_work()`, for who has no time now.
-
-        Linux: mm/vmalloc.c:vfree_atomic()
-        """
-        self._deferred.extend(addresses)
-
-    @property
-    def nr_deferred(self) -> int:
-        """Areas that `delayed_vfree_work()` is to free."""
-        return len(self._deferred)
-
-    def delayed_vfree_work(self, limit: int = VFREE_BATCH) -> bool:
-        """Free up to `limit` areas that were left for later.  Returns whether there are more.
-
-        Linux: mm/vmalloc.c:delayed_vfree_work()
-        """
-        deferred = self._deferred
-        self.vfree_bulk([deferred.popleft() for _ in range(min(limit, len(deferred)))])
-        return bool(deferred)
 
     def _kvfree(self, address: int | None) -> None:
         """Linux: mm/util.c:kvfree()"""

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from scullvfs.mm import PAGE_SIZE, PageFault
+from scullvfs.mm.ram import ZERO_PAGE
+from scullvfs.mm.workqueue import Steps, finish
 
 from .items import ItemList
 from .oops import report_overrun
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
     from .module import Module
 
 __all__ = ["CALLER", "ScullvDev"]
+
+ZEROED: Final = 1 << 18
+"""Bytes that are zeroed in one step."""
+SEEN: Final = 4096
+"""Places in a quantum set that are looked at in one step."""
+FEW: Final = 10_000
+"""So many quantum sets are sorted in a step."""
 
 CALLER: Final = "scullv_write [scullv]"
 """How /proc/vmallocinfo names the caller of vmalloc (as %ps prints it; there is no code to
@@ -52,6 +61,8 @@ class ScullvDev:
         """Quanta allocated."""
         self.allocated = 0
         """Bytes of all quanta."""
+        self.trims = 0
+        """How often it was trimmed: what is done in steps looks whether it was meanwhile."""
         self.items: Final = ItemList(machine.slab, address, module.sizeof_dev)
         self._qsets: dict[int, int] = {}
         """Item -> kernel address of its quantum set; items in a hole have none."""
@@ -70,13 +81,15 @@ class ScullvDev:
         """Bytes in a quantum."""
         self.itemsize = self.quantum * self.qset
         """Bytes that a list item covers."""
+        self._part = max(1, min(64, 1024 >> self.order))
+        """Quanta that are freed in one step."""
 
     # -- the file operations -----------------------------------------------------------------
 
     def open(self, flags: int, later: bool = False) -> None:
         """Open with the flags of open(2): a write-only open, or O_TRUNC, empties the device.
 
-        With `later` its memory is left to `Vmalloc.delayed_vfree_work()`.
+        With `later` its memory is left to the machine's `workqueue`.
 
         scullv: main.c:scullv_open()
         """
@@ -135,36 +148,36 @@ class ScullvDev:
             self.size = pos + count
         return count
 
-    def truncate(self, length: int, later: bool = False) -> None:
+    def truncate(self, length: int) -> None:
         """Set the size to `length` bytes (0 or more).
 
         0 trims.  Below the size every quantum past it is freed and the rest of the last
         one zeroed; above it only the size grows.  The driver has no such operation.
-        With `later` the memory is left to `Vmalloc.delayed_vfree_work()`.
         """
+        finish(self.truncating(length, later=False))
+
+    def truncating(self, length: int, later: bool = True) -> Steps[None]:
+        """As `truncate()`, in steps.  The first one sets the size, which no read goes beyond.
+
+        With `later` most of the memory is left to the machine's `workqueue`.  Nobody may write
+        to the device between the steps.
+        """
+        cut = length < self.size
         if not length:
             self.trim(later)
-        elif length < self.size:
-            self._cut(length, later)
-        self.size = length
+        else:
+            self.size = length
+            if cut:
+                yield from self._cut(length, later)
 
-    def clear(self, pos: int, count: int, free: bool = True) -> None:
-        """Make `count` bytes at `pos`, all of one quantum, zeros.
-
-        With `free` a whole quantum is freed.
-        """
+    def _clear(self, pos: int, count: int) -> None:
+        """Make `count` bytes at `pos`, all of one quantum, zeros if it is there."""
         item, s_pos, q_pos = self._locate(pos)
         qset = self._qsets.get(item)
-        if qset is None:
-            return
-        slot = qset + s_pos * self._pointer_size
-        quantum = self._memory.load(slot)
-        if quantum and free and count == self.quantum:
-            self._free_quantum(slot, item)
-        elif quantum:
-            count = min(count, self._quantum_size(item) - q_pos)
-            if count > 0:
-                self._memory.memset(quantum + q_pos, 0, count)
+        quantum = self._memory.load(qset + s_pos * self._pointer_size) if qset else 0
+        count = min(count, self._quantum_size(item) - q_pos)
+        if quantum and count > 0:
+            self._memory.memset(quantum + q_pos, 0, count)
 
     def fill(self, pos: int) -> bool:
         """Have a quantum at `pos`, a new one full of zeros.  Returns whether it is new.
@@ -182,18 +195,73 @@ class ScullvDev:
     def trim(self, later: bool = False) -> None:
         """Free everything, and take the module's order and qset over.
 
-        With `later` the quanta are left to `Vmalloc.delayed_vfree_work()`.
+        With `later` the memory is left to the machine's `workqueue`, and nothing takes longer
+        for a large device.
         scullv: main.c:scullv_trim()
         """
-        vfree = self._vm.vfree_atomic if later else self._vm.vfree_bulk
-        for qset in self._qsets.values():
-            vfree(filter(None, self._memory.load_array(qset, self.qset)))
-            self._slab.kfree(qset)
-        self._qsets.clear()
-        self.items.truncate(1)
+        qsets, self._qsets = self._qsets, {}
+        self._do(self._free(qsets.values(), self.qset, self._part), later)
+        self._do(self.items.cut(1), later)
         self.nr_quanta = self.allocated = 0
         self.size = 0
+        self.trims += 1
         self._set_geometry()
+
+    def free_quanta(self, item: int, s_pos: int, count: int, blank: bool = False) -> None:
+        """Free `count` quanta of a list item, from place `s_pos` in its set on.
+
+        With `blank` only those that hold nothing but zeros.
+        """
+        qset = self._qsets.get(item)
+        if qset is None:
+            return
+        slot, size = qset + s_pos * self._pointer_size, self._quantum_size(item)
+        freed: list[int] = []
+        for quantum in self._memory.load_array(slot, count):
+            if quantum and not (blank and not self._is_blank(quantum, size)):
+                self._memory.store(slot, 0)
+                freed.append(quantum)
+            slot += self._pointer_size
+        self._vm.vfree_bulk(freed)
+        self.nr_quanta -= len(freed)
+        self.allocated -= len(freed) * size
+
+    def free_qset(self, item: int) -> None:
+        """Free the quantum set of a list item if there is no quantum in it."""
+        qset = self._qsets.get(item)
+        if qset is not None and not any(self._memory.load_array(qset, self.qset)):
+            del self._qsets[item]
+            self._slab.kfree(qset)
+
+    def punching(self, item: int, pos: int, end: int, blank: bool = False) -> Steps[None]:
+        """Free the quanta of a list item that lie wholly in `pos`..`end` - 1; zero the rest of it.
+
+        With `blank` only quanta are freed that hold nothing but zeros.
+        """
+        pos, end = max(pos, item * self.itemsize), min(end, (item + 1) * self.itemsize)
+        first, last = -(-pos // self.quantum), end // self.quantum
+        if first > last:  # all of it lies in one quantum
+            yield from self.zeroing(pos, end)
+            return
+        yield from self.zeroing(pos, first * self.quantum)
+        base = item * self.qset
+        for s_pos, count in self._parts(first - base, last - base):
+            self.free_quanta(item, s_pos, count, blank)
+            yield
+        yield from self.zeroing(last * self.quantum, end)
+
+    def zeroing(self, pos: int, end: int) -> Steps[None]:
+        """Zero what there is at `pos`..`end` - 1."""
+        while pos < end:
+            count = min(self.quantum - pos % self.quantum, end - pos, ZEROED)
+            self._clear(pos, count)
+            pos += count
+            yield
+
+    def _parts(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """The places `first`..`end` - 1 of a set, (first, count) of as many as a step goes over."""
+        for s_pos in range(first, end, self._part):
+            yield s_pos, min(self._part, end - s_pos)
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -230,12 +298,32 @@ class ScullvDev:
         self.allocated += size
         return quantum
 
-    def _free_quantum(self, slot: int, item: int, later: bool = False) -> None:
-        vfree = self._vm.vfree_atomic if later else self._vm.vfree_bulk
-        vfree([self._memory.load(slot)])
-        self._memory.store(slot, 0)
-        self.nr_quanta -= 1
-        self.allocated -= self._quantum_size(item)
+    def _is_blank(self, quantum: int, size: int) -> bool:
+        """Whether the `size` bytes of a quantum are zeros."""
+        return all(
+            bytes(self._memory.read(quantum + at, PAGE_SIZE)) == ZERO_PAGE
+            for at in range(0, size, PAGE_SIZE)
+        )
+
+    def _do(self, work: Steps[None], later: bool) -> None:
+        """Do some work now or later."""
+        if later:
+            self.module.machine.workqueue.queue_work(work)
+        else:
+            finish(work)
+
+    def _free(self, qsets: Iterable[int], nr_slots: int, part: int) -> Steps[None]:
+        """Free quantum sets of `nr_slots` places, and their quanta, `part` of them in a step.
+
+        They are no part of the device any more, whose geometry may be another one meanwhile.
+        """
+        for qset in qsets:
+            for first in range(0, nr_slots, part):
+                slots = qset + first * self._pointer_size
+                count = min(part, nr_slots - first)
+                self._vm.vfree_bulk(filter(None, self._memory.load_array(slots, count)))
+                yield
+            self._slab.kfree(qset)
 
     def _quantum_size(self, item: int) -> int:
         """Bytes that a quantum of a list item is allocated with.
@@ -260,25 +348,35 @@ class ScullvDev:
             report_overrun(self, quantum, fault)
             raise OSError(errno.EFAULT, "the quantum ends before the access") from fault
 
-    def _cut(self, length: int, later: bool) -> None:
-        """Free every quantum that begins at `length` or later, and zero what is behind it."""
-        last, s_pos, q_pos = self._locate(length)
-        for item in [item for item in self._qsets if item >= last]:
-            keep = s_pos + (q_pos > 0) if item == last else 0
-            self._cut_qset(item, keep, later)
-        if q_pos:
-            self.clear(length, self.quantum - q_pos)
-        self.items.truncate(last + 1)
+    def _cut(self, length: int, later: bool) -> Steps[None]:
+        """Take off every quantum that begins at `length` or later, and zero what is behind it.
 
-    def _cut_qset(self, item: int, keep: int, later: bool) -> None:
-        """Free the quanta of a set but the first `keep`, and the set itself if it keeps none."""
-        qset = self._qsets[item]
-        for s_pos, quantum in enumerate(self._memory.load_array(qset, self.qset)):
-            if quantum and s_pos >= keep:
-                self._free_quantum(qset + s_pos * self._pointer_size, item, later)
-        if not keep:
-            del self._qsets[item]
-            self._slab.kfree(qset)
+        A trim meanwhile has taken everything off, and ends it.
+        """
+        last, s_pos, q_pos = self._locate(length)
+        keep = s_pos + (q_pos > 0)  # quanta of the last item
+        trims, nr_slots, part = self.trims, self.qset, self._part
+        if keep:
+            yield from self.zeroing(length, length - q_pos + self.quantum * (q_pos > 0))
+            for first, count in self._parts(keep, nr_slots):
+                if self.trims != trims:
+                    return
+                self.free_quanta(last, first, count)
+                yield
+        detached: list[int] = []
+        for item in self.items_from(last + (keep > 0)):
+            if self.trims != trims:
+                break
+            qset = self._qsets.pop(item, None)
+            if qset is not None:
+                nr_quanta = nr_slots - self._memory.load_array(qset, nr_slots).count(0)
+                self.nr_quanta -= nr_quanta
+                self.allocated -= nr_quanta * self._quantum_size(item)
+                detached.append(qset)
+            yield
+        self._do(self._free(detached, nr_slots, part), later)
+        if self.trims == trims:
+            self._do(self.items.cut(last + 1), later)
 
     # -- looking at it -----------------------------------------------------------------------
 
@@ -290,10 +388,33 @@ class ScullvDev:
         """The kernel address of an item's quantum set, 0 if it has none."""
         return self._qsets.get(item, 0)
 
+    def items_from(self, first: int) -> Iterable[int]:
+        """The numbers of the items from `first` on, rising; if few have a quantum set, of these.
+
+        While it is gone through, items and sets may come and go.
+        """
+        if len(self._qsets) > FEW:
+            return range(first, self.items.count)
+        return sorted(item for item in self._qsets if item >= first)
+
     def quanta(self, item: int) -> list[int]:
         """The kernel addresses of an item's quanta, 0 for each that is missing."""
         qset = self._qsets.get(item)
         return self._memory.load_array(qset, self.qset) if qset else []
+
+    def places(self, item: int, s_pos: int) -> Iterator[tuple[int, list[int]]]:
+        """An item's quanta from a place on, a step's work at a time: (first place, addresses).
+
+        They are 0 where one is missing; one 0 in a list stands for all where there is no set.
+        """
+        while s_pos < self.qset:
+            qset = self._qsets.get(item)
+            if qset is None:
+                yield s_pos, [0]
+                return
+            count = min(SEEN, self.qset - s_pos)
+            yield s_pos, self._memory.load_array(qset + s_pos * self._pointer_size, count)
+            s_pos += count
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.

@@ -19,10 +19,11 @@ Confessed: what Linux keeps in the items (next, size ...) is not written into th
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 from scullvfs.mm.slab import ObjectRun, Slab
+from scullvfs.mm.workqueue import Steps, finish
 
 __all__ = ["ItemList"]
 
@@ -69,7 +70,7 @@ class ItemList:
         for _ in range(missing):
             address = self._slab.kmalloc(self._item_size)
             if address is None:
-                self._shrink_memory(before)
+                finish(self._free(self._detach(before)))
                 return False
             self._add_chunk(address, 1)
         return True
@@ -92,17 +93,30 @@ class ItemList:
 
         A run stays as long as one of its items does.
         """
-        self.count = min(self.count, count)
-        self._shrink_memory(count)
+        finish(self.cut(count))
 
-    def _shrink_memory(self, count: int) -> None:
-        while self._starts and self._starts[-1] >= count:
-            self._capacity = self._starts.pop()
-            chunk = self._chunks.pop()
+    def cut(self, count: int) -> Steps[None]:
+        """As `truncate()`: the others are off the list at once, and the steps free their memory."""
+        self.count = min(self.count, count)
+        return self._free(self._detach(count))
+
+    def _detach(self, count: int) -> list[int | ObjectRun]:
+        """Take the chunks that begin with item `count` or later off."""
+        first = bisect_left(self._starts, count)
+        chunks = self._chunks[first:]
+        if chunks:
+            self._capacity = self._starts[first]
+            del self._starts[first:], self._chunks[first:]
+        return chunks
+
+    def _free(self, chunks: list[int | ObjectRun]) -> Steps[None]:
+        while chunks:
+            chunk = chunks.pop()
             if isinstance(chunk, ObjectRun):
                 self._slab.kmem_cache_free_bulk([chunk])
             else:
                 self._slab.kfree(chunk)
+            yield
 
     def address(self, item: int) -> int:
         """The kernel address of an item, 0 <= `item` < `count`."""

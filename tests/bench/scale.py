@@ -100,6 +100,56 @@ def trim_beside_reads(device: Path, other: int) -> tuple[float, int, float]:
     return seconds, reads, longest * 1000
 
 
+LONG_CALLS = {
+    "nothing": ["sleep", "1"],
+    "fallocate": ["fallocate", "-l", "{length}", "{device}"],
+    "SEEK_HOLE": [
+        *(sys.executable, "-c"),
+        "import os, sys; os.lseek(os.open(sys.argv[1], 0), 0, os.SEEK_HOLE)",
+        "{device}",
+    ],
+    "fallocate --zero-range": ["fallocate", "-z", "-l", "{zeroed}", "{device}"],
+    "fallocate --punch-hole": ["fallocate", "-p", "-l", "{zeroed}", "{device}"],
+    "truncate": ["truncate", "-s", "4096", "{device}"],
+}
+"""What takes long on a large device, in this order."""
+
+
+def long_calls(gib: int, rounds: int) -> None:
+    """Quanta of a page: how long others wait beside what takes long, the longest of each round."""
+    length = gib * GIB * 96 // 100
+    texts = {"length": str(length), "zeroed": str(length // 8)}
+    seconds: dict[str, list[float]] = {name: [] for name in LONG_CALLS}
+    longest: dict[str, list[float]] = {name: [] for name in LONG_CALLS}
+    with mounted(mem=f"{gib}G", scullv_order=0, semantics="file") as mnt:
+        texts["device"] = str(mnt / "scullv0")
+        for _ in range(rounds):
+            for name, command in LONG_CALLS.items():
+                with subprocess.Popen([word.format(**texts) for word in command]) as process:
+                    began = time.perf_counter()
+                    longest[name].append(longest_request(mnt / "scullv1", process))
+                    seconds[name].append(time.perf_counter() - began)
+                assert process.returncode == 0, name
+    for name in LONG_CALLS:
+        row(
+            f"{gib} GiB at order 0, `{name}`: time; longest request beside it, median and worst",
+            f"{statistics.median(seconds[name]):.1f} s; {statistics.median(longest[name]):.1f} ms, "
+            f"{max(longest[name]):.1f} ms",
+        )
+
+
+def longest_request(other: Path, process: subprocess.Popen[bytes]) -> float:
+    """Ask the daemon for little every millisecond until a process ends: milliseconds, the worst."""
+    longest = 0.0
+    with opened(other) as fd:
+        while process.poll() is None:
+            began = time.perf_counter()
+            os.fsync(fd)
+            longest = max(longest, time.perf_counter() - began)
+            time.sleep(0.001)
+    return longest * 1000
+
+
 def many_devices(rounds: int) -> None:
     """1,000 devices: the mount, and whether the last one is as quick as the first."""
     with temporary_mount_point() as directory:
@@ -180,10 +230,12 @@ def main() -> None:
     """Measure everything and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--gib", type=int, default=8, help="of the device of small quanta")
     parser.add_argument("--idle", type=float, default=30, help="seconds of an idle mount")
     arguments = parser.parse_args()
     print("| | |\n|---|---:|")
     large_device(arguments.rounds)
+    long_calls(arguments.gib, min(arguments.rounds, 10))
     many_devices(arguments.rounds)
     many_descriptors(arguments.rounds)
     signal_under_load(arguments.rounds)

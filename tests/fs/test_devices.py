@@ -9,6 +9,7 @@ import pytest
 
 from scullvfs.fs.devices import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, DeviceFile
 from scullvfs.mm import Machine
+from scullvfs.mm.workqueue import finish
 from scullvfs.scullv import COMMANDS, Module
 
 from ..scullv.helpers import fails
@@ -27,7 +28,7 @@ def test_attributes(file: DeviceFile) -> None:
     assert (file.size, file.allocated, file.blksize) == (0, 0, 8192)
     handle.write(100_000, b"x", append=False)
     assert (file.size, file.allocated) == (100_001, 8192)
-    file.truncate(5)
+    finish(file.truncate(5))
     assert (file.size, file.allocated) == (5, 0)
 
 
@@ -62,7 +63,7 @@ def test_modified(file: DeviceFile, how: str) -> None:
     if how == "write":
         handle.write(0, b"J", append=False)
     elif how == "truncate":
-        file.truncate(1)
+        finish(file.truncate(1))
     else:
         file.open(os.O_WRONLY)
     assert file.mtime_ns == file.ctime_ns > 0

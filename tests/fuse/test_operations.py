@@ -18,6 +18,7 @@ from scullvfs.fs.tree import Directory, File, Handle, Symlink, Tree
 from scullvfs.fuse.errors import errno_of
 from scullvfs.fuse.operations import PID_XATTR, Operations
 from scullvfs.mm import Machine, PageFault
+from scullvfs.mm.workqueue import Steps
 
 from ..vfs.troubles import TROUBLES
 
@@ -53,8 +54,9 @@ class FakeFile(File):
         self._ask("open", flags)
         return FakeHandle(self)
 
-    def truncate(self, length: int) -> None:
+    def truncate(self, length: int) -> Steps[None]:
         self._ask("truncate", length)
+        yield
 
 
 class FakeHandle(Handle):

@@ -247,6 +247,34 @@ def test_breathe_lets_other_requests_go_first() -> None:
     assert sorted(order) == sorted(["short"] * 4 + [f"long {n}" for n in range(3)] * 2)
 
 
+def test_of_those_that_breathe_one_goes_on() -> None:
+    """However many they are, others have a turn between any two of them."""
+    order: list[str] = []
+    poller = Poller(0)
+
+    async def long() -> None:
+        for _ in range(10):
+            await poller.breathe()
+            order.append("long")
+
+    async def other() -> None:
+        while True:
+            order.append("turn")
+            await trio.lowlevel.checkpoint()
+
+    async def main() -> None:
+        async with trio.open_nursery() as everything:
+            everything.start_soon(other)
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(long)
+            everything.cancel_scope.cancel()
+
+    trio.run(main)
+    assert order.count("long") == 50
+    assert ("long", "long") not in itertools.pairwise(order)
+
+
 def test_a_handler_that_waits_holds_nobody_up() -> None:
     """Others are served meanwhile, some of them waiting, too, and each is served once."""
     order: list[str] = []

@@ -1,4 +1,4 @@
-"""Freeing many areas: at once, or later in slices."""
+"""Freeing many areas at once."""
 
 from __future__ import annotations
 
@@ -51,27 +51,3 @@ def test_vfree_bulk_of_no_area_is_a_warning(make_machine: Callable[..., Machine]
     assert not machine.vmap_space.busy
     warnings = [record.text for record in machine.log.records() if "vfree()" in record.text]
     assert len(warnings) == 2
-
-
-def test_vfree_atomic_frees_later(machine: Machine) -> None:
-    """Everything stays as it is until the work is done, a slice at a time, first come first."""
-    addresses = areas(machine, 10)
-    machine.vm.vfree_atomic(addresses)
-    machine.check()
-    assert sorted(machine.vmap_space.busy) == addresses
-    assert machine.vm.nr_deferred == 10
-
-    assert machine.vm.delayed_vfree_work(limit=4)
-    assert sorted(machine.vmap_space.busy) == addresses[4:]
-    assert not machine.vm.delayed_vfree_work(limit=6)
-    assert not machine.vmap_space.busy
-    assert not machine.vm.delayed_vfree_work()
-    machine.check()
-
-
-def test_idle_work_frees_what_was_left(machine: Machine) -> None:
-    """Where nobody else does the delayed work, an idle machine does."""
-    machine.vm.vfree_atomic(areas(machine, 5))
-    while machine.idle_work():
-        pass
-    assert not machine.vmap_space.busy

@@ -28,7 +28,7 @@ def read(self, pos, count):
 def write(self, pos, data):
     raise PageFault(0xffffc90000000000, True, "pte", (0,))
 
-def truncate(self, length, later=False):
+def truncating(self, length):
     raise OSError(errno.EDQUOT, "truncating is refused")
 
 def ioctl(module, cmd, arg, data):
@@ -36,7 +36,7 @@ def ioctl(module, cmd, arg, data):
         return 1 << 40, b""  # no int
     raise ZeroDivisionError("the ioctl is broken")
 
-ScullvDev.read, ScullvDev.write, ScullvDev.truncate = read, write, truncate
+ScullvDev.read, ScullvDev.write, ScullvDev.truncating = read, write, truncating
 devices.scullv_ioctl = ioctl
 
 from scullvfs.cli import main

@@ -25,6 +25,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType
 from typing import Final, Protocol
@@ -36,8 +39,10 @@ from scullvfs.mm.access import Buffer, View
 __all__ = [
     "MISSING",
     "Handlers",
+    "Request",
     "Served",
     "hooked",
+    "request",
     "requests",
     "serve",
     "serve_with",
@@ -66,29 +71,41 @@ class Served(IntEnum):
     """The session is to end."""
 
 
-class Handlers(Protocol):
+class Request(Protocol):
+    """A request that takes long (request.c).  It is answered once."""
+
+    def interrupted(self) -> bool:
+        """Whether its caller had a signal meanwhile or was killed, or the session is to end."""
+
+    def reply(self, result: object) -> None:
+        """Answer it: an lseek with a position, a fallocate with whatever it is."""
+
+    def fail(self, error: BaseException) -> None:
+        """Answer it with the errno of an exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
     """What serves the operations.  Each raises an OSError with the errno to answer.
 
     `pid` is whose call it is, 0 for one of the kernel's own or of another pid namespace.
     """
 
-    def read(self, fh: int, off: int, size: int, page_cache: bool, pid: int) -> View:
-        """read(2), or with `page_cache` a fill of the page cache, which no system call asked for.
-
-        The result is used at once, so it may be a view of what changes later.
-        """
-
-    def write(self, fh: int, off: int, data: Buffer, flags: int | None, pid: int) -> int:
-        """write(2) to an open file that has these `flags` now; `data` is gone when it returns."""
-
-    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes, pid: int) -> tuple[int, bytes]:
-        """ioctl(2): `data` is what the kernel fetched as `cmd` says.  Result, and what to store."""
-
-    def lseek(self, fh: int, off: int, whence: int, pid: int) -> int:
-        """lseek(2) with SEEK_DATA or SEEK_HOLE; the kernel does the others."""
-
-    def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> None:
-        """fallocate(2)."""
+    read: Callable[[int, int, int, bool, int], View]
+    """(fh, off, size, page_cache, pid): read(2), or with `page_cache` a fill of the page cache,
+    which no system call asked for.  The result is used at once, so it may be a view of what
+    changes later."""
+    write: Callable[[int, int, Buffer, int | None, int], int]
+    """(fh, off, data, flags, pid): write(2) to an open file that has these `flags` now; `data` is
+    gone when it returns."""
+    ioctl: Callable[[int, int, int, bytes, int], tuple[int, bytes]]
+    """(fh, cmd, arg, data, pid): ioctl(2); `data` is what the kernel fetched as `cmd` says.
+    Result, and what to store."""
+    lseek: Callable[[Request, int, int, int, int], None]
+    """(request, fh, off, whence, pid): lseek(2) with SEEK_DATA or SEEK_HOLE; the kernel does the
+    others.  Answers by `request`, at once or later, unless it raises."""
+    fallocate: Callable[[Request, int, int, int, int, int], None]
+    """(request, fh, mode, off, length, pid): fallocate(2), answered likewise."""
 
 
 def _load() -> ModuleType | None:
@@ -135,6 +152,32 @@ def serve_with(
     """
     if _extension is not None:
         _extension.serve_with(handlers, errno_of, max_write, copy_file_range_errno, auto_inval_data)
+
+
+class _Deaf:
+    """A request of which nobody hears whether it was interrupted."""
+
+    def interrupted(self) -> bool:
+        return False
+
+    def reply(self, result: object) -> None:
+        raise AssertionError("pyfuse3 answers it")
+
+    def fail(self, error: BaseException) -> None:
+        raise AssertionError("pyfuse3 answers it")
+
+
+@contextmanager
+def request() -> Iterator[Request]:
+    """The open or setattr whose handler has begun and not waited yet; pyfuse3 answers it, later."""
+    if _extension is None:
+        yield _Deaf()
+        return
+    current = _extension.request()
+    try:
+        yield current
+    finally:
+        current.forget()
 
 
 def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:

@@ -40,6 +40,8 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms);
 
 static struct fuse_lowlevel_ops pyfuse3;
+/* What pyfuse3 has made a coroutine of; it begins before the next request is processed. */
+static fuse_req_t scullvfs_current;
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -50,6 +52,19 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_read = scullvfs_max_write;	/* as the mount has it, see add_max_read() */
 	if (!scullvfs_auto_inval_data)
 		conn->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	scullvfs_current = req;
+	pyfuse3.open(req, ino, fi);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+		       struct fuse_file_info *fi)
+{
+	scullvfs_current = req;
+	pyfuse3.setattr(req, ino, attr, to_set, fi);
 }
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
@@ -113,6 +128,10 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 	memcpy(&ops, op, size < sizeof ops ? size : sizeof ops);
 	pyfuse3 = ops;
 	ops.init = op_init;
+	if (ops.open)
+		ops.open = op_open;
+	if (ops.setattr)
+		ops.setattr = op_setattr;
 	ops.read = op_read;
 	ops.write = op_write;
 	/* With it, libfuse would splice every request through a pipe: two more system calls. */

@@ -1,8 +1,8 @@
 /* The way into Python, and out of it: the extension module `_interpose`.
  *
  * What interpose.c takes from libfuse arrives at the functions in the middle of this file, which
- * call the handlers that serve_with() was given, and answer the request.  The GIL is held all
- * the time but for waiting: by serve(), and by pyfuse3 when it processes a request.
+ * call the handlers that serve_with() was given, and answer the request, or let them do that
+ * later (request.c).  The GIL is held all the time but for waiting: by serve(), and by pyfuse3 when it processes a request.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -11,7 +11,7 @@
 
 /* -- exceptions and calls ------------------------------------------------------------------ */
 
-enum { READ, WRITE, IOCTL, LSEEK, FALLOCATE, NR_HANDLERS };
+enum { READ, WRITE, IOCTL, LSEEK, FALLOCATE, NR_HANDLERS, OF_PYFUSE3 = NR_HANDLERS };
 
 static const char *const handler_names[NR_HANDLERS] = {
 	"read", "write", "ioctl", "lseek", "fallocate",
@@ -68,6 +68,8 @@ static PyObject *call(int handler, PyObject *args[], size_t nr)
 		Py_XDECREF(args[i]);
 	return result;
 }
+
+#include "request.c"
 
 /* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
 
@@ -225,40 +227,33 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 {
+	struct request *request = new_request(req, LSEEK);
 	PyObject *args[] = {
 		NULL,
+		Py_XNewRef((PyObject *)request),
 		PyLong_FromUnsignedLongLong(fh),
 		PyLong_FromLongLong(off),
 		PyLong_FromLong(whence),
 		caller(req),
 	};
-	PyObject *result = call(LSEEK, args, 4);
-	int64_t place = result ? PyLong_AsLongLong(result) : 0;
 
-	if (PyErr_Occurred())
-		fail(req);
-	else
-		fuse_reply_lseek(req, place);
-	Py_XDECREF(result);
+	begun(request, req, call(LSEEK, args, 5));
 }
 
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
 {
+	struct request *request = new_request(req, FALLOCATE);
 	PyObject *args[] = {
 		NULL,
+		Py_XNewRef((PyObject *)request),
 		PyLong_FromUnsignedLongLong(fh),
 		PyLong_FromLong(mode),
 		PyLong_FromLongLong(off),
 		PyLong_FromLongLong(length),
 		caller(req),
 	};
-	PyObject *result = call(FALLOCATE, args, 5);
 
-	if (result)
-		fuse_reply_err(req, 0);
-	else
-		fail(req);
-	Py_XDECREF(result);
+	begun(request, req, call(FALLOCATE, args, 6));
 }
 
 static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms)
@@ -345,6 +340,7 @@ static PyObject *sg_copy_from_buffer(PyObject *module, PyObject *args)
 static PyMethodDef methods[] = {
 	{ "hooked", hooked, METH_NOARGS, NULL },
 	{ "requests", requests, METH_NOARGS, NULL },
+	{ "request", current_request, METH_NOARGS, NULL },
 	{ "serve_with", serve_with, METH_VARARGS, NULL },
 	{ "serve", serve, METH_VARARGS, NULL },
 	{ "sg_copy_from_buffer", sg_copy_from_buffer, METH_VARARGS, NULL },
@@ -365,7 +361,7 @@ PyMODINIT_FUNC PyInit__interpose(void)
 	names.phys_mask = PyUnicode_InternFromString("phys_mask");
 	names.offset = PyUnicode_InternFromString("offset");
 	names.count = PyUnicode_InternFromString("count");
-	if (PyErr_Occurred())
+	if (PyErr_Occurred() || PyType_Ready(&request_type) < 0)
 		return NULL;
 	return PyModule_Create(&definition);
 }

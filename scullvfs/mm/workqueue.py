@@ -1,0 +1,69 @@
+"""Work that takes long, done a step at a time by whoever has the time.
+
+A step takes some ten microseconds, a few hundred at the most.  After each of them everything is
+consistent, whatever calls come before the next one.
+
+Linux: kernel/workqueue.c
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from typing import Final, TypeVar
+
+__all__ = ["Steps", "Workqueue", "finish"]
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Work in steps, and its result."""
+
+
+def finish(steps: Steps[T]) -> T:
+    """Do all of it in one go; returns its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+class Workqueue:
+    """Work that waits to be done, first come first."""
+
+    def __init__(self) -> None:
+        self._works: Final[deque[Steps[None]]] = deque()
+        self.queued = 0
+        """How many works there have been until now."""
+
+    def __len__(self) -> int:
+        """How many works are not done."""
+        return len(self._works)
+
+    def queue_work(self, work: Steps[None]) -> None:
+        """Leave some work for later (Linux: include/linux/workqueue.h:queue_work())."""
+        self._works.append(work)
+        self.queued += 1
+
+    def drain(self) -> Steps[None]:
+        """Do all that waits, in steps of one."""
+        while self.step():
+            yield
+
+    def step(self) -> bool:
+        """Do the next step.  Returns whether there was one to do.
+
+        A work that raises an exception is given up.
+        """
+        if not self._works:
+            return False
+        try:
+            next(self._works[0])
+        except StopIteration:
+            self._works.popleft()
+        except BaseException:
+            self._works.popleft()
+            raise
+        return True

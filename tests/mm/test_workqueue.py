@@ -1,0 +1,90 @@
+"""Work in steps, and what waits for its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.workqueue import Steps, Workqueue, finish
+
+
+def counting(done: list[int], *numbers: int) -> Steps[None]:
+    """A step for each number."""
+    for number in numbers:
+        done.append(number)
+        yield
+
+
+def freeing(machine: Machine, addresses: Iterator[int | None]) -> Steps[None]:
+    """A vfree() in each step."""
+    for address in addresses:
+        machine.vm.vfree(address)
+        yield
+
+
+def test_finish() -> None:
+    """All steps are done, and the result is theirs."""
+
+    def steps() -> Steps[str]:
+        yield from counting(done, 1, 2)
+        return "result"
+
+    done: list[int] = []
+    assert finish(steps()) == "result"
+    assert done == [1, 2]
+
+
+def test_first_come_first_served() -> None:
+    """A step is one of the oldest work; at the end there is none."""
+    work, done = Workqueue(), list[int]()
+    work.queue_work(counting(done, 1, 2))
+    work.queue_work(counting(done, 3))
+    assert (len(work), work.queued) == (2, 2)
+    assert work.step()
+    assert done == [1]
+    finish(work.drain())
+    assert done == [1, 2, 3]
+    assert (len(work), work.queued, work.step()) == (0, 2, False)
+
+
+def test_a_broken_work_is_given_up() -> None:
+    """Whoever does the step hears of it, and the next one goes on with the other work."""
+
+    def broken() -> Steps[None]:
+        yield
+        raise LookupError
+
+    work, done = Workqueue(), list[int]()
+    work.queue_work(broken())
+    work.queue_work(counting(done, 1))
+    assert work.step()
+    with pytest.raises(LookupError):
+        work.step()
+    finish(work.drain())
+    assert done == [1]
+
+
+def test_idle_work_does_what_was_left(machine: Machine) -> None:
+    """Where nobody else does the work, an idle machine does."""
+    addresses = [machine.vm.vmalloc(PAGE_SIZE) for _ in range(5)]
+    machine.workqueue.queue_work(freeing(machine, iter(addresses)))
+    assert len(machine.vmap_space.busy) == 5
+    while machine.idle_work():
+        pass
+    assert not machine.vmap_space.busy
+    machine.check()
+
+
+def test_what_is_to_be_freed_is_there_to_allocate(machine: Machine) -> None:
+    """Before vmalloc() fails, as much of the work is done as it takes, and no more."""
+    half = machine.page_alloc.nr_free // 2 * PAGE_SIZE
+    kept = machine.vm.vmalloc(half)
+    given_up = [machine.vm.vmalloc(half // 32) for _ in range(30)]
+    assert None not in (kept, *given_up)
+    assert machine.vm.vmalloc(half // 8) is None
+    machine.workqueue.queue_work(freeing(machine, iter(given_up)))
+    assert machine.vm.vmalloc(half // 8) is not None
+    machine.check()
+    assert len(machine.workqueue) == 1
