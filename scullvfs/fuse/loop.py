@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 GRACE: Final = 0.05
 """Seconds that freed memory waits: a device that is emptied is often filled again at once."""
+RETRY: Final = 0.1
+"""Seconds after which housekeeping that has failed is tried again, the first time."""
+LONGEST_RETRY: Final = 3600.0
 
 
 async def serve(operations: Operations, busy_poll: int) -> None:
@@ -48,7 +51,8 @@ async def serve(operations: Operations, busy_poll: int) -> None:
 async def housekeeping(machine: Machine) -> None:
     """Give freed memory back to the host, a slice at a time between requests; never returns.
 
-    Unless that fails, which is a bug of ours: then it is logged, and requests are served on.
+    Should it fail, which is a bug of ours, that is logged and tried again: soon, then less and less
+    often as long as it fails each time, so that the log stays small.
     """
     woken = trio.Event()
 
@@ -56,6 +60,7 @@ async def housekeeping(machine: Machine) -> None:
         woken.set()
 
     machine.page_alloc.on_surplus = wake
+    pause = RETRY
     while True:
         await woken.wait()
         await trio.sleep(GRACE)
@@ -67,5 +72,9 @@ async def housekeeping(machine: Machine) -> None:
                     await trio.sleep(0)
                     over = monotonic_ns() + SLICE
         except Exception:
-            log.exception("unexpected error; freed memory stays with the daemon from now on")
-            return
+            log.exception("unexpected error; freed memory stays with the daemon for %g s", pause)
+            await trio.sleep(pause)
+            pause = min(2 * pause, LONGEST_RETRY)
+            woken.set()
+        else:
+            pause = RETRY
