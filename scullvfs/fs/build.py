@@ -9,13 +9,12 @@ sys/                    the module's parameters, the devices' state
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 
 from scullvfs.scullv import Module
 
 from .atime import atime_rules
 from .devices import FILE_RULES
-from .proc import PROC_FILES, TextFile
+from .proc import procfs
 from .sysfs import sysfs
 from .tree import Directory, Symlink, Tree
 
@@ -43,9 +42,6 @@ def build_tree(
     for device in module.devices:
         root.add(f"scullv{device.index}", device_file(device, mode, uid, gid))
     root.add("scullv", Symlink("scullv0", uid, gid))
-    proc = Directory(uid, gid)
-    for name, (permissions, show) in PROC_FILES.items():
-        proc.add(name, TextFile(partial(show, module), permissions, uid, gid))
-    root.add("proc", proc)
+    root.add("proc", procfs(module, uid, gid))
     root.add("sys", sysfs(module, uid, gid))
     return Tree(root, atime_rules(flags))

@@ -1,22 +1,36 @@
 """The files of `proc/`: the machine's state in the kernel's text formats.
 
-Each is a function from a machine (or the module) to text; `shown` says when it is called.
+The short ones are functions from a machine to text, and `shown` says when they are called; the
+long ones are listings, which `seq_file` reads line by line.
 Addresses are shown as they are, as to root under kptr_restrict=1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
-from scullvfs.mm import PAGE_SIZE, Layout, Machine
+from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.areas import VmKind
 from scullvfs.mm.layout import PAGE_SHIFT
-from scullvfs.mm.vmalloc import VM_ALLOC, VM_IOREMAP, VM_MAP, VmStruct
-from scullvfs.scullv import Module, scullv_read_procmem
+from scullvfs.mm.vmalloc import VM_ALLOC, VM_IOREMAP, VM_MAP
+from scullvfs.scullv import Module, ScullvProcmem
 
+from .seq_file import START, Listing, Place, SeqFile
 from .shown import ShownFile
+from .tree import Directory, Node
 
-__all__ = ["PROC_FILES", "TextFile", "buddyinfo", "iomem", "kmsg", "meminfo", "vmallocinfo"]
+__all__ = [
+    "Kmsg",
+    "TextFile",
+    "Vmallocinfo",
+    "buddyinfo",
+    "iomem",
+    "listings",
+    "meminfo",
+    "procfs",
+]
 
 
 class TextFile(ShownFile):
@@ -31,42 +45,89 @@ class TextFile(ShownFile):
         return self._show()
 
 
-def vmallocinfo(machine: Machine) -> str:
+class Vmallocinfo:
     """/proc/vmallocinfo: busy areas by address, then those freed and not yet purged.
 
+    A place is (0, address of the next busy area or less) or (1, how many of the others are done).
     Linux: mm/vmalloc.c:vmalloc_info_show()
     """
-    space, layout = machine.vmap_space, machine.layout
-    lines = []
-    for area in sorted(space.busy.values(), key=lambda area: area.va_start):
-        if area.vm is not None:
-            where = _range(area.va_start, area.va_end, layout)
-            lines.append(" ".join([where, *_words(machine, area.vm)]))
-    for area in space.lazy:
-        lines.append(f"{_range(area.va_start, area.va_end, layout)} unpurged vm_area")
-    return "".join(line + "\n" for line in lines)
+
+    def __init__(self, machine: Machine) -> None:
+        self._space = machine.vmap_space
+        self._digits = machine.layout.pointer_digits
+        self._range_width = len("0x-0x") + 2 * self._digits
+
+    def size(self) -> int:
+        """Known from how many areas of each kind there are."""
+        busy = self._space.busy
+        kinds = zip(busy.counts, map(self._length, busy.kinds), strict=True)
+        unpurged = sum(map(len, self._unpurged(0)))
+        return sum(count * length for count, length in kinds) + unpurged
+
+    def seek(self, pos: int) -> tuple[Place, int]:
+        """A few hundred areas at a step, without making a line."""
+        busy = self._space.busy
+        lengths = list(map(self._length, busy.kinds))
+        at = 0
+        for start, numbers in busy.chunks():
+            most = numbers[0]
+            count = numbers.count(most)
+            length = (
+                count * lengths[most]
+                if count == len(numbers)
+                else sum(map(lengths.__getitem__, numbers))
+            )
+            if at + length > pos:
+                return (0, start), at
+            at += length
+        return (1, 0), at
+
+    def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
+        """Each with the place behind it."""
+        which, done = place
+        if not which:
+            digits = self._digits
+            words: dict[int, tuple[int, str, str, bool]] = {}
+            for start, number, data in self._space.busy.walk(done):
+                if number not in words:
+                    kind = self._space.busy.kinds[number]
+                    words[number] = kind.size, *_words(kind), bool(kind.flags & VM_IOREMAP)
+                size, before, behind, has_phys = words[number]
+                phys = f" phys=0x{data:0{digits}x}" if has_phys else ""
+                end = start + size
+                where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
+                yield f"{where}{before}{phys}{behind}\n".encode(), (0, end)
+            done = 0
+        for line in self._unpurged(done):
+            done += 1
+            yield line, (1, done)
+
+    def _unpurged(self, done: int) -> Iterator[bytes]:
+        digits = self._digits
+        for start, end in self._space.lazy[done:]:
+            where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
+            yield f"{where} {end - start:7} unpurged vm_area\n".encode()
+
+    def _length(self, kind: VmKind) -> int:
+        phys = len(" phys=0x") + self._digits if kind.flags & VM_IOREMAP else 0
+        return self._range_width + sum(map(len, _words(kind))) + phys + 1
 
 
-def _range(start: int, end: int, layout: Layout) -> str:
-    digits = layout.pointer_digits
-    return f"0x{start:0{digits}x}-0x{end:0{digits}x} {end - start:7}"
-
-
-def _words(machine: Machine, vm: VmStruct) -> Iterator[str]:
-    """What is said of an area, in the kernel's order."""
-    if vm.caller:
-        yield vm.caller
-    if vm.nr_pages:
-        yield f"pages={vm.nr_pages}"
-    if vm.phys_addr:
-        yield f"phys=0x{vm.phys_addr:0{machine.layout.pointer_digits}x}"
+def _words(kind: VmKind) -> tuple[str, str]:
+    """What is said of an area, in the kernel's order: before and behind `phys=`."""
+    before, behind = [f"{kind.size:7}"], []
+    if kind.caller:
+        before.append(kind.caller)
+    if kind.nr_pages:
+        before.append(f"pages={kind.nr_pages}")
     for flag, word in ((VM_IOREMAP, "ioremap"), (VM_ALLOC, "vmalloc"), (VM_MAP, "vmap")):
-        if vm.flags & flag:
-            yield word
-    if vm.page_array is not None and machine.vm.is_vmalloc_addr(vm.page_array):
-        yield "vpages"
-    if vm.nr_pages:
-        yield f"N0={vm.nr_pages}"
+        if kind.flags & flag:
+            behind.append(word)
+    if kind.vpages:
+        behind.append("vpages")
+    if kind.nr_pages:
+        behind.append(f"N0={kind.nr_pages}")
+    return " ".join(["", *before]), " ".join(["", *behind])
 
 
 def buddyinfo(machine: Machine) -> str:
@@ -121,17 +182,57 @@ def iomem(machine: Machine) -> str:
     return "".join(f"{start:08x}-{end:08x} : {name}\n" for start, end, name in resources)
 
 
-def kmsg(machine: Machine) -> str:
-    """/proc/kmsg: the kernel log, oldest line first; reading it takes nothing away."""
-    return "".join(f"{record}\n" for record in machine.log.records())
+class Kmsg:
+    """/proc/kmsg: the kernel log, oldest line first; reading it takes nothing away.
+
+    A place is (0, number of a record or less), counted from the first one ever.
+    """
+
+    def __init__(self, machine: Machine) -> None:
+        self._log = machine.log
+
+    def size(self) -> int:
+        """Of the lines that have not fallen out."""
+        return sum(len(line) for line, _ in self.lines(START))
+
+    def seek(self, pos: int) -> tuple[Place, int]:
+        """From the oldest line on."""
+        at, place = 0, START
+        for line, behind in self.lines(START):
+            if at + len(line) > pos:
+                break
+            at, place = at + len(line), behind
+        return place, at
+
+    def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
+        """Each with the place behind it."""
+        for number, record in self._log.records_from(place[1]):
+            yield f"{record}\n".encode("utf-8", "surrogateescape"), (0, number + 1)
 
 
-PROC_FILES: Final[dict[str, tuple[int, Callable[[Module], str]]]] = {
-    "buddyinfo": (0o444, lambda module: buddyinfo(module.machine)),
-    "iomem": (0o444, lambda module: iomem(module.machine)),
-    "kmsg": (0o400, lambda module: kmsg(module.machine)),
-    "meminfo": (0o444, lambda module: meminfo(module.machine)),
-    "scullvmem": (0o444, scullv_read_procmem),
-    "vmallocinfo": (0o400, lambda module: vmallocinfo(module.machine)),
+TEXTS: Final[dict[str, tuple[int, Callable[[Machine], str]]]] = {
+    "buddyinfo": (0o444, buddyinfo),
+    "iomem": (0o444, iomem),
+    "meminfo": (0o444, meminfo),
 }
-"""Name -> permissions, and what shows it."""
+"""Name -> permissions, and what makes the text."""
+
+
+def listings(module: Module) -> dict[str, tuple[int, Listing]]:
+    """Name -> permissions, and the listing."""
+    return {
+        "kmsg": (0o400, Kmsg(module.machine)),
+        "scullvmem": (0o444, ScullvProcmem(module)),
+        "vmallocinfo": (0o400, Vmallocinfo(module.machine)),
+    }
+
+
+def procfs(module: Module, uid: int, gid: int) -> Directory:
+    """The directory `proc` of a loaded module."""
+    files: dict[str, Node] = {
+        name: TextFile(partial(show, module.machine), permissions, uid, gid)
+        for name, (permissions, show) in TEXTS.items()
+    }
+    for name, (permissions, listing) in listings(module).items():
+        files[name] = SeqFile(listing, permissions, uid, gid)
+    return Directory.of(dict(sorted(files.items())), uid, gid)

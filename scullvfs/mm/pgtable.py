@@ -20,6 +20,7 @@ table, it must not be used for anything else.  (Linux keeps it for good.)
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterator
 from typing import Final, NamedTuple
@@ -59,6 +60,12 @@ class PageTables:
         self._levels: Final = tuple(levels)
         self._phys_mask: Final = layout.phys_mask
         self._none = array(WORD_FORMAT[layout.pointer_size], bytes(PAGE_SIZE))
+        pfn_mask = array(self._none.typecode, [layout.phys_mask >> PAGE_SHIFT]) * len(self._none)
+        self._pfn_masks: Final = int.from_bytes(pfn_mask, sys.byteorder)
+        """The bits of a frame's number, for each entry of a table."""
+        words_of_entry = layout.pointer_size // 4
+        low = 0 if sys.byteorder == "little" else words_of_entry - 1
+        self._pfn_words: Final = slice(low, None, words_of_entry)
         self._entries: dict[int, int] = {}
         """Frame of each table -> how many of its entries are set."""
         self._empty: dict[int, int] = {}
@@ -131,21 +138,26 @@ class PageTables:
             done += count
         return True
 
-    def unmap_pages(self, address: int, nr_pages: int) -> None:
+    def unmap_pages(self, address: int, nr_pages: int) -> array[int]:
         """Clear the entries of `nr_pages` pages from `address` on, mapped or not.
 
+        Returns the frames that they mapped, 0 for each that was not mapped.
         Linux: mm/vmalloc.c:vunmap_range_noflush()
         """
         words, table_bits = self._words, self._table_bits
+        frames = array("I")
         while nr_pages:
             count = self._span(address, nr_pages)
             place = self._walk(address)
             if place >= 0:
-                was_set = count - words[place : place + count].tolist().count(0)
+                span = words[place : place + count]
+                was_set = count - span.tolist().count(0)
+                frames += self._frames(span)
                 words[place : place + count] = self._none[:count]
                 self._entries[place >> table_bits] -= was_set
                 self.entries_written += was_set
             else:  # of a mapping that ran out of frames, which may leave upper tables empty
+                frames.extend(bytes(count))
                 path: list[int] = []
                 self._walk(address, path=path)
                 place = path[-1]
@@ -153,6 +165,26 @@ class PageTables:
                 self._empty[place >> table_bits] = address
             address += count << PAGE_SHIFT
             nr_pages -= count
+        return frames
+
+    def _frames(self, entries: memoryview[int] | array[int]) -> array[int]:
+        """The frames that some entries of one table map, 0 for each that maps nothing.
+
+        All at once, as one large number: it takes a tenth of the time.
+        """
+        shifted = int.from_bytes(entries, sys.byteorder) >> PAGE_SHIFT & self._pfn_masks
+        raw = shifted.to_bytes(len(entries) * entries.itemsize, sys.byteorder)
+        return array("I", raw)[self._pfn_words]
+
+    def frames(self, address: int, nr_pages: int) -> array[int]:
+        """The frames that `nr_pages` pages from `address` on are mapped to, 0 for none."""
+        frames = array("I")
+        while nr_pages:
+            count = self._span(address, nr_pages)
+            frames += self._frames(self._lookup_span(address, count))
+            address += count << PAGE_SHIFT
+            nr_pages -= count
+        return frames
 
     def lookup(self, address: int) -> int:
         """The entry that maps the page of `address`, or 0."""

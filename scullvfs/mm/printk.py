@@ -6,7 +6,8 @@ would say to the administrator; errors that a caller has to handle are return va
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final, NamedTuple
 
 from .errors import KernelBug
@@ -61,12 +62,16 @@ class KernelLog:
         self._clock = clock
         self._start = clock()
         self._records: deque[Record] = deque(maxlen=LOG_LINES)
+        self._lost = 0
+        """How many records have fallen out."""
         self._warned: set[str] = set()
 
     def printk(self, level: int, text: str) -> None:
         """Append `text`, one record a line."""
         now = self._clock() - self._start
-        self._records.extend(Record(level, now, line) for line in text.split("\n"))
+        lines = text.split("\n")
+        self._lost += max(len(self._records) + len(lines) - LOG_LINES, 0)
+        self._records.extend(Record(level, now, line) for line in lines)
 
     def warn(self, text: str, where: str) -> None:
         """WARN(): a warning with the place it was raised at, `where`, such as "vfree".
@@ -99,3 +104,7 @@ class KernelLog:
     def records(self) -> list[Record]:
         """All lines, oldest first."""
         return list(self._records)
+
+    def records_from(self, number: int) -> Iterator[tuple[int, Record]]:
+        """The lines from a number on, each with its number, counted from the first one ever."""
+        return islice(enumerate(self._records, self._lost), max(number - self._lost, 0), None)

@@ -7,9 +7,9 @@
             |              +--------------------> frame 0x00c44
             +---------------------------------------------------------> frame 0x31b02
 
-An area (`vmap.VmapArea`) is the range of addresses, a `VmStruct` what lives there.  The
-page behind the last one is never mapped: running over the end is a page fault and not
-a neighbour's corrupted data.
+An area (`areas.VmapArea`) is the range of addresses with what lives there.  The page behind the
+last one is never mapped: running over the end is a page fault and not a neighbour's corrupted
+data.  Which frames an area has stands in the page tables and nowhere else.
 
 `None` stands for NULL.  What a caller does wrong is answered as Linux answers it, most of
 the time with a warning in the kernel log and no harm done.
@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from .access import KernelMemory
+from .areas import VmapArea, VmKind
 from .layout import (
     PAGE_MASK,
     PAGE_SHIFT,
@@ -37,7 +38,7 @@ from .pgtable import PageTables
 from .printk import KERN_ERR, KERN_WARNING, KernelLog
 from .ram import WORD_FORMAT
 from .slab import Slab
-from .vmap import VmapArea, VmapSpace
+from .vmap import VmapSpace
 
 __all__ = ["VM_ALLOC", "VM_IOREMAP", "VM_MAP", "VM_MAP_PUT_PAGES", "Page", "VmStruct", "Vmalloc"]
 
@@ -60,24 +61,22 @@ class Page(NamedTuple):
         return PFN_PHYS(self.pfn)
 
 
-class VmStruct:
-    """What lives in an area (Linux: struct vm_struct)."""
+class VmStruct(NamedTuple):
+    """What lives in an area (Linux: struct vm_struct), as it is at this moment."""
 
-    __slots__ = ("addr", "caller", "flags", "nr_pages", "page_array", "pages", "phys_addr", "size")
-
-    def __init__(self, addr: int, size: int, flags: int, caller: str) -> None:
-        self.addr = addr
-        self.size = size
-        """In bytes, the guard page included."""
-        self.flags = flags
-        self.caller = caller
-        """Who asked for it, as the listing shows it."""
-        self.pages: array[int] | None = None
-        """The frames that vfree() will free."""
-        self.nr_pages = 0
-        self.page_array: int | None = None
-        """Kernel address of the array of page pointers."""
-        self.phys_addr = 0
+    addr: int
+    size: int
+    """In bytes, the guard page included."""
+    flags: int
+    caller: str
+    """Who asked for it, as the listing shows it."""
+    pages: array[int] | None
+    """The frames that vfree() will free."""
+    nr_pages: int
+    """How many these are."""
+    page_array: int | None
+    """Kernel address of the array of page pointers."""
+    phys_addr: int
 
 
 class Vmalloc:
@@ -133,36 +132,39 @@ class Vmalloc:
         if nr_pages > self._page_alloc.totalram_pages:
             self._failed(size, "exceeds total pages")
             return None
-        area = self._get_vm_area(nr_pages << PAGE_SHIFT, PAGE_SIZE, VM_ALLOC, caller)
-        if area is None:
+        start = self._get_vm_area(nr_pages << PAGE_SHIFT, PAGE_SIZE)
+        if start is None:
             self._failed(size, "vm_struct allocation failed")
             return None
-        vm = area.vm
-        assert vm is not None
+        area_size = (nr_pages + 1) << PAGE_SHIFT
         array_size = nr_pages * self._layout.pointer_size
-        if array_size > PAGE_SIZE:
-            vm.page_array = self._vmalloc(array_size, caller, zero=True)
+        vpages = array_size > PAGE_SIZE
+        if vpages:
+            page_array = self._vmalloc(array_size, caller, zero=True)
         else:
-            vm.page_array = self._slab.kmalloc(array_size)
-        if vm.page_array is None:
-            self._free_vm_area(area, nr_pages)
+            page_array = self._slab.kmalloc(array_size)
+        if page_array is None:
+            self._vmap_space.free_vmap_area_noflush(start, area_size)
             self._failed(size, f"failed to allocated page array size {array_size}")
             return None
         pages = self._page_alloc.alloc_pages_bulk(nr_pages, zero)
         if pages is None:
-            self._kvfree(vm.page_array)
-            self._free_vm_area(area, nr_pages)
+            self._kvfree(page_array)
+            self._vmap_space.free_vmap_area_noflush(start, area_size)
             self._failed(size, "failed to allocate pages")
             return None
-        vm.pages, vm.nr_pages = pages, nr_pages
-        self.nr_vmalloc_pages += nr_pages
         flags = self._page_kernel
         entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
-        if not self._pgtable.map_pages(area.va_start, entries):
-            self.vfree(area.va_start)
+        if not self._pgtable.map_pages(start, entries):
+            self._unmap(start, area_size)
+            self._page_alloc.free_pages_bulk(pages)
+            self._kvfree(page_array)
             self._failed(size, "failed to map pages")
             return None
-        return area.va_start
+        kind = (area_size, VM_ALLOC, caller, nr_pages, vpages)
+        self._vmap_space.busy.add(start, kind, page_array)
+        self.nr_vmalloc_pages += nr_pages
+        return start
 
     def _failed(self, size: int, why: str) -> None:
         self._log.warn_alloc(f"vmalloc error: size {size}, {why}")
@@ -176,41 +178,50 @@ class Vmalloc:
         """
         if address is None:
             return
-        area = self._remove_vm_area(address)
-        if area is None:
+        removed = self._remove_vm_area(address)
+        if removed is None:
             self._warn(f"Trying to vfree() nonexistent vm area ({self._pointer(address)})", "vfree")
             return
-        self._free_vm_struct(area.vm)
+        area, frames = removed
+        self._free_pages(area, frames[: area.kind.nr_pages])
 
-    def _free_vm_struct(self, vm: VmStruct | None) -> None:
-        if vm is not None and vm.pages is not None:
-            self._page_alloc.free_pages_bulk(vm.pages)
-            if not vm.flags & VM_MAP_PUT_PAGES:
-                self.nr_vmalloc_pages -= vm.nr_pages
-                self._kvfree(vm.page_array)
+    def _free_pages(self, area: VmapArea, frames: array[int]) -> None:
+        """Free what an area had, `frames` among it if they are its own."""
+        kind = area.kind
+        if kind.nr_pages:
+            self._page_alloc.free_pages_bulk(frames)
+            if not kind.flags & VM_MAP_PUT_PAGES:
+                self.nr_vmalloc_pages -= kind.nr_pages
+                if kind.vpages:
+                    self.vfree(area.data)
+                else:
+                    self._slab.kfree(area.data)
 
     def vfree_bulk(self, addresses: Iterable[int]) -> None:
         """`vfree()` of each; areas that follow each other are unmapped in one go, which is quicker.
 
         Linux has no such function.
         """
-        areas: dict[int, VmapArea] = {}
+        space, unmap = self._vmap_space, self._pgtable.unmap_pages
+        addresses = array("Q", addresses)
+        runs: list[tuple[list[VmapArea], array[int]]] = []
         odd: list[int] = []
-        start = end = 0
-        for address in addresses:
-            area = self._vmap_space.busy.get(address)
-            if area is None or address in areas:
-                odd.append(address)
-                continue
-            areas[address] = area
-            if area.va_start != end:
-                self._pgtable.unmap_pages(start, (end - start) >> PAGE_SHIFT)
-                start = area.va_start
-            end = area.va_end
-        self._pgtable.unmap_pages(start, (end - start) >> PAGE_SHIFT)
-        for area in areas.values():
-            self._vmap_space.free_vmap_area_noflush(area)
-            self._free_vm_struct(area.vm)
+        done = 0
+        while done < len(addresses):
+            areas = space.busy.pop_run(addresses[done:])
+            if areas:
+                start, end = areas[0].va_start, areas[-1].va_end
+                runs.append((areas, unmap(start, (end - start) >> PAGE_SHIFT)))
+            else:
+                odd.append(addresses[done])
+            done += len(areas) or 1
+        for areas, frames in runs:
+            first = areas[0].va_start
+            for area in areas:
+                start, size = area.va_start, area.kind.size
+                space.free_vmap_area_noflush(start, size)
+                at = (start - first) >> PAGE_SHIFT
+                self._free_pages(area, frames[at : at + (size >> PAGE_SHIFT) - 1])
         for address in odd:
             self.vfree(address)
 
@@ -223,31 +234,32 @@ class Vmalloc:
 
     # -- areas -----------------------------------------------------------------------------
 
-    def _get_vm_area(self, size: int, align: int, flags: int, caller: str) -> VmapArea | None:
+    def _get_vm_area(self, size: int, align: int) -> int | None:
         """Addresses for `size` bytes and a guard page.
 
         Linux: mm/vmalloc.c:__get_vm_area_node()
         """
         size += PAGE_SIZE
-        area = self._vmap_space.alloc_vmap_area(size, align)
-        if area is None:
-            start, end = self._layout.vmalloc_start, self._layout.vmalloc_end
+        start = self._vmap_space.alloc_vmap_area(size, align)
+        if start is None:
+            first, end = self._layout.vmalloc_start, self._layout.vmalloc_end
             self._log.printk(
                 KERN_WARNING,
                 f"vmalloc_node_range for size {size} failed: "
-                f"Address range restricted to {start:#x} - {end:#x}",
+                f"Address range restricted to {first:#x} - {end:#x}",
             )
-            return None
-        area.vm = VmStruct(area.va_start, size, flags, caller)
-        return area
+        return start
 
-    def _free_vm_area(self, area: VmapArea, nr_pages: int) -> None:
-        self._pgtable.unmap_pages(area.va_start, nr_pages)
-        self._vmap_space.free_vmap_area_noflush(area)
+    def _unmap(self, start: int, size: int) -> array[int]:
+        """Unmap `size` bytes of addresses and free them; returns the frames, 0 for none."""
+        frames = self._pgtable.unmap_pages(start, size >> PAGE_SHIFT)
+        self._vmap_space.free_vmap_area_noflush(start, size)
+        return frames
 
-    def _remove_vm_area(self, address: int) -> VmapArea | None:
+    def _remove_vm_area(self, address: int) -> tuple[VmapArea, array[int]] | None:
         """Unmap the area that `address` lies in and free its addresses.
 
+        Returns it, and the frames that it was mapped to, 0 for the guard page.
         Linux: mm/vmalloc.c:remove_vm_area()
         """
         if address & ~PAGE_MASK:
@@ -255,15 +267,25 @@ class Vmalloc:
                 f"Trying to vfree() bad address ({self._pointer(address)})", "remove_vm_area"
             )
             return None
-        area = self._vmap_space.find_vmap_area(address)
-        if area is not None:
-            self._free_vm_area(area, area.nr_pages)
-        return area
+        area = self._vmap_space.busy.pop(address)
+        return area and (area, self._unmap(area.va_start, area.kind.size))
 
     def find_vm_area(self, address: int) -> VmStruct | None:
         """What lives at `address`, or None (Linux: mm/vmalloc.c:find_vm_area())."""
-        area = self._vmap_space.find_vmap_area(address)
-        return area.vm if area is not None else None
+        area = self._vmap_space.busy.find(address)
+        if area is None:
+            return None
+        size, flags, caller, nr_pages, _ = area.kind
+        return VmStruct(
+            addr=area.va_start,
+            size=size,
+            flags=flags,
+            caller=caller,
+            pages=self._pgtable.frames(area.va_start, nr_pages) if nr_pages else None,
+            nr_pages=nr_pages,
+            page_array=area.data if flags & VM_ALLOC else None,
+            phys_addr=area.data if flags & VM_IOREMAP else 0,
+        )
 
     # -- vmap ------------------------------------------------------------------------------
 
@@ -282,12 +304,17 @@ class Vmalloc:
         """
         if not 0 < len(pages) <= self._page_alloc.totalram_pages:
             return None
-        area = self._get_vm_area(len(pages) << PAGE_SHIFT, PAGE_SIZE, flags, caller)
-        if area is None or not self._map_frames(area, pages, self._page_kernel):
+        start = self._get_vm_area(len(pages) << PAGE_SHIFT, PAGE_SIZE)
+        if start is None or not self._map_frames(start, pages, self._page_kernel):
             return None
-        if flags & VM_MAP_PUT_PAGES and area.vm is not None:
-            area.vm.pages, area.vm.nr_pages = array("I", pages), len(pages)
-        return area.va_start
+        kind = VmKind(
+            size=(len(pages) + 1) << PAGE_SHIFT,
+            flags=flags,
+            caller=caller,
+            nr_pages=len(pages) if flags & VM_MAP_PUT_PAGES else 0,
+        )
+        self._vmap_space.busy.add(start, kind, 0)
+        return start
 
     def vunmap(self, address: int | None) -> None:
         """Undo `vmap()`; the frames stay the caller's.  None is fine, an unknown address a warning.
@@ -299,12 +326,12 @@ class Vmalloc:
                 f"Trying to vunmap() nonexistent vm area ({self._pointer(address)})", "vunmap"
             )
 
-    def _map_frames(self, area: VmapArea, pages: Sequence[int], flags: int) -> bool:
-        """Map an area's frames; without a frame for a page table, free the area."""
+    def _map_frames(self, start: int, pages: Sequence[int], flags: int) -> bool:
+        """Map an area's frames; without a frame for a page table, free its addresses."""
         entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
-        if self._pgtable.map_pages(area.va_start, entries):
+        if self._pgtable.map_pages(start, entries):
             return True
-        self._free_vm_area(area, len(pages))
+        self._unmap(start, (len(pages) + 1) << PAGE_SHIFT)
         return False
 
     # -- ioremap ---------------------------------------------------------------------------
@@ -335,16 +362,16 @@ class Vmalloc:
         offset = offset_in_page(phys)
         size = page_align(size + offset)
         order = min(max((size - 1).bit_length(), PAGE_SHIFT), self._layout.ioremap_max_order)
-        area = self._get_vm_area(size, 1 << order, VM_IOREMAP, caller)
-        if area is None:
+        start = self._get_vm_area(size, 1 << order)
+        if start is None:
             return None
         first = PHYS_PFN(phys)
         frames = range(first, first + (size >> PAGE_SHIFT))
-        if not self._map_frames(area, frames, self._layout.page_kernel_io):
+        if not self._map_frames(start, frames, self._layout.page_kernel_io):
             return None
-        if area.vm is not None:
-            area.vm.phys_addr = phys - offset
-        return area.va_start + offset
+        kind = VmKind(size + PAGE_SIZE, VM_IOREMAP, caller)
+        self._vmap_space.busy.add(start, kind, phys - offset)
+        return start + offset
 
     def iounmap(self, address: int) -> None:
         """Undo `ioremap()`.  An unknown address is an error in the kernel log.
@@ -353,11 +380,11 @@ class Vmalloc:
         """
         if not self.is_vmalloc_addr(address):
             return
-        vm = self.find_vm_area(address & PAGE_MASK)
-        if vm is None or not vm.flags & VM_IOREMAP:
+        area = self._vmap_space.busy.find(address & PAGE_MASK)
+        if area is None or not area.kind.flags & VM_IOREMAP:
             self._log.printk(KERN_ERR, f"iounmap: bad address {self._pointer(address)}")
             return
-        self._remove_vm_area(vm.addr)
+        self._remove_vm_area(area.va_start)
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -396,8 +423,8 @@ class Vmalloc:
     def check(self) -> set[int]:
         """Assert the invariants; return the frames that vmalloc() holds.  Slow: for tests.
 
-        - every page of an area is mapped to the frame that the area says, its guard page to none
-        - nothing else is mapped, and no frame that vmalloc() holds belongs to two areas
+        - every page of an area is mapped, its guard page is not, and nothing else is mapped
+        - no frame that vmalloc() holds belongs to two areas
         - `nr_vmalloc_pages` is the number of these frames
         """
         self._vmap_space.check()
@@ -405,18 +432,16 @@ class Vmalloc:
         owned: set[int] = set()
         seen = 0
         for area in self._vmap_space.busy.values():
-            vm = area.vm
-            assert vm is not None
-            assert vm.addr == area.va_start
-            assert vm.size == area.va_end - area.va_start
             assert area.va_end - PAGE_SIZE not in mapped, "a guard page is mapped"
             pages = range(area.va_start, area.va_end - PAGE_SIZE, PAGE_SIZE)
-            frames = [mapped[address] for address in pages]
-            seen += len(frames)
-            if vm.pages is not None:
-                assert frames == list(vm.pages)
-                assert not owned & set(frames)
-                owned |= set(frames) if not vm.flags & VM_MAP_PUT_PAGES else set()
+            frames = {mapped[address] for address in pages}
+            seen += len(pages)
+            if area.kind.nr_pages:
+                assert area.kind.nr_pages == len(pages)
+                assert not owned & frames
+                if not area.kind.flags & VM_MAP_PUT_PAGES:
+                    assert len(frames) == len(pages)
+                    owned |= frames
         assert seen == len(mapped)
         assert len(owned) == self.nr_vmalloc_pages
         return owned

@@ -18,37 +18,17 @@ the limit; and Linux has a pool for each of its "vmap nodes", here there is one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from .areas import BusyAreas
 from .free_areas import FreeAreas
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 
-if TYPE_CHECKING:
-    from .vmalloc import VmStruct
-
-__all__ = ["MAX_VA_SIZE_PAGES", "VmapArea", "VmapSpace"]
+__all__ = ["MAX_VA_SIZE_PAGES", "VmapSpace"]
 
 MAX_VA_SIZE_PAGES: Final = 256
 """Larger areas are not kept in a pool (Linux: mm/vmalloc.c)."""
 LAZY_BYTES_PER_CPU_BIT: Final = 32 << 20
-
-
-class VmapArea:
-    """A range of addresses in use (Linux: struct vmap_area)."""
-
-    __slots__ = ("va_end", "va_start", "vm")
-
-    def __init__(self, va_start: int, va_end: int) -> None:
-        self.va_start = va_start
-        self.va_end = va_end
-        """The first address behind it; the guard page is inside."""
-        self.vm: VmStruct | None = None
-        """What lives there."""
-
-    @property
-    def nr_pages(self) -> int:
-        """Its size in pages."""
-        return (self.va_end - self.va_start) >> PAGE_SHIFT
 
 
 class VmapSpace:
@@ -62,64 +42,48 @@ class VmapSpace:
     def __init__(self, layout: Layout, cpus: int, flush: Callable[[], None]) -> None:
         self.lazy_max_pages: Final = cpus.bit_length() * LAZY_BYTES_PER_CPU_BIT // PAGE_SIZE
         """fls(cpus) * 32 MiB (Linux: mm/vmalloc.c:lazy_max_pages())."""
-        self.busy: Final[dict[int, VmapArea]] = {}
-        """va_start -> area in use."""
-        self.lazy: list[VmapArea] = []
-        """Freed and not yet purged."""
+        self.busy: Final = BusyAreas()
+        """The areas in use."""
+        self.lazy: list[tuple[int, int]] = []
+        """(start, end) of what is freed and not yet purged."""
         self.nr_lazy_pages = 0
         """Pages of addresses in `lazy`."""
         self.purges = 0
         """How often a purge happened."""
         self._free = FreeAreas(layout.vmalloc_start, layout.vmalloc_end)
-        self._pools: Final[dict[int, list[VmapArea]] | None] = {} if cpus > 1 else None
-        """Size in pages -> purged areas of that size, ready to be used again."""
+        self._pools: Final[dict[int, list[int]] | None] = {} if cpus > 1 else None
+        """Size in bytes -> starts of purged areas of that size, ready to be used again."""
         self._flush = flush
 
-    def alloc_vmap_area(self, size: int, align: int = PAGE_SIZE) -> VmapArea | None:
+    def alloc_vmap_area(self, size: int, align: int = PAGE_SIZE) -> int | None:
         """Take `size` bytes of addresses, whole pages, at a multiple of `align`, a power of two.
 
-        The lowest address that fits, or an area from the pool of that size.  None when
-        even a purge leaves nothing that fits.  Linux: mm/vmalloc.c:alloc_vmap_area()
+        The lowest address that fits, or an area from the pool of that size; whoever takes it puts
+        it into `busy`.  None when even a purge leaves nothing that fits.
+        Linux: mm/vmalloc.c:alloc_vmap_area()
         """
-        area = self._from_pool(size, align) if self._pools else None
-        if area is None:
+        start = self._from_pool(size, align) if self._pools else None
+        if start is None:
             start = self._free.take(size, align)
             if start is None:
                 self.purge_vmap_area_lazy(full_pool_decay=True)
                 start = self._free.take(size, align)
-                if start is None:
-                    return None
-            area = VmapArea(start, start + size)
-        self.busy[area.va_start] = area
-        return area
+        return start
 
-    def _from_pool(self, size: int, align: int) -> VmapArea | None:
+    def _from_pool(self, size: int, align: int) -> int | None:
         """Linux: mm/vmalloc.c:node_pool_del_va()"""
-        pool = self._pools and self._pools.get(size >> PAGE_SHIFT)
-        if not pool or pool[-1].va_start % align:
+        pool = self._pools and self._pools.get(size)
+        if not pool or pool[-1] % align:
             return None
-        area = pool.pop()
-        area.vm = None
-        return area
+        return pool.pop()
 
-    def find_vmap_area(self, address: int) -> VmapArea | None:
-        """The busy area that `address` lies in, or None (Linux: mm/vmalloc.c:find_vmap_area())."""
-        area = self.busy.get(address)
-        if area is None:
-            # Nobody asks for the middle of an area but by mistake, so this may take its time.
-            for other in self.busy.values():
-                if other.va_start <= address < other.va_end:
-                    return other
-        return area
-
-    def free_vmap_area_noflush(self, area: VmapArea) -> None:
-        """Free an area lazily, its pages being unmapped already.
+    def free_vmap_area_noflush(self, start: int, size: int) -> None:
+        """Free addresses lazily: no area any more, and their pages unmapped already.
 
         Linux: mm/vmalloc.c:free_vmap_area_noflush()
         """
-        del self.busy[area.va_start]
-        self.lazy.append(area)
-        self.nr_lazy_pages += (area.va_end - area.va_start) >> PAGE_SHIFT
+        self.lazy.append((start, start + size))
+        self.nr_lazy_pages += size >> PAGE_SHIFT
         if self.nr_lazy_pages > self.lazy_max_pages:
             self.purge_vmap_area_lazy()
 
@@ -135,40 +99,40 @@ class VmapSpace:
         self.nr_lazy_pages = 0
         if self._pools is not None:
             given_back = self._decay_pools(full_pool_decay)
-            for area in areas:
-                if area.nr_pages <= MAX_VA_SIZE_PAGES and not full_pool_decay:
-                    self._pools.setdefault(area.nr_pages, []).append(area)
+            for start, end in areas:
+                if end - start <= MAX_VA_SIZE_PAGES << PAGE_SHIFT and not full_pool_decay:
+                    self._pools.setdefault(end - start, []).append(start)
                 else:
-                    given_back.append(area)
+                    given_back.append((start, end))
             areas = given_back
         self._give_back(areas)
 
-    def _decay_pools(self, full: bool) -> list[VmapArea]:
+    def _decay_pools(self, full: bool) -> list[tuple[int, int]]:
         """Linux: mm/vmalloc.c:decay_va_pool_node()"""
-        given_back: list[VmapArea] = []
+        given_back: list[tuple[int, int]] = []
         assert self._pools is not None
-        for pool in self._pools.values():
+        for size, pool in self._pools.items():
             keep = 0 if full else len(pool) - len(pool) // 4
-            given_back += pool[keep:]
+            given_back += [(start, start + size) for start in pool[keep:]]
             del pool[keep:]
         return given_back
 
-    def _give_back(self, areas: list[VmapArea]) -> None:
+    def _give_back(self, areas: list[tuple[int, int]]) -> None:
         """Put areas among the free ones, neighbours joined beforehand."""
-        start = end = 0
-        for area in sorted(areas, key=lambda area: area.va_start):
-            if area.va_start != end:
-                if end:
-                    self._free.add(start, end - start)
-                start = area.va_start
-            end = area.va_end
-        if end:
-            self._free.add(start, end - start)
+        run_start = run_end = 0
+        for start, end in sorted(areas):
+            if start != run_end:
+                if run_end:
+                    self._free.add(run_start, run_end - run_start)
+                run_start = start
+            run_end = end
+        if run_end:
+            self._free.add(run_start, run_end - run_start)
 
     @property
     def nr_busy_pages(self) -> int:
         """Pages of addresses in use, guard pages included."""
-        return sum(area.nr_pages for area in self.busy.values())
+        return self.busy.nbytes >> PAGE_SHIFT
 
     @property
     def largest_free(self) -> int:
@@ -182,13 +146,17 @@ class VmapSpace:
         - the count of lazily freed pages is what it says, and not above the limit
         """
         self._free.check()
-        waiting = [*self.lazy, *(area for pool in (self._pools or {}).values() for area in pool)]
-        ranges = [(area.va_start, area.va_end) for area in [*self.busy.values(), *waiting]]
+        self.busy.check()
+        ranges = [(area.va_start, area.va_end) for area in self.busy.values()]
+        ranges += self.lazy
+        for size, pool in (self._pools or {}).items():
+            ranges += [(start, start + size) for start in pool]
         ranges += [(start, start + size) for start, size in self._free]
         end = self._free.start
         for range_start, range_end in sorted(ranges):
             assert range_start == end, f"gap or overlap at {end:#x}"
             end = range_end
         assert end == self._free.end
-        assert self.nr_lazy_pages == sum(area.nr_pages for area in self.lazy) <= self.lazy_max_pages
-        assert all(start == area.va_start for start, area in self.busy.items())
+        lazy = sum(end - start for start, end in self.lazy)
+        assert self.nr_lazy_pages << PAGE_SHIFT == lazy
+        assert self.nr_lazy_pages <= self.lazy_max_pages

@@ -15,7 +15,7 @@ from .parameters import MAX_DEVS, MAX_ORDER, MAX_QSET
 if TYPE_CHECKING:
     from .dev import ScullvDev
     from .module import Module
-    from .procmem import scullv_read_procmem
+    from .procmem import ScullvProcmem
 
 __all__ = [
     "COMMANDS",
@@ -24,11 +24,11 @@ __all__ = [
     "MAX_QSET",
     "Module",
     "ScullvDev",
+    "ScullvProcmem",
     "scullv_ioctl",
-    "scullv_read_procmem",
 ]
 
-_HOMES: Final = {"Module": "module", "ScullvDev": "dev", "scullv_read_procmem": "procmem"}
+_HOMES: Final = {"Module": "module", "ScullvDev": "dev", "ScullvProcmem": "procmem"}
 """What needs the machine -> the module that it is imported from when it is first asked for.
 
 Most commands of `scullvfs` only need to know the parameters or the numbers of the ioctls.

@@ -397,10 +397,16 @@ class ScullvDev:
             return range(first, self.items.count)
         return sorted(item for item in self._qsets if item >= first)
 
-    def quanta(self, item: int) -> list[int]:
-        """The kernel addresses of an item's quanta, 0 for each that is missing."""
+    def quanta(self, item: int, first: int = 0, count: int | None = None) -> list[int]:
+        """The kernel addresses of an item's quanta, 0 for each that is missing.
+
+        All of them, or up to `count` from the `first` on.
+        """
         qset = self._qsets.get(item)
-        return self._memory.load_array(qset, self.qset) if qset else []
+        if not qset or first >= self.qset:
+            return []
+        count = self.qset - first if count is None else min(count, self.qset - first)
+        return self._memory.load_array(qset + first * self._pointer_size, count)
 
     def places(self, item: int, s_pos: int) -> Iterator[tuple[int, list[int]]]:
         """An item's quanta from a place on, a step's work at a time: (first place, addresses).

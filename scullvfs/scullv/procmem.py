@@ -15,35 +15,126 @@ from typing import Final
 from .dev import ScullvDev
 from .module import Module
 
-__all__ = ["scullv_read_procmem"]
+__all__ = ["ScullvProcmem"]
 
 LISTED: Final = 10_000
 """Of a device with more items only so many are listed, and the last one."""
+SLICE: Final = 512
+"""Quanta of a set that are looked at in one go."""
+
+Place = tuple[int, int]
 
 
-def scullv_read_procmem(module: Module) -> str:
+class ScullvProcmem:
     """The listing: each device with its items, and the quanta of the last item.
 
+    A place is (device, n): n is 0 for its first lines, then the number of an item + 1, then behind
+    the items LISTED + 1 for the last one, and LISTED + 2 + s_pos for a quantum of it.
     scullv: main.c:scullv_read_procmem()
     """
-    digits = module.machine.layout.pointer_digits
-    return "".join(line for device in module.devices for line in _lines(device, digits))
+
+    def __init__(self, module: Module) -> None:
+        self._devices = module.devices
+        self._digits = module.machine.layout.pointer_digits
+
+    def size(self) -> int:
+        """Known from how many items and quanta there are."""
+        return sum(map(self._length, self._devices))
+
+    def seek(self, pos: int) -> tuple[Place, int]:
+        """The start of a device, of an item, or of some hundred quanta."""
+        at = 0
+        for index, device in enumerate(self._devices):
+            length = self._length(device)
+            if at + length > pos:
+                return self._seek_in(device, index, at, pos)
+            at += length
+        return (len(self._devices), 0), at
+
+    def _seek_in(self, device: ScullvDev, index: int, at: int, pos: int) -> tuple[Place, int]:
+        head, item = len(_head(device)), len(self._item(device, 0))
+        if pos < at + head:
+            return (index, 0), at
+        at += head
+        last, listed = _items(device)
+        if pos < at + listed * item:
+            number = (pos - at) // item
+            return (index, number + 1), at + number * item
+        at += listed * item
+        behind = len(_more(last - listed)) + item
+        if pos < at + behind:
+            return (index, LISTED + 1), at
+        at += behind
+        first = 0
+        for first, length in self._slices(device, last):  # noqa: B007
+            if at + length > pos:
+                break
+            at += length
+        return (index, LISTED + 2 + first), at
+
+    def _length(self, device: ScullvDev) -> int:
+        last, listed = _items(device)
+        items = (listed + 1) * len(self._item(device, 0)) + len(_more(last - listed))
+        return len(_head(device)) + items + sum(n for _, n in self._slices(device, last))
+
+    def _slices(self, device: ScullvDev, item: int) -> Iterator[tuple[int, int]]:
+        """(first s_pos, bytes of its lines) of each slice of an item's quanta."""
+        for first in range(0, device.qset, SLICE):
+            quanta = device.quanta(item, first, SLICE)
+            if not quanta:
+                return
+            count = len(quanta) - quanta.count(0)
+            if len(f"{first:4}") == len(f"{first + SLICE - 1:4}"):
+                yield first, count * len(_quantum(first, max(quanta)))
+            else:
+                lines = (_quantum(n, at) for n, at in enumerate(quanta, first) if at)
+                yield first, sum(map(len, lines))
+
+    def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
+        """Each with the place behind it."""
+        index, done = place
+        for device in self._devices[index:]:
+            yield from self._lines(device, done)
+            done = 0
+
+    def _lines(self, device: ScullvDev, done: int) -> Iterator[tuple[bytes, Place]]:
+        index = device.index
+        if done == 0:
+            yield _head(device), (index, 1)
+            done = 1
+        last, listed = _items(device)
+        for item in range(done - 1, listed):
+            yield self._item(device, item), (index, item + 2)
+        if done <= LISTED + 1:
+            done = LISTED + 2
+            yield _more(last - listed) + self._item(device, last), (index, done)
+        while first_quanta := device.quanta(last, done - LISTED - 2, SLICE):
+            for quantum in first_quanta:
+                done += 1
+                if quantum:
+                    yield _quantum(done - LISTED - 3, quantum), (index, done)
+            if done - LISTED - 2 >= device.qset:
+                return
+
+    def _item(self, device: ScullvDev, item: int) -> bytes:
+        address, qset, digits = device.items.address(item), device.qset_address(item), self._digits
+        return f"  item at {address:0{digits}x}, qset at {qset:0{digits}x}\n".encode()
 
 
-def _lines(device: ScullvDev, digits: int) -> Iterator[str]:
-    yield f"\nDevice {device.index}: qset {device.qset}, order {device.order}, sz {device.size}\n"
+def _head(device: ScullvDev) -> bytes:
+    geometry = f"qset {device.qset}, order {device.order}"
+    return f"\nDevice {device.index}: {geometry}, sz {device.size}\n".encode()
+
+
+def _items(device: ScullvDev) -> tuple[int, int]:
+    """The last item, and how many before it are listed."""
     last = device.items.count - 1
-    listed = min(last, LISTED)
-    for item in range(listed):
-        yield _item(device, item, digits)
-    if listed < last:
-        yield f"  ... {last - listed} more\n"
-    yield _item(device, last, digits)
-    for s_pos, quantum in enumerate(device.quanta(last)):
-        if quantum:
-            yield f"    {s_pos:4}:{quantum:8x}\n"
+    return last, min(last, LISTED)
 
 
-def _item(device: ScullvDev, item: int, digits: int) -> str:
-    address, qset = device.items.address(item), device.qset_address(item)
-    return f"  item at {address:0{digits}x}, qset at {qset:0{digits}x}\n"
+def _more(count: int) -> bytes:
+    return f"  ... {count} more\n".encode() if count else b""
+
+
+def _quantum(s_pos: int, address: int) -> bytes:
+    return f"    {s_pos:4}:{address:8x}\n".encode()

@@ -122,7 +122,7 @@ def test_vmalloc_of_order_10_has_an_area_for_its_page_array(machine: Machine) ->
     assert (array_area.nr_pages, array_area.size) == (2, 3 * P)
     assert machine.vm.nr_vmalloc_pages == 1026
     machine.vm.vfree(address)
-    assert machine.vmap_space.busy == {}
+    assert not machine.vmap_space.busy
     assert machine.vm.nr_vmalloc_pages == 0
 
 

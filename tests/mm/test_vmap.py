@@ -6,8 +6,9 @@ from random import Random
 
 import pytest
 
+from scullvfs.mm.areas import VmapArea, VmKind
 from scullvfs.mm.layout import LAYOUTS
-from scullvfs.mm.vmap import MAX_VA_SIZE_PAGES, VmapArea, VmapSpace
+from scullvfs.mm.vmap import MAX_VA_SIZE_PAGES, VmapSpace
 
 from .helpers import ARCHS, MIB, P, linear_scan
 
@@ -24,10 +25,16 @@ class Space(VmapSpace):
         self.flushes += 1
 
     def alloc(self, nr_pages: int, align: int = P) -> VmapArea:
-        """As `alloc_vmap_area()`, which must succeed."""
-        area = self.alloc_vmap_area(nr_pages * P, align)
-        assert area is not None
-        return area
+        """An area at the address that `alloc_vmap_area()` gives, which must succeed."""
+        start = self.alloc_vmap_area(nr_pages * P, align)
+        assert start is not None
+        self.busy.add(start, VmKind(nr_pages * P), 0)
+        return VmapArea(start, VmKind(nr_pages * P), 0)
+
+    def free(self, area: VmapArea) -> None:
+        """Free an area lazily."""
+        assert self.busy.pop(area.va_start) == area
+        self.free_vmap_area_noflush(area.va_start, area.kind.size)
 
     def page(self, area: VmapArea) -> int:
         """Where an area starts."""
@@ -57,7 +64,7 @@ def test_alloc_vmap_area_takes_the_lowest_that_fits() -> None:
     space.alloc(2)
     gap = space.alloc(2)
     space.alloc(4)
-    space.free_vmap_area_noflush(gap)
+    space.free(gap)
     space.purge_vmap_area_lazy()
 
     assert space.page(space.alloc(1)) == 2
@@ -88,7 +95,7 @@ def test_alloc_vmap_area_aligns_and_keeps_what_it_skips() -> None:
 def test_free_vmap_area_noflush_does_not_reuse_addresses() -> None:
     """Expect freed addresses to stay out of use until a purge, and to be first then."""
     space = Space()
-    space.free_vmap_area_noflush(space.alloc(2))
+    space.free(space.alloc(2))
 
     assert space.page(space.alloc(2)) == 2
     assert space.nr_lazy_pages == 2
@@ -113,11 +120,11 @@ def test_free_vmap_area_noflush_purges_above_the_limit(cpus: int) -> None:
     areas = [space.alloc(space.lazy_max_pages // 4) for _ in range(4)]
     last = space.alloc(1)
     for area in areas:
-        space.free_vmap_area_noflush(area)
+        space.free(area)
     assert space.nr_lazy_pages == space.lazy_max_pages
     assert space.purges == 0
 
-    space.free_vmap_area_noflush(last)
+    space.free(last)
 
     assert space.purges == space.flushes == 1
     assert space.nr_lazy_pages == 0
@@ -132,7 +139,7 @@ def test_alloc_vmap_area_purges_when_nothing_else_fits() -> None:
     quarter = space.lazy_max_pages
     low = space.alloc(quarter)
     space.alloc(2 * quarter)
-    space.free_vmap_area_noflush(low)
+    space.free(low)
     assert space.page(space.alloc(quarter)) == 3 * quarter
 
     again = space.alloc(quarter)
@@ -154,7 +161,7 @@ def test_alloc_vmap_area_without_addresses_is_none() -> None:
     assert space.alloc_vmap_area(P) is None
     assert len(space.busy) == 3
     space.check()
-    space.free_vmap_area_noflush(first)
+    space.free(first)
     assert space.page(space.alloc(half)) == 0
 
 
@@ -166,14 +173,13 @@ def test_pool_serves_its_size_only() -> None:
     """Expect purged small areas to serve requests of just their size, the last one first."""
     space = Space(cpus=2)
     first, second, _ = space.alloc(3), space.alloc(3), space.alloc(3)
-    space.free_vmap_area_noflush(first)
-    space.free_vmap_area_noflush(second)
+    space.free(first)
+    space.free(second)
     space.purge_vmap_area_lazy()
     space.check()
 
     assert space.page(space.alloc(2)) == 9
-    assert space.alloc(3) is second
-    assert second.vm is None
+    assert space.alloc(3) == second
     assert space.page(space.alloc(3)) == 0
     assert space.page(space.alloc(3)) == 11
     space.check()
@@ -184,7 +190,7 @@ def test_pool_does_not_exist_with_one_cpu() -> None:
     space = Space(cpus=1)
     area = space.alloc(3)
     space.alloc(3)
-    space.free_vmap_area_noflush(area)
+    space.free(area)
     space.purge_vmap_area_lazy()
 
     assert space.page(space.alloc(2)) == 0
@@ -195,11 +201,11 @@ def test_pool_area_of_the_wrong_alignment_is_not_used() -> None:
     space = Space(cpus=2)
     space.alloc(1)
     area = space.alloc(2)
-    space.free_vmap_area_noflush(area)
+    space.free(area)
     space.purge_vmap_area_lazy()
 
     assert space.page(space.alloc(2, align=4 * P)) == 4
-    assert space.alloc(2) is area
+    assert space.alloc(2) == area
 
 
 def test_pool_takes_no_large_area() -> None:
@@ -209,11 +215,11 @@ def test_pool_takes_no_large_area() -> None:
     small, large = space.alloc(MAX_VA_SIZE_PAGES), space.alloc(MAX_VA_SIZE_PAGES + 1)
     space.alloc(1)
     for area in (small, large):
-        space.free_vmap_area_noflush(area)
+        space.free(area)
     space.purge_vmap_area_lazy()
 
     assert space.page(space.alloc(1)) == MAX_VA_SIZE_PAGES
-    assert space.alloc(MAX_VA_SIZE_PAGES) is small
+    assert space.alloc(MAX_VA_SIZE_PAGES) == small
 
 
 def test_pool_decays_by_a_quarter_at_each_purge() -> None:
@@ -222,7 +228,7 @@ def test_pool_decays_by_a_quarter_at_each_purge() -> None:
     areas = [space.alloc(1) for _ in range(64)]
     space.alloc(1)
     for area in areas:
-        space.free_vmap_area_noflush(area)
+        space.free(area)
     top = space.largest_free
     space.purge_vmap_area_lazy()
     space.purge_vmap_area_lazy()
@@ -244,7 +250,7 @@ def test_pool_is_emptied_when_addresses_run_out() -> None:
     areas = [space.alloc(256) for _ in range(16)]
     space.alloc(pages - 16 * 256)
     for area in areas:
-        space.free_vmap_area_noflush(area)
+        space.free(area)
     space.purge_vmap_area_lazy()
     assert space.largest_free == 0
 
@@ -252,19 +258,19 @@ def test_pool_is_emptied_when_addresses_run_out() -> None:
     space.check()
 
 
-def test_find_vmap_area_knows_every_address_of_an_area() -> None:
+def test_find_knows_every_address_of_an_area() -> None:
     """The first byte, one in the middle and the last one find it; lazily freed ones nothing."""
     space = Space()
     first, second = space.alloc(3), space.alloc(2)
 
-    assert space.find_vmap_area(first.va_start) is first
-    assert space.find_vmap_area(first.va_start + P + 5) is first
-    assert space.find_vmap_area(first.va_end - 1) is first
-    assert space.find_vmap_area(first.va_end) is second
-    assert space.find_vmap_area(second.va_end) is None
-    assert space.find_vmap_area(space.start - 1) is None
-    space.free_vmap_area_noflush(first)
-    assert space.find_vmap_area(first.va_start) is None
+    assert space.busy.find(first.va_start) == first
+    assert space.busy.find(first.va_start + P + 5) == first
+    assert space.busy.find(first.va_end - 1) == first
+    assert space.busy.find(first.va_end) == second
+    assert space.busy.find(second.va_end) is None
+    assert space.busy.find(space.start - 1) is None
+    space.free(first)
+    assert space.busy.find(first.va_start) is None
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -288,14 +294,14 @@ def test_alloc_vmap_area_equals_a_linear_scan(arch: str, seed: int) -> None:
                 lazy.clear()
                 purges += 1
                 expected = linear_scan(taken, window, size, align)
-            area = space.alloc_vmap_area(size, align)
-            assert (area.va_start if area else None) == expected
-            if area:
-                assert area.va_end == area.va_start + size
-                busy[area.va_start] = area
+            start = space.alloc_vmap_area(size, align)
+            assert start == expected
+            if start is not None:
+                space.busy.add(start, VmKind(size), 0)
+                busy[start] = VmapArea(start, VmKind(size), 0)
         else:
             area = busy.pop(rng.choice(list(busy)))
-            space.free_vmap_area_noflush(area)
+            space.free(area)
             lazy[area.va_start] = area.va_end
             if sum(end - start for start, end in lazy.items()) > space.lazy_max_pages * P:
                 lazy.clear()
@@ -304,5 +310,5 @@ def test_alloc_vmap_area_equals_a_linear_scan(arch: str, seed: int) -> None:
         assert space.nr_lazy_pages * P == sum(end - start for start, end in lazy.items())
         if step % 60 == 0:
             space.check()
-            assert space.nr_busy_pages == sum(area.nr_pages for area in busy.values())
+            assert space.nr_busy_pages == sum(area.kind.size for area in busy.values()) // P
     assert purges

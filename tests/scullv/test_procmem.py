@@ -7,9 +7,17 @@ from collections.abc import Callable
 
 import pytest
 
-from scullvfs.scullv import Module, procmem, scullv_read_procmem
+from scullvfs.scullv import Module, ScullvProcmem, procmem
 
 from .helpers import ITEM, QUANTUM, fill
+
+
+def scullv_read_procmem(module: Module) -> str:
+    """The whole listing."""
+    listing = ScullvProcmem(module)
+    text = b"".join(line for line, _ in listing.lines((0, 0)))
+    assert listing.size() == len(text)
+    return text.decode()
 
 
 def anonymous(listing: str) -> str:

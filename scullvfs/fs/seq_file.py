@@ -1,0 +1,132 @@
+"""Long listings, made line by line as they are read, as the kernel's seq_file does.
+
+Nothing of the text is kept: an open file knows where its next line comes from, and the rest of the
+line that the last read has cut.  So neither the length of a listing nor how often it is opened
+takes memory, and what is read is of the moment of the read.
+
+    read(2) at 0       line 0 | line 1 | li        next comes line 3 at byte 300,
+                                        ^ 250      of line 2 the rest is kept
+    read(2) at 250     ne 2 | line 3 | ...
+    read(2) elsewhere  the place of that byte is looked for anew
+
+Linux: fs/seq_file.c
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from scullvfs.mm.access import View
+
+from .tree import File, Handle
+
+__all__ = ["START", "Listing", "Place", "SeqFile", "text_of"]
+
+Place = tuple[int, int]
+"""Where in a listing a line comes from: two numbers that only the listing understands."""
+
+
+class Listing(Protocol):
+    """Lines of text (Linux: struct seq_operations)."""
+
+    def size(self) -> int:
+        """Length of the whole text in bytes, as it is now."""
+
+    def seek(self, pos: int) -> tuple[Place, int]:
+        """A place, and the position of the first byte that comes from there, at most `pos`."""
+
+    def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
+        """The lines from a place on, each with the place of what comes behind it."""
+
+
+START: Final = (0, 0)
+"""The place of the first line of every listing."""
+
+
+def text_of(listing: Listing) -> str:
+    """All of a listing."""
+    return b"".join(line for line, _ in listing.lines(START)).decode()
+
+
+class SeqFile(File):
+    """A read-only file with a listing.
+
+    Its size is that of the listing, for the reason that `shown` gives.
+    """
+
+    attr_timeout = 0
+    entry_timeout = 0
+
+    def __init__(self, listing: Listing, permissions: int, uid: int, gid: int) -> None:
+        super().__init__(permissions, uid, gid)
+        self.listing: Final = listing
+        self.told = 0
+        """The size that was asked for last, which the kernel takes for i_size."""
+
+    @property
+    def size(self) -> int:
+        """Length of the listing now."""
+        self.told = self.listing.size()
+        return self.told
+
+    def looked_up(self, pid: int) -> None:
+        """Let the kernel forget what it has cached of the file."""
+        self.modified()
+
+    def open(self, flags: int, pid: int = 0) -> Handle:
+        """Open for reading.
+
+        Raises:
+            OSError: EACCES, opened for writing (only root comes this far).
+        """
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return _SeqHandle(self)
+
+
+class _SeqHandle(Handle):
+    """An open listing (Linux: struct seq_file)."""
+
+    def __init__(self, file: SeqFile) -> None:
+        self._file = file
+        self._pos = 0
+        """Where the last read has ended."""
+        self._rest = b""
+        """What it has left of its last line."""
+        self._place: Place = START
+        """Where the next line comes from."""
+
+    def read(self, pos: int, count: int) -> View:
+        """Up to `count` bytes at `pos` of the listing as it is now."""
+        return self._read(pos, count, None)
+
+    def read_pages(self, pos: int, count: int) -> View:
+        """The same, up to the last line that fits into the size that the kernel knows.
+
+        It takes no more, and where it has grown since, there would be a half of a line.
+        """
+        return self._read(pos, count, self._file.told)
+
+    def _read(self, pos: int, count: int, limit: int | None) -> bytes:
+        listing, skip = self._file.listing, 0
+        if pos != self._pos:
+            self._place, start = listing.seek(pos)
+            self._rest, skip = b"", pos - start
+        parts, length = [self._rest], len(self._rest)
+        wanted = skip + count
+        if length < wanted:
+            for line, place in listing.lines(self._place):
+                length += len(line)
+                if limit is not None and pos - skip + length > limit:
+                    break
+                parts.append(line)
+                self._place = place
+                if length >= wanted:
+                    break
+        text = b"".join(parts)
+        self._rest = text[wanted:]
+        self._pos = pos + len(text[skip:wanted])
+        return text[skip:wanted]
