@@ -120,7 +120,11 @@ class KernelMemory:
             self.sg_copy_from_buffer(sg, data)
 
     def _is_ram(self, sg: Scatterlist) -> bool:
-        """Whether it is in RAM; else all of it is a device's."""
+        """Whether it is in RAM; else all of it is a device's.
+
+        An area is all RAM (vmalloc, vmap) or all a device's (ioremap), and between two of them
+        there is a guard page.
+        """
         return sg.entries[0] & self._phys_mask < self._ram_size
 
     def memset(self, address: int, value: int, count: int) -> None:

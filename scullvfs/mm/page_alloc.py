@@ -221,6 +221,10 @@ class PageAllocator:
         self.high_memory: Final = layout.page_offset + (lowmem << PAGE_SHIFT)
         """The first address behind the linear mapping."""
 
+    def pfn_valid(self, pfn: int) -> bool:
+        """Whether there is a page frame of that number (Linux: pfn_valid())."""
+        return 0 <= pfn <= self.totalram_pages
+
     def alloc_pages_bulk(self, nr_pages: int, zero: bool = False) -> array[int] | None:
         """Allocate `nr_pages` single frames (1 or more), from high memory first.
 

@@ -298,14 +298,23 @@ class Vmalloc:
 
         Returns:
             The address, or None when there are no pages, more than there is RAM, no addresses,
-            or no frame for a page table.
+            or no frame for a page table; and, with a warning in the kernel log, when one of them
+            is no frame of RAM.
 
-        Linux: mm/vmalloc.c:vmap()
+        Linux: mm/vmalloc.c:vmap(), vmap_pages_pte_range()
         """
         if not 0 < len(pages) <= self._page_alloc.totalram_pages:
             return None
         start = self._get_vm_area(len(pages) << PAGE_SHIFT, PAGE_SIZE)
-        if start is None or not self._map_frames(start, pages, self._page_kernel):
+        if start is None:
+            return None
+        pfn_valid = self._page_alloc.pfn_valid
+        if not (pfn_valid(min(pages)) and pfn_valid(max(pages))):
+            self._vmap_space.free_vmap_area_noflush(start, (len(pages) + 1) << PAGE_SHIFT)
+            wrong = next(pfn for pfn in pages if not pfn_valid(pfn))
+            self._warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
+            return None
+        if not self._map_frames(start, pages, self._page_kernel):
             return None
         kind = VmKind(
             size=(len(pages) + 1) << PAGE_SHIFT,

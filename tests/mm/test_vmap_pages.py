@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable
 
@@ -98,6 +99,32 @@ def test_vmap_of_no_pages_or_too_many_is_none(machine: Machine) -> None:
     assert machine.vm.vmap([1] * (machine.page_alloc.totalram_pages + 1)) is None
     assert books(machine) == before
     assert texts(machine) == []
+
+
+@pytest.mark.parametrize("wrong", [-1, 64 * MIB // P, GIB // P, 1 << 60])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_vmap_of_what_is_no_ram_is_a_warning(
+    make_machine: Callable[..., Machine], wrong: int, at: int
+) -> None:
+    """One frame that does not exist, wherever among good ones: nothing is mapped, the log says so.
+
+    So no range of addresses is half RAM and half not.
+    """
+    lenient = make_machine(panic_on_warn=False)
+    strict = make_machine()
+    pages = [5, 6, 7]
+    pages.insert(at, wrong)
+    before = books(lenient)
+
+    assert lenient.vm.vmap(pages) is None
+    assert books(lenient) == before
+    lenient.vm.check()
+    text = f"vmap of pfn {wrong:#x}, which is no page"
+    assert texts(lenient).count(text) == 1
+    assert any(line.endswith("at vmap_pages_pte_range") for line in texts(lenient))
+    assert lenient.vm.vmap([5, 64 * MIB // P - 1]) is not None, "the last frame of RAM is one"
+    with pytest.raises(KernelBug, match=re.escape(text)):
+        strict.vm.vmap(pages)
 
 
 def test_vmap_without_frames_for_tables_is_none(any_arch: Machine) -> None:
