@@ -7,10 +7,11 @@ errno of it.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.printk import Task
@@ -20,7 +21,12 @@ from scullvfs.text import shown
 from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
 
-__all__ = ["OpenFiles"]
+__all__ = ["NR_FILE", "OpenFiles"]
+
+NR_FILE: Final = 8192
+"""How many files may be open at once, but for root (Linux: include/linux/fs.h:NR_FILE).
+
+Each takes some hundred bytes here that no limit of the caller's accounts for."""
 
 T = TypeVar("T")
 
@@ -42,12 +48,15 @@ class OpenFiles:
         """How many files are open."""
         return len(self._files)
 
-    def open(self, file: File, flags: int, pid: int) -> int:
+    def open(self, file: File, flags: int, pid: int, root: bool = False) -> int:
         """open(2) by a process; returns the handle.
 
         Raises:
-            OSError: the file cannot be opened so.
+            OSError: the file cannot be opened so; ENFILE, NR_FILE are open, and it is not root
+                who asks (Linux: fs/file_table.c:alloc_empty_file()).
         """
+        if len(self._files) >= NR_FILE and not root:
+            raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
         self.caller = pid
         before = file.mtime_ns
         handle = file.open(flags, pid)

@@ -247,7 +247,7 @@ class Operations(_Answering):
             raise FUSEError(errno.EISDIR)
         queued = self._machine.workqueue.queued
         atime = node.atime_ns
-        fh = self.files.open(node, flags, ctx.pid)
+        fh = self.files.open(node, flags, ctx.pid, root=ctx.uid == 0)
         if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
             with suppress(OSError):
                 pyfuse3.invalidate_inode(inode, attr_only=True)

@@ -112,6 +112,13 @@ class Slab:
         self._runs: dict[int, ObjectRun] = {}
         """First address -> run of `kmem_cache_alloc_bulk()`."""
 
+    def kmalloc_size_roundup(self, size: int) -> int:
+        """The bytes that `kmalloc(size)` gives, KMALLOC_MAX_CACHE_SIZE at the most.
+
+        Linux: mm/slab_common.c:kmalloc_size_roundup()
+        """
+        return self._cache_of[(size + 7) >> 3].size
+
     def kmalloc(self, size: int) -> int | None:
         """Allocate `size` bytes, physically contiguous; what is in them is left as it was.
 

@@ -19,6 +19,7 @@ Confessed: what Linux keeps in the items (next, size ...) is not written into th
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from typing import Final
 
@@ -29,6 +30,8 @@ __all__ = ["ItemList"]
 
 BULK: Final = 64
 """That many items and more at once are allocated as runs of whole pages."""
+ITEMS: Final = -1
+"""In place of an order: items from kmalloc(), one by one, that happen to lie side by side."""
 
 
 class ItemList:
@@ -43,14 +46,19 @@ class ItemList:
         self._slab = slab
         self._first = first
         self._item_size = item_size
+        self._stride = slab.kmalloc_size_roundup(item_size)
+        """From one item to the next, where they lie side by side."""
         self.count = 1
         """Items in the list, the first one included."""
         self._capacity = 1
         """Items there is memory for."""
-        self._starts: list[int] = []
+        # A chunk is a run, or items side by side.  In arrays, as there may be millions of items.
+        self._starts = array("Q")
         """The number of each chunk's first item, rising."""
-        self._chunks: list[int | ObjectRun] = []
-        """A chunk is one item's address, or a run of them."""
+        self._addresses = array("Q")
+        """Where each chunk is."""
+        self._orders = array("b")
+        """The order of each chunk that is a run, ITEMS for the others."""
 
     def extend_to(self, count: int) -> bool:
         """Have at least `count` items.
@@ -70,23 +78,33 @@ class ItemList:
         for _ in range(missing):
             address = self._slab.kmalloc(self._item_size)
             if address is None:
-                finish(self._free(self._detach(before)))
+                finish(self._free(*self._detach(before)))
                 return False
-            self._add_chunk(address, 1)
+            if not self._is_next(address):
+                self._add_chunk(address, ITEMS)
+            self._capacity += 1
         return True
+
+    def _is_next(self, address: int) -> bool:
+        """Whether an item lies behind those of the last chunk."""
+        if not self._starts or self._orders[-1] != ITEMS:
+            return False
+        count = self._capacity - self._starts[-1]
+        return address == self._addresses[-1] + count * self._stride
 
     def _add_run(self, missing: int) -> bool:
         runs = self._slab.kmem_cache_alloc_bulk(self._item_size, missing)
         if runs is None:
             return False
         for run in runs:
-            self._add_chunk(run, run.nr_objects)
+            self._add_chunk(run.address, run.order)
+            self._capacity += run.nr_objects
         return True
 
-    def _add_chunk(self, chunk: int | ObjectRun, nr_items: int) -> None:
+    def _add_chunk(self, address: int, order: int) -> None:
         self._starts.append(self._capacity)
-        self._chunks.append(chunk)
-        self._capacity += nr_items
+        self._addresses.append(address)
+        self._orders.append(order)
 
     def truncate(self, count: int) -> None:
         """Keep `count` items, 1 or more, and free the memory of the others as far as possible.
@@ -98,30 +116,46 @@ class ItemList:
     def cut(self, count: int) -> Steps[None]:
         """As `truncate()`: the others are off the list at once, and the steps free their memory."""
         self.count = min(self.count, count)
-        return self._free(self._detach(count))
+        return self._free(*self._detach(max(count, 1)))
 
-    def _detach(self, count: int) -> list[int | ObjectRun]:
-        """Take the chunks that begin with item `count` or later off."""
-        first = bisect_left(self._starts, count)
-        chunks = self._chunks[first:]
-        if chunks:
-            self._capacity = self._starts[first]
-            del self._starts[first:], self._chunks[first:]
-        return chunks
+    def _detach(self, count: int) -> tuple[array[int], array[int], array[int], int]:
+        """Take the memory of the items from `count` on off, as far as possible.
 
-    def _free(self, chunks: list[int | ObjectRun]) -> Steps[None]:
-        while chunks:
-            chunk = chunks.pop()
-            if isinstance(chunk, ObjectRun):
-                self._slab.kmem_cache_free_bulk([chunk])
+        Returns the columns of what was taken, and the number behind its last item.
+        """
+        first, end = bisect_left(self._starts, count), self._capacity
+        starts, addresses, orders = self._starts, self._addresses, self._orders
+        taken = starts[first:], addresses[first:], orders[first:]
+        del starts[first:], addresses[first:], orders[first:]
+        if taken[0]:
+            self._capacity = taken[0][0]
+        if self._capacity > count and orders and orders[-1] == ITEMS:
+            taken[0].insert(0, count)
+            taken[1].insert(0, addresses[-1] + (count - starts[-1]) * self._stride)
+            taken[2].insert(0, ITEMS)
+            self._capacity = count
+        return *taken, end
+
+    def _free(
+        self, starts: array[int], addresses: array[int], orders: array[int], end: int
+    ) -> Steps[None]:
+        while starts:
+            start, address, order = starts.pop(), addresses.pop(), orders.pop()
+            if order == ITEMS:
+                for number in reversed(range(end - start)):
+                    self._slab.kfree(address + number * self._stride)
+                    yield
             else:
-                self._slab.kfree(chunk)
-            yield
+                self._slab.kmem_cache_free_bulk([ObjectRun(address, order, self._stride)])
+                yield
+            end = start
 
     def address(self, item: int) -> int:
         """The kernel address of an item, 0 <= `item` < `count`."""
         if item == 0:
             return self._first
         at = bisect_right(self._starts, item) - 1
-        chunk = self._chunks[at]
-        return chunk.object(item - self._starts[at]) if isinstance(chunk, ObjectRun) else chunk
+        address, order, index = self._addresses[at], self._orders[at], item - self._starts[at]
+        if order == ITEMS:
+            return address + index * self._stride
+        return ObjectRun(address, order, self._stride).object(index)
