@@ -19,7 +19,7 @@ from typing import Final
 
 from scullvfs.daemon import log, requirements, versions
 from scullvfs.daemon.errors import ExitStatus, FuseMissingError, HostMemoryError, ScullvfsError
-from scullvfs.daemon.memory import available_memory, check_memory
+from scullvfs.daemon.memory import available_memory, check_memory, needed_memory
 from scullvfs.daemon.mount import mount
 from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.options import MIN_MEM, MountOptions
@@ -194,13 +194,20 @@ def _load_pyfuse3() -> bytes:
 
 
 def _memory() -> str:
-    available = available_memory()
-    with _only_a_warning(when=available >= MIN_MEM):
+    available, default = available_memory(), MountOptions()
+    with _only_a_warning(when=available >= needed_memory(MIN_MEM, default.scullv_order)):
         try:
-            check_memory(MountOptions().mem)
+            check_memory(default.mem, default.scullv_order)
         except HostMemoryError as error:
             raise HostMemoryError(f"{error}; without 'mem=' a mount asks for 1G") from None
-    return f"{available // MIB}M can be had, mem={format_size(MountOptions().mem)} is the default"
+    takes = (
+        f"{-(-needed_memory(default.mem, order) // MIB)}M with order={order}"
+        for order in (default.scullv_order, 0)
+    )
+    return (
+        f"{available // MIB}M can be had; mem={format_size(default.mem)}, the default, takes "
+        f"{', '.join(takes)}"
+    )
 
 
 def _idle_cpus() -> str:

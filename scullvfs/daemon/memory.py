@@ -1,7 +1,9 @@
 """Can the host give as much memory as `mem=` asks for?
 
 The emulated RAM costs the host nothing until it is written. A mount that promises more
-than there is would be killed half-way through a write, so it is refused at once.
+than there is would be killed half-way through a write, so it is refused at once. Beside the RAM
+the daemon takes memory for itself and for its books: of each frame, and of each area, of which
+there are the more the smaller the quanta are.
 """
 
 import os
@@ -12,10 +14,18 @@ from typing import Final, NamedTuple
 from scullvfs.daemon.errors import HostMemoryError
 from scullvfs.daemon.mountinfo import Mount, read_mounts
 from scullvfs.daemon.values import format_size
+from scullvfs.mm.layout import PAGE_SHIFT
 
-__all__ = ["available_memory", "check_memory"]
+__all__ = ["available_memory", "check_memory", "needed_memory"]
 
 MIB = 1 << 20
+
+DAEMON: Final = 48 * MIB
+"""Bytes that a daemon takes whatever `mem=` is, with all the files open that can be."""
+FRAME: Final = 16
+"""Bytes of the books of a page frame, at the most."""
+AREA: Final = 300
+"""Bytes of the books of an area, at the most: with one quantum in a list item."""
 
 
 class Version(NamedTuple):
@@ -38,13 +48,24 @@ V1: Final = Version(
 )
 
 
-def check_memory(mem: int) -> None:
-    """Raise HostMemoryError unless the host can give *mem* bytes now."""
+def needed_memory(mem: int, order: int) -> int:
+    """Bytes of the host's memory that a mount takes when all of `mem` is full of quanta."""
+    frames = mem >> PAGE_SHIFT
+    return mem + DAEMON + frames * FRAME + (frames >> order) * AREA
+
+
+def check_memory(mem: int, order: int) -> None:
+    """Raise HostMemoryError unless the host can give now what *mem* bytes of RAM take."""
     available = available_memory()
-    if mem > available:
+    needed = needed_memory(mem, order)
+    if needed > available:
+        quantum = 1 << PAGE_SHIFT + order
+        books = (FRAME << order) + AREA
+        most = max(available - DAEMON, 0) * quantum // (quantum + books)
         raise HostMemoryError(
-            f"mem={format_size(mem)} is more than this host can give now; "
-            f"choose mem={available // MIB}M or less"
+            f"mem={format_size(mem)} is more than this host can give now; choose "
+            f"mem={most // MIB}M or less: with order={order} it takes {-(-needed // MIB)}M in all, "
+            f"and {available // MIB}M can be had"
         )
 
 

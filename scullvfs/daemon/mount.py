@@ -76,7 +76,7 @@ def check(options: MountOptions, path: str) -> str:
     """
     mountpoint = check_mount_point(path, remount_stale=options.remount_stale)
     check_requirements(allow_other=options.allow_other)
-    check_memory(options.mem)
+    check_memory(options.mem, options.scullv_order)
     return mountpoint
 
 

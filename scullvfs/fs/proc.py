@@ -58,11 +58,12 @@ class Vmallocinfo:
         self._range_width = len("0x-0x") + 2 * self._digits
 
     def size(self) -> int:
-        """Known from how many areas of each kind there are."""
+        """Known from how many areas of each kind there are, and how large the others are."""
         busy = self._space.busy
         kinds = zip(busy.counts, map(self._length, busy.kinds), strict=True)
-        unpurged = sum(map(len, self._unpurged(0)))
-        return sum(count * length for count, length in kinds) + unpurged
+        lazy = [len(f"{end - start:7}") for start, end in self._space.lazy]
+        rest = self._range_width + len("  unpurged vm_area\n")
+        return sum(count * length for count, length in kinds) + len(lazy) * rest + sum(lazy)
 
     def seek(self, pos: int) -> tuple[Place, int]:
         """A few hundred areas at a step, without making a line."""
@@ -190,10 +191,15 @@ class Kmsg:
 
     def __init__(self, machine: Machine) -> None:
         self._log = machine.log
+        self._sized = (0, 0)
+        """How many records there had been when the size was asked for last, and the size."""
 
     def size(self) -> int:
         """Of the lines that have not fallen out."""
-        return sum(len(line) for line, _ in self.lines(START))
+        if self._log.nr_records != self._sized[0]:
+            size = sum(len(line) for line, _ in self.lines(START))
+            self._sized = (self._log.nr_records, size)
+        return self._sized[1]
 
     def seek(self, pos: int) -> tuple[Place, int]:
         """From the oldest line on."""

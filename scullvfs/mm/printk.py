@@ -105,6 +105,11 @@ class KernelLog:
         """All lines, oldest first."""
         return list(self._records)
 
+    @property
+    def nr_records(self) -> int:
+        """How many lines there have been, with those that have fallen out."""
+        return self._lost + len(self._records)
+
     def records_from(self, number: int) -> Iterator[tuple[int, Record]]:
         """The lines from a number on, each with its number, counted from the first one ever."""
         return islice(enumerate(self._records, self._lost), max(number - self._lost, 0), None)

@@ -1,5 +1,6 @@
 """How much memory the host can give."""
 
+import re
 from pathlib import Path
 
 import psutil
@@ -8,6 +9,7 @@ import pytest
 from scullvfs.daemon import memory
 from scullvfs.daemon.errors import HostMemoryError
 
+MIB = 1 << 20
 GIB = 1 << 30
 
 
@@ -17,19 +19,42 @@ def test_available_memory_of_this_host() -> None:
     assert 0 < memory.available_memory() <= total
 
 
-def test_check_memory_at_the_edge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it may be asked for, but not a page more."""
+@pytest.mark.parametrize("order", [0, 1, 4, 18])
+def test_check_memory_at_the_edge(monkeypatch: pytest.MonkeyPatch, order: int) -> None:
+    """What it says that can be chosen can be, and a MiB more cannot."""
     monkeypatch.setattr(memory, "available_memory", lambda: 16 * GIB)
-    memory.check_memory(16 * GIB)
     with pytest.raises(HostMemoryError) as refused:
-        memory.check_memory(16 * GIB + 4096)
-    assert str(refused.value).endswith("choose mem=16384M or less")
+        memory.check_memory(16 * GIB, order)
+    text = re.fullmatch(
+        r"mem=16G is more than this host can give now; choose mem=(\d+)M or less: "
+        rf"with order={order} it takes (\d+)M in all, and 16384M can be had",
+        str(refused.value),
+    )
+    assert text is not None
+    most, needed = int(text[1]) * MIB, int(text[2]) * MIB
+    assert needed - MIB < memory.needed_memory(16 * GIB, order) <= needed
+    memory.check_memory(most, order)
+    with pytest.raises(HostMemoryError):
+        memory.check_memory(most + MIB, order)
+
+
+def test_needed_memory_goes_by_the_order() -> None:
+    """The smaller the quanta, the more areas there are: the numbers that the manual has."""
+    beside = [memory.needed_memory(GIB, order) - GIB for order in (0, 1, 2, 4)]
+    assert [nbytes // MIB for nbytes in beside] == [127, 89, 70, 56]
 
 
 def test_check_memory_refuses_any_host() -> None:
     """A petabyte is more than any host can give."""
     with pytest.raises(HostMemoryError, match="mem=1024T is more than this host can give now"):
-        memory.check_memory(1 << 50)
+        memory.check_memory(1 << 50, 4)
+
+
+def test_check_memory_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host with nothing left offers nothing."""
+    monkeypatch.setattr(memory, "available_memory", lambda: MIB)
+    with pytest.raises(HostMemoryError, match="choose mem=0M or less"):
+        memory.check_memory(MIB, 4)
 
 
 NO_LIMIT = (1 << 63) - 4096
