@@ -50,6 +50,10 @@ VM_MAP_PUT_PAGES: Final = 0x200
 """vfree() frees the pages that vmap() was given."""
 
 
+MAX_RUN: Final = 512
+"""Areas that `vfree_bulk()` unmaps in one go at the most: a millisecond's work."""
+
+
 class Page(NamedTuple):
     """One page frame (as little of Linux's struct page as anybody needs here)."""
 
@@ -183,45 +187,46 @@ class Vmalloc:
             self._warn(f"Trying to vfree() nonexistent vm area ({self._pointer(address)})", "vfree")
             return
         area, frames = removed
-        self._free_pages(area, frames[: area.kind.nr_pages])
+        self._free_pages(area.kind, area.data, frames[: area.kind.nr_pages])
 
-    def _free_pages(self, area: VmapArea, frames: array[int]) -> None:
-        """Free what an area had, `frames` among it if they are its own."""
-        kind = area.kind
-        if kind.nr_pages:
+    def _free_pages(self, kind: VmKind, data: int, frames: array[int]) -> None:
+        """Free what an area had: `frames`, if they are its own, and the array of their pointers."""
+        _, flags, _, nr_pages, vpages = kind
+        if nr_pages:
             self._page_alloc.free_pages_bulk(frames)
-            if not kind.flags & VM_MAP_PUT_PAGES:
-                self.nr_vmalloc_pages -= kind.nr_pages
-                if kind.vpages:
-                    self.vfree(area.data)
+            if not flags & VM_MAP_PUT_PAGES:
+                self.nr_vmalloc_pages -= nr_pages
+                if vpages:
+                    self.vfree(data)
                 else:
-                    self._slab.kfree(area.data)
+                    self._slab.kfree(data)
 
     def vfree_bulk(self, addresses: Iterable[int]) -> None:
         """`vfree()` of each; areas that follow each other are unmapped in one go, which is quicker.
 
         Linux has no such function.
         """
-        space, unmap = self._vmap_space, self._pgtable.unmap_pages
-        addresses = array("Q", addresses)
-        runs: list[tuple[list[VmapArea], array[int]]] = []
+        space, wanted = self._vmap_space, list(addresses)
+        runs: list[tuple[list[tuple[int, VmKind, int]], array[int]]] = []
         odd: list[int] = []
         done = 0
-        while done < len(addresses):
-            areas = space.busy.pop_run(addresses[done:])
+        while done < len(wanted):
+            areas = space.busy.pop_run(wanted[done : done + MAX_RUN])
             if areas:
-                start, end = areas[0].va_start, areas[-1].va_end
-                runs.append((areas, unmap(start, (end - start) >> PAGE_SHIFT)))
+                start, (last, kind, _) = areas[0][0], areas[-1]
+                nr_pages = (last - start + kind.size) >> PAGE_SHIFT
+                runs.append((areas, self._pgtable.unmap_pages(start, nr_pages)))
             else:
-                odd.append(addresses[done])
+                odd.append(wanted[done])
             done += len(areas) or 1
         for areas, frames in runs:
-            first = areas[0].va_start
-            for area in areas:
-                start, size = area.va_start, area.kind.size
+            at = 0
+            for start, kind, data in areas:
+                size = kind[0]
                 space.free_vmap_area_noflush(start, size)
-                at = (start - first) >> PAGE_SHIFT
-                self._free_pages(area, frames[at : at + (size >> PAGE_SHIFT) - 1])
+                behind = at + (size >> PAGE_SHIFT)
+                self._free_pages(kind, data, frames[at : behind - 1])
+                at = behind
         for address in odd:
             self.vfree(address)
 

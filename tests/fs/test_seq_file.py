@@ -88,7 +88,8 @@ def test_whole_lines_while_it_changes(module: Module) -> None:
     device = module.devices[0]
     while part := bytes(handle.read(len(text), 777)):
         text += part
-        device.clear(rng.randrange(700) * P, P)
+        item, s_pos = divmod(rng.randrange(700), device.qset)
+        device.free_quanta(item, s_pos, 1)
         device.fill(rng.randrange(11_000) * P)
     lines = text.decode().splitlines()
     assert all(re.fullmatch(r"0x[0-9a-f]{16}-0x[0-9a-f]{16} +\d+ \S.*", line) for line in lines)

@@ -209,7 +209,7 @@ def test_current_task(operations: Operations, file: FakeFile) -> None:
     assert task.pid == os.getpid()
     with open("/proc/self/comm") as comm:
         assert task.comm == comm.read().strip()
-    call(operations.open, 2, os.O_RDWR, SimpleNamespace(pid=1 << 30))
+    call(operations.open, 2, os.O_RDWR, SimpleNamespace(pid=1 << 30, uid=0))
     assert operations._machine.log.current() == (1 << 30, "(gone)")
 
 
