@@ -93,10 +93,12 @@ class OpenFiles:
 
     def lseek(self, fh: int, off: int, whence: int, pid: int) -> Steps[int]:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""
+        self.caller = pid
         return self.on_behalf(pid, self._files[fh].lseek(off, whence))
 
     def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> Steps[None]:
         """fallocate(2)."""
+        self.caller = pid
         return self.on_behalf(pid, self._files[fh].fallocate(mode, off, length))
 
     def on_behalf(self, pid: int, steps: Steps[T]) -> Steps[T]:

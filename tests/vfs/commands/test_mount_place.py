@@ -26,7 +26,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes bind 
 STOPS_BETWEEN = """
 import os, signal
 from scullvfs.daemon import mount
-mount.check_memory = lambda _: os.kill(os.getpid(), signal.SIGSTOP)
+mount.check_memory = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
 from scullvfs.cli import main
 main()
 """
