@@ -19,7 +19,9 @@ import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
+
 from scullvfs.mm.access import View
+from scullvfs.mm.layout import PAGE_MASK
 
 from .tree import File, Handle
 
@@ -98,6 +100,8 @@ class _SeqHandle(Handle):
         """What it has left of its last line."""
         self._place: Place = START
         """Where the next line comes from."""
+        self._page = b""
+        """What it has given of its last page."""
 
     def read(self, pos: int, count: int) -> View:
         """Up to `count` bytes at `pos` of the listing as it is now."""
@@ -106,15 +110,21 @@ class _SeqHandle(Handle):
     def read_pages(self, pos: int, count: int) -> View:
         """The same, up to the last line that fits into the size that the kernel knows.
 
-        It takes no more, and where it has grown since, there would be a half of a line.
+        It takes no more, and where it has grown since, there would be a half of a line. Once it
+        knows of that, it asks for the whole of its last page again, and what it had of it stays.
         """
-        return self._read(pos, count, self._file.told)
+        text = self._read(pos, count, self._file.told)
+        self._page = text[len(text) & PAGE_MASK :]
+        return text
 
     def _read(self, pos: int, count: int, limit: int | None) -> bytes:
         listing, skip = self._file.listing, 0
-        if pos != self._pos:
+        if pos == self._pos - len(self._page):
+            self._rest = self._page + self._rest
+        elif pos != self._pos:
             self._place, start = listing.seek(pos)
             self._rest, skip = b"", pos - start
+        self._page = b""
         parts, length = [self._rest], len(self._rest)
         wanted = skip + count
         if length < wanted:

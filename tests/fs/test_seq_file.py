@@ -127,3 +127,17 @@ def test_refuses_writing(file: SeqFile, flags: int) -> None:
     """It can only be read."""
     with fails(errno.EACCES):
         file.open(flags)
+
+
+def test_page_cache_asks_again_for_a_page(module: Module) -> None:
+    """What the kernel has of a page that the listing ended in stays, and goes on from there."""
+    file = SeqFile(listings(module)["vmallocinfo"][1], 0o400, 1, 2)
+    handle, size = file.open(0), file.size
+    text = bytes(handle.read_pages(0, size))
+    module.devices[2].trim()  # what comes before is another text now
+    module.devices[0].write(11_000 * P, b"x")
+    assert file.size != size
+    begin = len(text) & -P
+    text = text[:begin] + bytes(handle.read_pages(begin, P))
+    assert all(re.fullmatch(r"0x[0-9a-f]{16}-.*\S", line) for line in text.decode().splitlines())
+    assert len(text) >= size

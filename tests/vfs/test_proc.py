@@ -184,3 +184,25 @@ def test_books_add_up(mnt: Path) -> None:
             meminfo = assert_books_add_up(lambda name: (mnt / "proc" / name).read_text())
             assert meminfo["VmallocUsed"] * 2 == sum(os.stat(d).st_blocks for d in devices)
             assert meminfo["MemFree"] == os.statvfs(mnt).f_bfree * 4
+
+
+def test_proc_copy_on_behind_the_end(mnt: Path, tmp_path: Path) -> None:
+    """Who copies on when a listing has changed and grown gets whole lines, as of seq_file."""
+    order = mnt / "sys/module/scullv/parameters/scullv_order"
+    order.write_text("0")  # shorter lines than those of other orders
+    (mnt / "scullv1").write_bytes(bytes(40 * 4096))
+    order.write_text("4")
+    copy = tmp_path / "copy"
+    with opened(mnt / "proc/vmallocinfo", os.O_RDONLY) as fd, copy.open("wb") as target:
+
+        def copy_on() -> int:
+            os.fstat(fd)  # the kernel knows how long it is now
+            return os.sendfile(target.fileno(), fd, os.fstat(target.fileno()).st_size, MIB)
+
+        assert copy_on()
+        assert os.fstat(target.fileno()).st_size & 4095
+        os.truncate(mnt / "scullv1", 0)
+        (mnt / "scullv0").write_bytes(bytes(90 * QUANTUM))
+        assert copy_on()
+    lines = copy.read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"0x\w{16}-0x\w{16} +\d+ \S.*", line)] == []
