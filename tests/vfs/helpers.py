@@ -80,6 +80,8 @@ class Scullvfs:
         self.env["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
         forget_service_manager(self.env)  # one may have started the tests
         self.command = COMMAND
+        self.warm = True
+        """Whether a start may be that of a fork, which shares memory with others."""
 
     def __call__(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run `scullvfs` with *arguments* to its end."""
@@ -87,7 +89,8 @@ class Scullvfs:
 
     def quickly(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """The same without the start of a Python, unless another program stands in for ours."""
-        if self.command != COMMAND or self.env.get("PYTHONPATH") != self.path:
+        ours = self.command == COMMAND and self.env.get("PYTHONPATH") == self.path
+        if not (ours and self.warm):
             return self(*arguments)
         return warm.run(list(map(str, arguments)), self.env, DEADLINE)
 

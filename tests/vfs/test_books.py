@@ -39,6 +39,12 @@ except OSError as error:
 """
 
 
+@pytest.fixture(autouse=True)
+def cold(scullvfs: Scullvfs) -> None:
+    """Only a daemon that shares nothing tells what it takes."""
+    scullvfs.warm = False
+
+
 def books(pid: int) -> int:
     """Bytes of the host's memory that a daemon takes beside the RAM of its machine."""
     nbytes, is_ram = 0, False

@@ -406,7 +406,7 @@ def test_devices_are_as_the_model_says(mounted_by: tuple[Path, Rules]) -> None:
     run_state_machine_as_test(
         lambda: Devices(*mounted_by),
         settings=settings(
-            max_examples=110,
+            max_examples=110 if "CI" in os.environ else 40,
             stateful_step_count=40,
             deadline=None,
             derandomize="CI" in os.environ,
