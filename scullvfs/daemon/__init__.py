@@ -15,11 +15,12 @@ A mount goes through these modules in this order::
     assemble             MountOptions -> Machine -> Module -> Tree -> Operations
 
 ``unmount`` is the way back, ``stale`` that for a dead mount only; ``reload`` changes a running
-mount. ``mountinfo``, ``probe`` and ``users`` look at mounts without touching a dead one,
-``flags`` has the kernel's own options, ``namespace`` enters that of ``mount -N``, ``log`` says
-where the daemon's words go, ``inherited`` puts right what a parent has left, ``interrupts`` keeps
-Ctrl-C out of what must not be cut in two, and ``errors`` holds every failure with its exit status,
-``hint`` the guess at a mistyped word.
+mount. ``mountinfo``, ``place``, ``probe`` and ``users`` look at mounts without touching a dead one;
+``answers`` checks what a mount says, and ``identity`` proves which process is its daemon.
+``optstring`` reads and writes -o as libfuse does, ``flags`` has the kernel's own options,
+``namespace`` enters that of ``mount -N``, ``log`` says where the daemon's words go, ``inherited``
+puts right what a parent has left, ``interrupts`` keeps Ctrl-C out of what must not be cut in two,
+and ``errors`` holds every failure with its exit status, ``hint`` the guess at a mistyped word.
 
 ``report`` is what a daemon says of itself, ``status`` asks all mounts for it, ``doctor`` runs the
 checks one by one, and ``versions`` names what all this stands on.

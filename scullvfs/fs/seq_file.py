@@ -19,7 +19,6 @@ import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-
 from scullvfs.mm.access import View
 from scullvfs.mm.layout import PAGE_MASK
 
