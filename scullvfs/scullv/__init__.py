@@ -2,7 +2,8 @@
 
 File for file: `dev` is the heart of main.c, `module` its start-up, `parameters` what it can be
 loaded with, `items` the list that a device is, `ioctl` the commands of scullv.h, `procmem` the
-listing in /proc, `oops` what an overrun does; `posix` has the rules of a regular file over the same device.
+listing in /proc, `oops` the report of a page fault; `posix` has the rules of a regular file over
+the same device.
 Knows nothing of FUSE; the errno of a failed operation is its interface, as an `OSError`.
 """
 
