@@ -11,8 +11,10 @@ before it starts. Syslog daemons escape line ends, so each line of a traceback i
 own there. Used by `mount`; everyone else just calls `logging.getLogger`.
 """
 
+import errno
 import logging
 import os
+import stat
 import sys
 from collections.abc import Callable
 from logging.handlers import SysLogHandler
@@ -170,7 +172,12 @@ def _open(path: Path) -> IO[str]:
 
 
 def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    """Only a file: a pipe or a device may hold up who writes to it, or who opens it."""
+    fd = os.open(path, flags | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+    return fd
 
 
 def _prioritised(level: str, line: str) -> str:

@@ -201,3 +201,13 @@ def test_fallback_file(monkeypatch: pytest.MonkeyPatch, state: str, uid: int, pa
     monkeypatch.setenv("HOME", "/home/x")
     monkeypatch.setattr(os, "getuid", lambda: uid)
     assert str(fallback_file()) == path
+
+
+@pytest.mark.timeout(20)
+def test_fallback_that_is_a_pipe(fallback: Path) -> None:
+    """Nobody waits until somebody reads it."""
+    fallback.parent.mkdir()
+    os.mkfifo(fallback)
+    assert unheard("/no/socket") is not None
+    log_to_syslog("info", "/no/socket")
+    logging.getLogger("scullvfs").error("lost")
