@@ -27,7 +27,7 @@ from scullvfs.daemon.notify import forget_service_manager
 from scullvfs.daemon.optstring import escape
 from scullvfs.daemon.place import resolve
 from scullvfs.daemon.unmount import take_down, unmount_command
-from scullvfs.daemon.users import describe_users
+from scullvfs.daemon.users import describe_users, users_of
 
 __all__ = ["Mount", "MountInUseWarning", "ScullvfsError", "mounted", "served"]
 
@@ -111,7 +111,9 @@ class Mount(os.PathLike[str]):
             try:
                 take_down(mount, lazy=False)
             except BusyError:  # whose words leave this process out
-                raise BusyError(f"{self} is in use by {describe_users(mount.path)}") from None
+                raise BusyError(
+                    f"{self} is in use by {describe_users(users_of(mount.path))}"
+                ) from None
         if not self._comes_to_an_end():
             raise BusyError(f"{self} is unmounted, but its daemon (pid {self.pid}) still runs")
         if self._daemon.returncode:
@@ -157,7 +159,7 @@ class Mount(os.PathLike[str]):
             try:
                 take_down(mount, lazy=False)
             except ScullvfsError:
-                users = describe_users(mount.path)
+                users = describe_users(users_of(mount.path))
                 with suppress(ScullvfsError):  # told to end, the daemon unmounts by itself
                     take_down(mount, lazy=True)
         if not self._comes_to_an_end():

@@ -8,8 +8,10 @@ be that process (`identity`), as from another pid namespace, nobody is waited fo
 
 import os
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from scullvfs.daemon.errors import (
     BusyError,
@@ -23,10 +25,13 @@ from scullvfs.daemon.mountinfo import Mount, is_mounted, read_mounts
 from scullvfs.daemon.place import find_mount
 from scullvfs.daemon.probe import ask_for_pid
 from scullvfs.daemon.requirements import find_fusermount
-from scullvfs.daemon.users import describe_users, user_name
+from scullvfs.daemon.users import describe_users, user_name, users_of
 from scullvfs.text import argument, shown
 
 __all__ = ["take_down", "unmount", "unmount_command"]
+
+PATIENCE: Final = 0.5
+"""Seconds in which whoever only looks at a mount, such as another command of ours, has looked."""
 
 
 def unmount(path: str, *, lazy: bool, timeout: float) -> None:
@@ -109,14 +114,21 @@ def take_down(mount: Mount, *, lazy: bool) -> None:
     Raises:
         ScullvfsError: it is still mounted; a BusyError if it is in use.
     """
-    done = subprocess.run(
-        [*unmount_command(lazy=lazy), mount.path],
-        env={**os.environ, "LC_ALL": "C"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-    )
-    if done.returncode != 0 and is_mounted(mount):
-        raise _refusal(mount.path, os.fsdecode(done.stderr))
+    patience = time.monotonic() + PATIENCE
+    while True:
+        done = subprocess.run(
+            [*unmount_command(lazy=lazy), mount.path],
+            env={**os.environ, "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+        )
+        if done.returncode == 0 or not is_mounted(mount):
+            return
+        said = os.fsdecode(done.stderr).replace(mount.path, "")  # whose name may be any words
+        users = users_of(mount.path, but_not=os.getpid()) if "busy" in said else []
+        if "busy" not in said or users or time.monotonic() > patience:
+            raise _refusal(mount.path, os.fsdecode(done.stderr), users)
+        time.sleep(PATIENCE / 20)
 
 
 def unmount_command(*, lazy: bool) -> list[str]:
@@ -135,13 +147,12 @@ def unmount_command(*, lazy: bool) -> list[str]:
     )
 
 
-def _refusal(mountpoint: str, said: str) -> ScullvfsError:
+def _refusal(mountpoint: str, said: str, users: Sequence[int]) -> ScullvfsError:
     words = "; ".join(shown(line.strip()) for line in said.splitlines())
     reason = said.replace(mountpoint, "")  # whose name may be any words
     if "busy" in reason:
         return BusyError(
-            f"{shown(mountpoint)} is in use by "
-            f"{describe_users(mountpoint, but_not=os.getpid())}; "
+            f"{shown(mountpoint)} is in use by {describe_users(users)}; "
             f"close it, or run 'scullvfs umount --lazy {argument(mountpoint)}'"
         )
     if "ermi" in reason:  # "not permitted", "Permission denied"

@@ -8,21 +8,25 @@ is bytes.
 
 import os
 import pwd
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scullvfs.text import shell_word
 
-__all__ = ["describe_users", "user_name"]
+__all__ = ["describe_users", "user_name", "users_of"]
 
 
-def describe_users(mountpoint: str, *, but_not: int | None = None) -> str:
-    """`bash (pid 17), dd (pid 23)`, without pid *but_not*; `a process` if none can be seen."""
-    users = [
-        f"{_name(pid)} (pid {pid})"
+def users_of(mountpoint: str, *, but_not: int | None = None) -> list[int]:
+    """The pids of all that can be seen to use it, without *but_not*."""
+    return [
+        pid
         for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
         if pid != but_not and any(_is_below(link, mountpoint) for link in _links(pid))
     ]
-    return ", ".join(users) or "a process"
+
+
+def describe_users(users: Iterable[int]) -> str:
+    """`bash (pid 17), dd (pid 23)`; `a process` if there are none."""
+    return ", ".join(f"{_name(pid)} (pid {pid})" for pid in users) or "a process"
 
 
 def user_name(uid: int) -> str:

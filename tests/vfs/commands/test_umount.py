@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from scullvfs.daemon import unmount
+from scullvfs.daemon.mountinfo import mount_at
 from scullvfs.text import shell_word
 
 from ..troubles import refusal
@@ -34,6 +36,34 @@ def test_umount_then_mount_again(scullvfs: Any, mountpoint: Path) -> None:
     for _ in range(3):
         assert scullvfs("mount", "-o", "mem=16M", mountpoint).returncode == 0
         assert scullvfs("umount", mountpoint).returncode == 0
+
+
+def test_umount_while_another_looks(
+    scullvfs: Any, mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who uses it for a moment, and cannot be seen, is waited for."""
+    device = (mounted / "scullv0").open("rb")
+    held = os.dup(device.fileno())
+    device.close()
+    monkeypatch.setattr(unmount, "PATIENCE", 30)
+    monkeypatch.setattr(unmount, "users_of", lambda path, but_not: [])
+    run = subprocess.run
+
+    def run_once(*args: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        nonlocal held
+        done = run(*args, **options)
+        if held >= 0:
+            assert b"busy" in done.stderr
+            os.close(held)
+            held = -1
+        return done
+
+    monkeypatch.setattr(unmount.subprocess, "run", run_once)
+    mount = mount_at(str(mounted))
+    assert mount is not None
+    unmount.take_down(mount, lazy=False)
+    assert held == -1
+    assert not scullvfs.mounted(mounted)
 
 
 def test_umount_busy(scullvfs: Any, mounted: Path) -> None:
