@@ -4,6 +4,7 @@ click prints the usage and an error below it; here each error is one line that b
 with `scullvfs:`, whoever found it, and ends the program with its documented exit status.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,10 @@ __all__ = ["COMPLETE_VAR", "OneLineErrors"]
 
 COMPLETE_VAR: Final = "_SCULLVFS_COMPLETE"
 """What a shell's script sets to ask what may come next."""
+
+
+OUTPUT_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What a write to a file may give (write(2)), and nothing else that a command lets out."""
 
 
 class OneLineErrors(OnDemand):
@@ -58,6 +63,11 @@ class OneLineErrors(OnDemand):
         except BrokenPipeError:  # `scullvfs mount --help | true`
             sys.stdout = None  # nothing is left to flush at exit
             sys.exit(ExitStatus.FAILURE)
+        except OSError as error:
+            if error.errno not in OUTPUT_ERRORS or error.filename is not None:
+                raise
+            sys.stdout = None
+            _fail(f"cannot write the output: {error.strerror}", ExitStatus.FAILURE)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """As click's; colours are for terminals, and for none where NO_COLOR is set.

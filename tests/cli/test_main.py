@@ -179,6 +179,20 @@ def test_closed_stdout() -> None:
         assert command.stderr.read() == b""
 
 
+@pytest.mark.parametrize("command", ["--version", "mount --help", "status --json"])
+def test_output_that_cannot_be_written(command: str) -> None:
+    """One line says so: a script must not take a part for the whole."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scullvfs", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "scullvfs: cannot write the output: No space left on device\n"
+
+
 def test_bench_page_lists_every_option() -> None:
     """The table of docs/bench.md has what --help has, with the same defaults."""
     page = (Path(scullvfs.__file__).parents[1] / "docs/bench.md").read_text()
