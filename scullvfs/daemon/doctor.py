@@ -21,6 +21,7 @@ from scullvfs.daemon import log, requirements, versions
 from scullvfs.daemon.errors import ExitStatus, FuseMissingError, HostMemoryError, ScullvfsError
 from scullvfs.daemon.memory import available_memory, check_memory, needed_memory
 from scullvfs.daemon.mount import mount
+from scullvfs.daemon.mountinfo import read_mounts
 from scullvfs.daemon.mountpoint import temporary_mount_point
 from scullvfs.daemon.options import MIN_MEM, MountOptions
 from scullvfs.daemon.probe import ask
@@ -67,7 +68,11 @@ def examine(*, try_mount: bool) -> Iterator[Finding]:
 
     The mount is made only if nothing is missing, on a temporary directory, and is taken
     down again.
+
+    Raises:
+        ScullvfsError: /proc is missing, so that nothing can be looked at.
     """
+    read_mounts()
     works = True
     for name, check in CHECKS:
         finding = _finding(name, check)

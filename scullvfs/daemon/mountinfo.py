@@ -10,6 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.text import shown
+
 __all__ = [
     "FSTYPE",
     "MOUNTINFO",
@@ -67,9 +70,18 @@ class Mount:
 
 
 def read_mounts(mountinfo: str | os.PathLike[str] = MOUNTINFO) -> list[Mount]:
-    """All mounts, oldest first."""
-    with open(mountinfo, "rb") as lines:
-        return [_parse(line) for line in lines.read().split(b"\n") if line]
+    """All mounts, oldest first.
+
+    Raises:
+        ScullvfsError: there is no such list, since /proc is missing.
+    """
+    try:
+        with open(mountinfo, "rb") as lines:
+            return [_parse(line) for line in lines.read().split(b"\n") if line]
+    except FileNotFoundError:
+        raise ScullvfsError(
+            f"{shown(mountinfo)} is missing; run 'mount -t proc proc /proc'"
+        ) from None
 
 
 def scullvfs_mounts() -> list[Mount]:

@@ -52,9 +52,7 @@ def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
                 "mount on a directory that is yours and that you can write to"
             )
     except FileNotFoundError:
-        raise MountPointError(
-            f"{shown(path)} does not exist; create it with 'mkdir {argument(path)}'"
-        ) from None
+        raise _missing(path) from None
     except NotADirectoryError:
         raise MountPointError(f"{shown(path)} is not a directory; mount on an empty one") from None
     except PermissionError:
@@ -66,6 +64,19 @@ def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
     if not empty:
         raise MountPointError(f"{shown(path)} is not empty; mount on an empty directory")
     return resolved
+
+
+def _missing(path: str) -> MountPointError:
+    if not path:
+        return MountPointError("an empty path names no directory; mount on an empty directory")
+    if path.split("/")[0] not in ("", ".."):  # its parent is found from there, too
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            return MountPointError(
+                f"{shown(path)} is not there, for the working directory is deleted; 'cd' elsewhere"
+            )
+    return MountPointError(f"{shown(path)} does not exist; create it with 'mkdir {argument(path)}'")
 
 
 @contextmanager

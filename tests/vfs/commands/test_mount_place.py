@@ -93,7 +93,7 @@ def test_mount_from_a_directory_that_is_gone(
     done = scullvfs.run([*start, "umount", f"../{mountpoint.name}/"])
     assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "gone").mkdir()
-    refusal(scullvfs.run([*start, "mount", "x"]), "missing")
+    refusal(scullvfs.run([*start, "mount", "x"]), "deleted-directory")
 
 
 @pytest.mark.parametrize("state", ["{mountpoint}/../state", "{link}"])

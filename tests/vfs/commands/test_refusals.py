@@ -27,10 +27,23 @@ ROOT = Path(package.__file__).parents[1]
 # The mount point
 
 
-@pytest.mark.parametrize("path", ["", "/no/such/directory", "/etc/no-such-link"])
+@pytest.mark.parametrize("path", ["/no/such/directory", "/etc/no-such-link"])
 def test_mount_point_missing(scullvfs: Any, path: str) -> None:
     """Says how to make one."""
     assert refusal(scullvfs("mount", path), "missing").startswith(f"{path} does not exist; ")
+
+
+def test_mount_point_empty(scullvfs: Any) -> None:
+    """As where a variable of a script is not set."""
+    refusal(scullvfs("mount", ""), "empty-path")
+
+
+@needs_root
+@pytest.mark.parametrize("command", ["mount {}", "umount {}", "status", "doctor --no-mount"])
+def test_without_proc(elsewhere: Elsewhere, mountpoint: Path, command: str) -> None:
+    """As in a chroot, where somebody has yet to mount it."""
+    line = command.format(shlex.quote(str(mountpoint)))
+    refusal(elsewhere("mount -t tmpfs none /proc", f"scullvfs {line}"), "no-proc")
 
 
 def test_mount_point_not_a_directory(scullvfs: Any, tmp_path: Path) -> None:
