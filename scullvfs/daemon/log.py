@@ -17,6 +17,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import IO, Final
@@ -76,14 +77,8 @@ def destination(socket: str = SYSLOG) -> str:
 
 
 def can_be_kept(socket: str = SYSLOG) -> bool:
-    """Whether there is a place for the words of a daemon; only looks, and makes no file."""
-    if os.path.exists(socket):
-        return True
-    path = fallback_file()
-    if os.path.exists(path):
-        return os.path.isfile(path) and os.access(path, os.W_OK)
-    above = next(directory for directory in path.parents if os.path.exists(directory))
-    return os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK)
+    """Whether there is a place for the words of a daemon; tries it, and leaves nothing behind."""
+    return os.path.exists(socket) or _succeeds(_try_fallback_file)
 
 
 def unheard(socket: str = SYSLOG) -> str | None:
@@ -91,17 +86,39 @@ def unheard(socket: str = SYSLOG) -> str | None:
 
     One line of a terminal; `scullvfs doctor` has the reason.
     """
-    if os.path.exists(socket):
+    if os.path.exists(socket) or _succeeds(_make_fallback_file):
         return None
+    return "its log is kept nowhere; 'scullvfs mount -f' shows it"
+
+
+def _succeeds(question: Callable[[], bytes]) -> bool:
     try:
-        ask(_make_fallback_file, timeout=LOOK_TIMEOUT)
+        ask(question, timeout=LOOK_TIMEOUT)
     except OSError:
-        return "its log is kept nowhere; 'scullvfs mount -f' shows it"
-    return None
+        return False
+    return True
 
 
 def _make_fallback_file() -> bytes:
     _open(fallback_file()).close()
+    return b""
+
+
+def _try_fallback_file() -> bytes:
+    """Make it, and take away again what was not there before.
+
+    Permission bits do not tell: nothing can be made in /proc, by root either.
+    """
+    path = fallback_file()
+    made = [place for place in (path, *path.parents) if not os.path.exists(place)]
+    try:
+        _open(path).close()
+        if path in made and os.path.getsize(path) == 0:  # else a daemon has written meanwhile
+            os.unlink(os.path.realpath(path))
+    finally:
+        for directory in made:
+            with suppress(OSError):  # never made, or no longer empty
+                os.rmdir(directory)
     return b""
 
 

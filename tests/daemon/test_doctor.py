@@ -121,6 +121,7 @@ def test_idle_cpus(
         ("/dev/null", "/proc/version", Verdict.OK, "the system log has "),
         ("/dev/null/none", "/tmp", Verdict.OK, "/tmp/scullvfs.log has "),
         ("/dev/null/none", "/proc/version", Verdict.WARN, "/proc/version/scullvfs.log cannot be"),
+        ("/dev/null/none", "/proc/nope", Verdict.WARN, "/proc/nope/scullvfs.log cannot be"),
     ],
 )
 def test_log(

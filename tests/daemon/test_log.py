@@ -171,11 +171,20 @@ def test_unheard(tmp_path: Path, fallback: Path) -> None:
 
 
 def test_can_be_kept(tmp_path: Path, fallback: Path) -> None:
-    """As `unheard` finds, but nothing is made for it."""
+    """As `unheard` finds, but nothing is left of it."""
     missing, there = str(tmp_path / "no-log"), tmp_path / "log"
     there.touch()
     assert can_be_kept(missing)
     assert not fallback.parent.exists()
+    fallback.parent.mkdir()
+    assert can_be_kept(missing)
+    assert not any(fallback.parent.iterdir())
+    fallback.symlink_to(tmp_path / "elsewhere")
+    assert can_be_kept(missing)
+    assert fallback.is_symlink()
+    assert not fallback.exists()
+    fallback.unlink()
+    fallback.parent.rmdir()
     fallback.parent.touch()
     assert can_be_kept(str(there))
     assert not can_be_kept(missing)
@@ -183,8 +192,20 @@ def test_can_be_kept(tmp_path: Path, fallback: Path) -> None:
     fallback.mkdir(parents=True)
     assert not can_be_kept(missing)
     fallback.rmdir()
-    fallback.touch()
+    fallback.write_text("said before\n")
     assert can_be_kept(missing)
+    assert fallback.read_text() == "said before\n"
+
+
+@pytest.mark.parametrize("state", ["/proc/nope", "/proc", "/sys/nope", "/dev/null"])
+def test_can_be_kept_only_where_a_file_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Not where the permission bits let root write, and the file system lets nobody make a file."""
+    monkeypatch.setenv("XDG_STATE_HOME", state)
+    missing = str(tmp_path / "no-log")
+    assert not can_be_kept(missing)
+    assert unheard(missing) is not None
 
 
 @pytest.mark.parametrize(

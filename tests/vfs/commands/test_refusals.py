@@ -4,6 +4,7 @@ Missing parts are hidden in a mount namespace of the test's own; the ordinary us
 `nobody`. The system itself is not changed.
 """
 
+import json
 import os
 import re
 import shlex
@@ -362,10 +363,15 @@ def test_address_space_limited(scullvfs: Any, mountpoint: Path) -> None:
 
 
 @needs_root
-def test_silent(elsewhere: Elsewhere, theirs: Path) -> None:
-    """Neither syslog nor a file; the mount works all the same."""
-    change = "mkdir {scratch}/dev; mount -t tmpfs tmpfs {scratch}/dev; cd {scratch}/dev\n"
+@pytest.mark.parametrize("state", ["{scratch}/file", "/proc/nope", "/sys/nope"])
+def test_silent(elsewhere: Elsewhere, theirs: Path, state: str) -> None:
+    """Neither syslog nor a file; the mount works all the same, and doctor knows."""
+    change = "mkdir -p {scratch}/dev; mount -t tmpfs tmpfs {scratch}/dev; cd {scratch}/dev\n"
     change += "mknod fuse c 10 229; mknod -m 666 null c 1 3; mount --bind . /dev; cd /\n"
-    change += "touch {scratch}/file; export XDG_STATE_HOME={scratch}/file"
+    change += f"touch {{scratch}}/file; export XDG_STATE_HOME={state}"
     script = f"scullvfs mount -o mem=16M {theirs}; scullvfs umount {theirs}"
     refusal(elsewhere(change, script), "silent")
+    found = elsewhere(change, "scullvfs doctor --no-mount --json").stdout
+    (log,) = [check for check in json.loads(found) if check["name"] == "log"]
+    assert log["verdict"] == "warn"
+    assert "only 'scullvfs mount -f' shows" in log["text"]
