@@ -3,12 +3,12 @@
 The kernel carries them out, not the daemon, so they are no rows in the table of options
 but words that go through to libfuse. (Those about st_atime the kernel only keeps for a FUSE
 mount; `scullvfs.fs.atime` carries them out.) One is off until it is given; its opposite takes
-it back. Used by `options` and, with the other words of mount(8), by `fstab`.
+it back. Beside them stand the words that end with mount(8). Used by `options` and `fstab`.
 """
 
 from typing import Final
 
-__all__ = ["KERNEL_FLAGS", "OURS_ALONE", "set_flag"]
+__all__ = ["KERNEL_FLAGS", "OF_MOUNT_ALONE", "OURS_ALONE", "set_flag"]
 
 _OPPOSITES: Final = {
     "ro": "rw",
@@ -35,6 +35,18 @@ KERNEL_FLAGS: Final = {
 
 OURS_ALONE: Final = frozenset(("nodiratime", "strictatime"))
 """Flags that libfuse 3.14 does not know, so that the kernel does not hear of them."""
+
+
+OF_MOUNT_ALONE: Final = frozenset(
+    (
+        *("defaults", "auto", "noauto", "nofail", "_netdev"),  # when it is mounted
+        *("user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup"),  # by whom
+        *("norelatime", "nostrictatime"),  # what is so in any case
+        *("lazytime", "nolazytime", "iversion", "noiversion", "mand", "nomand"),
+        *("silent", "loud", "symfollow"),
+    )
+)
+"""Words of mount(8) that change nothing about the mount itself."""
 
 
 def set_flag(flags: frozenset[str], word: str) -> frozenset[str]:

@@ -10,25 +10,15 @@ from dataclasses import replace
 from typing import Final
 
 from scullvfs.daemon.errors import UsageError
+from scullvfs.daemon.flags import OF_MOUNT_ALONE
 from scullvfs.daemon.options import MountOptions, is_option, parse_options
 from scullvfs.daemon.optstring import split
 from scullvfs.daemon.values import text
 
 __all__ = ["options_of_fstab"]
 
-_OF_MOUNT: Final = frozenset(
-    (
-        *("defaults", "auto", "noauto", "nofail", "_netdev"),  # when it is mounted
-        *("user", "nouser", "users", "nousers", "owner", "noowner", "group", "nogroup"),  # by whom
-        *("norelatime", "nostrictatime"),  # what is so in any case
-        *("lazytime", "nolazytime", "iversion", "noiversion", "mand", "nomand"),
-        *("silent", "loud", "symfollow"),
-    )
-)
-"""Words that change nothing about the mount itself."""
-
 _OF_MOUNT_WITH_VALUE: Final = ("user", "comment", "uhelper", "helper")
-"""Those that come as `word=value`."""
+"""Words of mount(8) that come as `word=value`."""
 
 
 def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> MountOptions:
@@ -43,8 +33,8 @@ def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> 
     items = [item for item in given if not _is_of_mount(item)]
     if "remount" in items:
         raise UsageError(
-            "a mount takes no new options; the kernel's own are set by "
-            "'mount -i', as in 'mount -i -o remount,ro,nosuid,nodev /mnt/x'"
+            "a mount takes no new options; 'scullvfs reload' sets its order and qset, and "
+            "'mount -i' the kernel's own, as in 'mount -i -o remount,ro,nosuid,nodev /mnt/x'"
         )
     if sloppy:
         items = [item for item in items if is_option(item)]
@@ -60,4 +50,4 @@ def _is_of_mount(item: str) -> bool:
     name, equals, _ = item.partition("=")
     if name[:2] in ("x-", "X-"):
         return True
-    return name in (_OF_MOUNT_WITH_VALUE if equals else _OF_MOUNT)
+    return name in (_OF_MOUNT_WITH_VALUE if equals else OF_MOUNT_ALONE)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from scullvfs.daemon.errors import UsageError
-from scullvfs.daemon.flags import KERNEL_FLAGS, set_flag
+from scullvfs.daemon.flags import KERNEL_FLAGS, OF_MOUNT_ALONE, set_flag
 from scullvfs.daemon.hint import did_you_mean
 from scullvfs.daemon.optstring import escape, split, unescape
 from scullvfs.daemon.values import (
@@ -166,6 +166,8 @@ OPTIONS: Final = (
     Option("log_level", choice(LEVELS), "info", "level of the log"),
 )
 
+_SEE_HELP: Final = "; 'scullvfs mount --help' lists them all"
+
 _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}
 
 
@@ -221,8 +223,15 @@ def _option(form: str) -> Option:
     try:
         return _BY_FORM[form]
     except KeyError:
-        known = (*_BY_FORM, *KERNEL_FLAGS)
-        hint = did_you_mean(form, known) or "; 'scullvfs mount --help' lists them all"
+        if form == "remount":  # mount(8)'s, and not 'remount_stale' mistyped
+            raise UsageError(
+                "a mount takes no new options; "
+                "'scullvfs reload' sets the order and qset of a running one"
+            ) from None
+        if form in OF_MOUNT_ALONE:
+            hint = "; it is for mount(8) and fstab"
+        else:
+            hint = did_you_mean(form, (*_BY_FORM, *KERNEL_FLAGS)) or _SEE_HELP
         raise UsageError(f"unknown option '{shown(form)}'{hint}") from None
 
 

@@ -174,6 +174,12 @@ def test_parse_options_unknown() -> None:
     assert refusal("zzz") == "unknown option 'zzz'; 'scullvfs mount --help' lists them all"
 
 
+@pytest.mark.parametrize("word", ["nofail", "owner", "silent", "lazytime", "auto"])
+def test_parse_options_of_mount(word: str) -> None:
+    """Words of mount(8) are none of ours mistyped."""
+    assert refusal(word) == f"unknown option '{word}'; it is for mount(8) and fstab"
+
+
 @pytest.mark.parametrize("arguments", [["order=3,scullv_order=4"], ["scullv_order=4", "order=3"]])
 def test_parse_options_contradiction(arguments: list[str]) -> None:
     """The long and the short form of one option must agree."""

@@ -96,6 +96,7 @@ def test_mount_helper_fake(scullvfs: Any, mountpoint: Path, word: str) -> None:
         ("ordr=3", "unknown option 'ordr'; did you mean 'order'?", MountStatus.USAGE),
         ("order=19", "order=19 is not possible", MountStatus.USAGE),
         ("remount,ro", "'mount -i'", MountStatus.USAGE),
+        ("remount,order=2", "'scullvfs reload'", MountStatus.USAGE),
         ("mem=1000000T", "more than this host can give", MountStatus.SYSTEM),
     ],
 )

@@ -323,6 +323,9 @@ def test_more_memory_than_the_architecture_has(scullvfs: Any, mountpoint: Path) 
     [
         ("ordr=3", "unknown-option"),
         ("nothing-like-it", "unknown-option"),
+        ("nofail", "unknown-option"),
+        ("remount", "remount"),
+        ("remount,order=2", "remount"),
         ("order=19", "option-value"),
         ("mem=1", "option-value"),
         ("order", "option-no-value"),
