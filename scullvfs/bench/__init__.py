@@ -2,7 +2,8 @@
 
     plan        block sizes and amounts of data, from the command line's words
     targets     where dd works: a mount, a tmpfs, the floor
-    floor       a FUSE server in C that keeps nothing, built here and started
+    floor       a FUSE server in C that keeps nothing, floor.c, built here and started
+    affinity    on which CPUs dd and the servers run
     dd          one run of dd, and what it says of itself
     measure     the runs, in turn
     disturb     what else went on meanwhile

@@ -1,8 +1,11 @@
-"""The command line: `main`, a click group with one module a command.
+"""The command line: `main`, a click group, and a module of its own for each command.
 
-A command parses its arguments, calls `scullvfs.daemon` and prints; it decides nothing.
-Must not import pyfuse3 or trio, nor anything that does, at import time: `--help` and the
-line that says what is missing work without them.
+`commands` is the table of them, `group` puts every error in one line, `help` ends `--help`
+with examples and statuses, `hang` breaks lines; `mount_helper` is the program that mount(8)
+runs, and shell/ has the scripts that `completion` prints. A command parses its arguments,
+calls `scullvfs.daemon` and prints; it decides nothing. Must not import pyfuse3 or trio, nor
+anything that does, at import time: `--help` and the line that says what is missing work
+without them.
 
 Each TAB starts the program, too. So a command's module is imported when the command is asked
 for (`commands`), and imports what its help and its completion need; what carries the command

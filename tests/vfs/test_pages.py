@@ -64,13 +64,16 @@ class Session:
             program.write_text(f"#!/bin/sh\n{call}\n")
             program.chmod(0o755)
         path = f"{programs}:{os.environ['PATH']}"
+        self._cwd = programs / "cwd"
+        self._cwd.write_text(f"{directory}\n")
         self._env = {**scullvfs.env, "LC_ALL": "C", "PATH": path}
 
     def output(self, command: str) -> str:
-        """What a command prints, to stdout and stderr."""
+        """What a command prints, to stdout and stderr; a `cd` holds for those that follow."""
+        command = f"trap 'pwd >{self._cwd}' EXIT; {command.replace(MOUNT, str(self._mountpoint))}"
         done = subprocess.run(
-            ["bash", "-c", command.replace(MOUNT, str(self._mountpoint))],
-            cwd=self.directory,
+            ["bash", "-c", command],
+            cwd=self._cwd.read_text().removesuffix("\n"),
             env=self._env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -13,6 +13,11 @@ from .helpers import opened, shell
 
 PROGRAMS: dict[str, tuple[int, int]] = {
     'touch "$path"': (0, 200_000),
+    'touch -a -d 2001-01-01 "$path"': (0, 200_000),
+    'touch -r /etc/hostname "$path"': (0, 200_000),
+    'touch -c -a -d 2001-01-01 "$path"': (200_000, 200_000),
+    'head -c 1000 /dev/zero | cp /dev/stdin "$path"': (1000, 1000),
+    'cp --attributes-only /etc/hostname "$path"': (0, 200_000),
     'truncate -s 1000 "$path"': (1000, 1000),
     'truncate -s +5 "$path"': (5, 200_005),
     'dd if=/dev/zero of="$path" bs=4k count=1 conv=notrunc': (4096, 200_000),

@@ -8,7 +8,8 @@
 The dynamic linker resolves pyfuse3's call to the first library that has the name, so
 `_interpose` has to be loaded before pyfuse3, and globally.  Importing this package does that;
 `scullvfs.fuse` does it before anything else.  interpose.c is what stands between the two, and
-knows no Python; module.c is its way into Python.
+knows no Python; module.c is its way into Python, with request.c, a request that is answered
+later.  build.py compiles them.
 
 The operations call straight into Python, and answer at once: a read with the page frames that
 the driver names, which the host's kernel copies from where they are; a write from the buffer
