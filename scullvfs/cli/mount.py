@@ -73,7 +73,7 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     options = parse_options(arguments)
     warn_of_huge_quantum(options)
     if not foreground:
-        warn_of_silence()
+        warn_of_silence(mountpoint)
     return mount_scullvfs(options, mountpoint, foreground=foreground, last=True)
 
 
@@ -88,10 +88,10 @@ def warn_of_huge_quantum(options: MountOptions) -> None:
         )
 
 
-def warn_of_silence() -> None:
+def warn_of_silence(mountpoint: str) -> None:
     """A daemon in the background that can log nowhere would fail without a word."""
     from scullvfs.daemon.log import unheard
 
-    silence = unheard()
+    silence = unheard(mountpoint=mountpoint)
     if silence is not None:
         click.echo(f"scullvfs: warning: {one_line(silence)}", err=True)

@@ -75,7 +75,7 @@ def _helper(
     """
     options = options_of_fstab(arguments, source=source, sloppy=sloppy)
     warn_of_huge_quantum(options)
-    warn_of_silence()
+    warn_of_silence(target)
     if namespace is not None:
         import_server()  # from this namespace: in the other one it may be missing
         enter_mount_namespace(namespace)

@@ -18,6 +18,7 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import IO, Final
@@ -55,10 +56,13 @@ def log_to_stderr(level: str) -> None:
     _log_to(handler, level)
 
 
-def log_to_syslog(level: str, socket: str = SYSLOG) -> None:
-    """Log to the syslog daemon at *socket*, or to the fallback file when it does not listen."""
+def log_to_syslog(level: str, socket: str = SYSLOG, mountpoint: str | None = None) -> None:
+    """Log to the syslog daemon at *socket*, or to the fallback file when it does not listen.
+
+    Below the *mountpoint*, absolute and resolved, is no place for that file.
+    """
     marked = _marked(f"scullvfs[{os.getpid()}]: ")
-    _log_to(_LineByLine(_Syslog(socket), marked), level)
+    _log_to(_LineByLine(_Syslog(socket, mountpoint), marked), level)
 
 
 def fallback_file() -> Path:
@@ -76,40 +80,39 @@ def destination(socket: str = SYSLOG) -> str:
     return "the system log" if os.path.exists(socket) else str(fallback_file())
 
 
-def can_be_kept(socket: str = SYSLOG) -> bool:
-    """Whether there is a place for the words of a daemon; tries it, and leaves nothing behind."""
-    return os.path.exists(socket) or _succeeds(_try_fallback_file)
+def can_be_kept(socket: str = SYSLOG, mountpoint: str | None = None) -> bool:
+    """Whether there is a place for the words of a daemon; tries it, and leaves nothing behind.
 
-
-def unheard(socket: str = SYSLOG) -> str | None:
-    """What to warn of if a daemon in the background would be silent; None if it will not.
-
-    One line of a terminal; `scullvfs doctor` has the reason.
+    Below its *mountpoint* is none: it would have to ask itself, and what it wrote before and after
+    would be in the way of the next mount.
     """
-    if os.path.exists(socket) or _succeeds(_make_fallback_file):
-        return None
-    return "its log is kept nowhere; 'scullvfs mount -f' shows it"
-
-
-def _succeeds(question: Callable[[], bytes]) -> bool:
+    if os.path.exists(socket):
+        return True
     try:
-        ask(question, timeout=LOOK_TIMEOUT)
+        ask(partial(_try_fallback_file, mountpoint), timeout=LOOK_TIMEOUT)
     except OSError:
         return False
     return True
 
 
-def _make_fallback_file() -> bytes:
-    _open(fallback_file()).close()
-    return b""
+def unheard(socket: str = SYSLOG, mountpoint: str | None = None) -> str | None:
+    """What to warn of if a daemon in the background would be silent; None if it will not.
+
+    One line of a terminal; `scullvfs doctor` has the reason.
+    """
+    if can_be_kept(socket, mountpoint):
+        return None
+    return "its log is kept nowhere; 'scullvfs mount -f' shows it"
 
 
-def _try_fallback_file() -> bytes:
+def _try_fallback_file(mountpoint: str | None) -> bytes:
     """Make it, and take away again what was not there before.
 
     Permission bits do not tell: nothing can be made in /proc, by root either.
     """
     path = fallback_file()
+    if mountpoint is not None and _lies_below(path, os.path.realpath(mountpoint)):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
     made = [place for place in (path, *path.parents) if not os.path.exists(place)]
     try:
         _open(path).close()
@@ -120,6 +123,10 @@ def _try_fallback_file() -> bytes:
             with suppress(OSError):  # never made, or no longer empty
                 os.rmdir(directory)
     return b""
+
+
+def _lies_below(path: Path, directory: str) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(directory)
 
 
 def _find_fallback_file() -> Path | None:
@@ -166,8 +173,11 @@ class _Syslog(SysLogHandler):
     Unless that lies in a mount of ours by now: a daemon must not wait for itself.
     """
 
-    def __init__(self, socket: str) -> None:
-        self._fallback = _find_fallback_file()
+    def __init__(self, socket: str, mountpoint: str | None) -> None:
+        path = _find_fallback_file()
+        if path is not None and mountpoint is not None and path.is_relative_to(mountpoint):
+            path = None
+        self._fallback = path
         super().__init__(socket, facility=SysLogHandler.LOG_DAEMON)
 
     def handleError(self, record: logging.LogRecord) -> None:

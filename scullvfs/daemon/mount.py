@@ -99,7 +99,7 @@ def serve_by_order(starter: Starter) -> ExitStatus:
         import_server()
     options, mountpoint = starter.order()
     os.chdir("/")
-    log_to_syslog(options.log_level)
+    log_to_syslog(options.log_level, mountpoint=mountpoint)
     forget_service_manager()
     try:
         return _serve(options, mountpoint, starter.ready, starter)

@@ -152,3 +152,14 @@ def test_umount_one_of_two_names(scullvfs: Any, mounted: Path, tmp_path: Path) -
         assert (other / "scullv0").exists()
     finally:
         subprocess.run(["umount", other], check=True)
+
+
+@pytest.mark.parametrize("below", ["", "sub"])
+def test_mount_leaves_no_log_in_its_way(scullvfs: Any, mountpoint: Path, below: str) -> None:
+    """Where the log would come to lie below the mount, the directory is as empty as it was."""
+    scullvfs.env["XDG_STATE_HOME"] = str(mountpoint / below)
+    done = scullvfs("mount", "-o", "mem=16M", mountpoint)
+    if not os.path.exists("/dev/log"):
+        refusal(subprocess.CompletedProcess([], 0, done.stdout, done.stderr), "silent")
+    assert scullvfs("umount", mountpoint).returncode == 0
+    assert list(mountpoint.iterdir()) == []
