@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from scullvfs.daemon.mountinfo import scullvfs_mounts
+from scullvfs.daemon.place import resolve
 from scullvfs.daemon.probe import ask
 from scullvfs.text import make_streams_safe, one_line
 
@@ -89,7 +90,11 @@ def can_be_kept(socket: str = SYSLOG, mountpoint: str | None = None) -> bool:
     if os.path.exists(socket):
         return True
     try:
-        ask(partial(_try_fallback_file, mountpoint), timeout=LOOK_TIMEOUT)
+        resolved = None if mountpoint is None else resolve(mountpoint)
+    except OSError:  # nothing is going to be mounted there
+        resolved = None
+    try:
+        ask(partial(_try_fallback_file, resolved), timeout=LOOK_TIMEOUT)
     except OSError:
         return False
     return True
@@ -111,7 +116,7 @@ def _try_fallback_file(mountpoint: str | None) -> bytes:
     Permission bits do not tell: nothing can be made in /proc, by root either.
     """
     path = fallback_file()
-    if mountpoint is not None and _lies_below(path, os.path.realpath(mountpoint)):
+    if mountpoint is not None and _lies_below(path, mountpoint):
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
     made = [place for place in (path, *path.parents) if not os.path.exists(place)]
     try:

@@ -242,7 +242,7 @@ def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., 
         # A test run in the background of a shell script inherits that it is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from scullvfs.daemon import mount\n"
-        "mount.log_to_syslog = lambda _: signal.pause()\n"
+        "mount.log_to_syslog = lambda *_, **__: signal.pause()\n"
         "from scullvfs.cli import main\n"
         "main()\n"
     )

@@ -34,7 +34,7 @@ main()
 """
 
 AFTER_THE_FORK = """
-mount.log_to_syslog = lambda _: signal.pause()  # nobody is left who would end it
+mount.log_to_syslog = lambda *_, **__: signal.pause()  # nobody is left who would end it
 fork = os.fork
 def forked():
     pid = fork()
@@ -43,7 +43,9 @@ def forked():
 os.fork = forked
 """
 
-WHILE_IT_STARTS = "mount.log_to_syslog = lambda _: (os.kill(here, signal.SIGINT), signal.pause())\n"
+WHILE_IT_STARTS = (
+    "mount.log_to_syslog = lambda *_, **__: (os.kill(here, signal.SIGINT), signal.pause())\n"
+)
 
 WHILE_IT_IS_ASKED = "mount._wait_until_it_answers = lambda _: interrupt()\n"
 
@@ -98,11 +100,11 @@ def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path, module: str
 
 BEFORE_IT_IS_MOUNTED = """
 log_to_syslog = mount.log_to_syslog
-def slowly(level):
+def slowly(*args, **options):
     open(os.environ["BEGUN"], "w").close()
     while os.getppid() == here:
         time.sleep(0.005)
-    log_to_syslog(level)
+    log_to_syslog(*args, **options)
 mount.log_to_syslog = slowly
 """
 
