@@ -187,7 +187,8 @@ def mount_point(scullvfs: Scullvfs, path: Path) -> Iterator[Path]:
 def mounted_on(scullvfs: Scullvfs, path: Path, options: str) -> Iterator[Path]:
     """A mount with these options, on a directory that is there; unmounted if need be."""
     done = scullvfs.quickly("mount", "-o", options, path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    said = (done.returncode, done.stdout, done.stderr)
+    assert said == (0, "", ""), said  # not rewritten here, so pytest would not show it
     yield path
     if scullvfs.mounted(path):
         unmount(str(path), lazy=False, timeout=DEADLINE)  # as the command, which takes its time
