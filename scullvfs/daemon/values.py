@@ -95,14 +95,18 @@ def switch() -> Parse:
 
 
 def text() -> Parse:
-    """Any bytes but NUL, up to MAX_TEXT of them, as `os.fsdecode` has them."""
+    """Any bytes but NUL, up to MAX_TEXT of them, as `os.fsdecode` has them.
+
+    libfuse may hand the source to mount(8), which takes one that begins with '-' for its options
+    (libfuse: lib/mount_util.c:add_mount()).
+    """
 
     def convert(text: str) -> str:
-        if "\0" in text or len(os.fsencode(text)) > MAX_TEXT:
+        if "\0" in text or text.startswith("-") or len(os.fsencode(text)) > MAX_TEXT:
             raise ValueError(text)
         return text
 
-    return Parse(f"any text of up to {MAX_TEXT} bytes", "any text", convert)
+    return Parse(f"any text of up to {MAX_TEXT} bytes, but no '-' first", "any text", convert)
 
 
 def choice(words: Iterable[str]) -> Parse:
