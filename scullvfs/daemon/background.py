@@ -18,8 +18,8 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 from scullvfs.daemon.errors import ExitStatus, ScullvfsError, error_of_status
@@ -117,8 +117,9 @@ class Daemon:
         with suppress(BrokenPipeError), open(self._orders, "wb", closefd=False) as orders:
             orders.write(len(data).to_bytes(4, "big") + data)  # else it has ended, and reports why
         said = b""
-        while part := os.read(self._reports, 1 << 16):
-            said += part
+        with _woken_by_signals() as wakeup:
+            while part := _read(self._reports, wakeup):
+                said += part
         status, _, message = said.decode(errors="replace").partition(" ")
         if status == "0":
             return
@@ -182,3 +183,34 @@ def _child(main: Callable[[Starter], ExitStatus], orders: int, reports: int) -> 
         starter.report(status, str(error))
     finally:
         os._exit(status)
+
+
+@contextmanager
+def _woken_by_signals() -> Iterator[int]:
+    """A descriptor that can be read from as soon as a signal has come.
+
+    A system call does not notice one that comes just before it begins, and Ctrl-C would wait for as
+    long as it does.
+    """
+    receiver, sender = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        before = signal.set_wakeup_fd(sender, warn_on_full_buffer=False)
+    except ValueError:  # not the main thread, which signals are told to
+        before = None
+    try:
+        yield receiver
+    finally:
+        if before is not None:
+            signal.set_wakeup_fd(before)
+        os.close(receiver)
+        os.close(sender)
+
+
+def _read(fd: int, wakeup: int) -> bytes:
+    """Some of what comes from *fd*; nothing at its end."""
+    while True:
+        ready = select.select([fd, wakeup], [], [])[0]
+        if wakeup in ready:  # a handler that has raised nothing
+            os.read(wakeup, 1 << 12)
+        if fd in ready:
+            return os.read(fd, 1 << 16)

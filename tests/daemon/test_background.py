@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +147,34 @@ def test_daemon_ends_without_a_word(end: Callable[[], None], words: str) -> None
 
     with pytest.raises(ScullvfsError, match=words):
         Daemon(main).start(None)
+
+
+@pytest.mark.timeout(20)
+def test_daemon_start_interrupted_out_of_sight() -> None:
+    """A signal that no system call of ours notices ends the wait all the same.
+
+    Another thread takes it; one that comes just before the wait begins is as little noticed.
+    """
+    daemon = Daemon(lambda starter: ExitStatus(starter.order() or signal.pause() or 0))
+
+    def interrupt() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        begun.wait()
+        while ") S " not in Path(f"/proc/self/task/{os.getpid()}/stat").read_text():
+            time.sleep(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    begun = threading.Event()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        begun.set()
+        with pytest.raises(KeyboardInterrupt):
+            daemon.start(None)
+    finally:
+        thread.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+        daemon.end()
