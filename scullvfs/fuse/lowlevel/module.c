@@ -2,7 +2,8 @@
  *
  * What interpose.c takes from libfuse arrives at the functions in the middle of this file, which
  * call the handlers that serve_with() was given, and answer the request, or let them do that
- * later (request.c).  The GIL is held all the time but for waiting: by serve(), and by pyfuse3 when it processes a request.
+ * later (request.c).  The GIL is held all the time but for waiting: by serve(), and by pyfuse3
+ * when it processes a request.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
