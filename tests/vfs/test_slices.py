@@ -221,16 +221,25 @@ def test_emptied_meanwhile(mnt: Path) -> None:
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
-def test_end_of_the_daemon(scullvfs: Scullvfs, mountpoint: Path) -> None:
-    """It ends as ever, and does not finish the call first."""
+@contextmanager
+def called_upon(
+    scullvfs: Scullvfs, mountpoint: Path
+) -> Iterator[tuple[subprocess.Popen[str], subprocess.Popen[str]]]:
+    """A daemon in the foreground, and a process whose call it is in the middle of."""
     command = [*scullvfs.command, "mount", "-f", "-o", OPTIONS, str(mountpoint)]
     with foreground(scullvfs, mountpoint, command) as daemon:
         device = mountpoint / "scullv0"
         wait_until(device.exists, "it answers")
         with calling(device, 0) as process:
             wait_in_the_middle(device, process)
-            daemon.terminate()
-            assert process.wait(DEADLINE) in (errno.EINTR, errno.ECONNABORTED, errno.ENOTCONN)
+            yield daemon, process
+
+
+def test_end_of_the_daemon(scullvfs: Scullvfs, mountpoint: Path) -> None:
+    """It ends as ever, and does not finish the call first."""
+    with called_upon(scullvfs, mountpoint) as (daemon, process):
+        daemon.terminate()
+        assert process.wait(DEADLINE) in (errno.EINTR, errno.ECONNABORTED, errno.ENOTCONN)
         said = daemon.communicate(timeout=DEADLINE)[1]
     assert daemon.returncode == 0, said
     assert "Traceback" not in said
@@ -238,14 +247,9 @@ def test_end_of_the_daemon(scullvfs: Scullvfs, mountpoint: Path) -> None:
 
 def test_lazy_unmount(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """The call goes on as its file is open, and the daemon ends after it."""
-    command = [*scullvfs.command, "mount", "-f", "-o", OPTIONS, str(mountpoint)]
-    with foreground(scullvfs, mountpoint, command) as daemon:
-        device = mountpoint / "scullv0"
-        wait_until(device.exists, "it answers")
-        with calling(device, 0) as process:
-            wait_in_the_middle(device, process)
-            subprocess.run(["fusermount3", "-u", "-z", mountpoint], check=True)
-            assert process.wait(DEADLINE) == 0
+    with called_upon(scullvfs, mountpoint) as (daemon, process):
+        subprocess.run(["fusermount3", "-u", "-z", mountpoint], check=True)
+        assert process.wait(DEADLINE) == 0
         assert daemon.wait(DEADLINE) == 0
 
 
