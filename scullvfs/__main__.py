@@ -74,7 +74,10 @@ def _drop() -> None:
 
 
 def _has_flag(arguments: list[str], flags: str) -> bool:
-    """Whether one of *flags* seems to be among *arguments*, or anything in long."""
+    """Whether one of *flags* seems to be among *arguments*, or anything in long.
+
+    Behind an "o" comes its value, which has letters of its own: `-odevs=2`.
+    """
     return any(
         argument[:1] == "-" and (argument[1:2] == "-" or set(flags) & set(argument.split("o")[0]))
         for argument in arguments
