@@ -16,8 +16,8 @@ import click
 from scullvfs.cli import main
 from scullvfs.cli.mount import name_of
 from scullvfs.cli.mount_helper import _helper as mount_helper
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.options import OPTIONS, Option
+from scullvfs.errors import ExitStatus
+from scullvfs.options.table import OPTIONS, Option
 
 PAGES = sorted(Path(__file__).parent.glob("*.8.md"))
 MOUNT_PAGE = Path(__file__).with_name("mount.md")

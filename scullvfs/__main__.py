@@ -60,7 +60,8 @@ def _hear_interrupts() -> None:
 
 
 def _begin(probably_a_mount: bool) -> None:
-    from scullvfs.daemon import ahead, inherited
+    from scullvfs import inherited
+    from scullvfs.daemon import ahead
 
     inherited.settle()
     if probably_a_mount:

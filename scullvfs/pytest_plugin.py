@@ -56,7 +56,7 @@ def scullvfs_mount(scullvfs_mount_factory: MountFactory) -> Mount:
 @pytest.fixture
 def scullvfs_mount_factory(request: pytest.FixtureRequest) -> Iterator[MountFactory]:
     """Makes mounts for this test, each with the options that it is called with."""
-    from scullvfs.daemon.errors import FuseMissingError, RefusedError
+    from scullvfs.errors import FuseMissingError, RefusedError
     from scullvfs.testing import mounted
 
     defaults = _from_ini(request.config) | _from_markers(request)
@@ -85,7 +85,7 @@ def scullvfs_mount_factory(request: pytest.FixtureRequest) -> Iterator[MountFact
 
 def _from_ini(config: pytest.Config) -> dict[str, str | int]:
     """The options of the ini file; one without a value is True."""
-    from scullvfs.daemon.optstring import split, unescape
+    from scullvfs.options.optstring import split, unescape
 
     items = map(unescape, split(config.getini("scullvfs_options")))
     words = [item.partition("=") for item in items]

@@ -19,15 +19,15 @@ from pathlib import Path
 from signal import SIGCONT, SIGKILL, Signals
 from typing import BinaryIO, Final
 
-from scullvfs.daemon import mountinfo
-from scullvfs.daemon.errors import BusyError, ScullvfsError, error_of_status
-from scullvfs.daemon.interrupts import put_off_interrupts
-from scullvfs.daemon.mountpoint import temporary_mount_point
-from scullvfs.daemon.notify import forget_service_manager
-from scullvfs.daemon.optstring import escape
-from scullvfs.daemon.place import resolve
-from scullvfs.daemon.unmount import take_down, unmount_command
-from scullvfs.daemon.users import describe_users, users_of
+from scullvfs.daemon.sd_notify import forget_service_manager
+from scullvfs.errors import BusyError, ScullvfsError, error_of_status
+from scullvfs.interrupts import put_off_interrupts
+from scullvfs.mounts import mountinfo
+from scullvfs.mounts.mountpoint import temporary_mount_point
+from scullvfs.mounts.place import resolve
+from scullvfs.mounts.unmount import take_down, unmount_command
+from scullvfs.mounts.users import describe_users, users_of
+from scullvfs.options.optstring import escape
 
 __all__ = ["Mount", "MountInUseWarning", "ScullvfsError", "mounted", "served"]
 
@@ -232,7 +232,7 @@ def mounted(
 
     Raises:
         ScullvfsError: there is no mount, in the words of `scullvfs mount`. The class says why:
-            `scullvfs.daemon.errors` has them.
+            `scullvfs.errors` has them.
     """
     with ExitStack() as stack:
         if mountpoint is None:

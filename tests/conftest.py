@@ -16,7 +16,7 @@ from types import FrameType
 
 import pytest
 
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.mounts.mountinfo import read_mounts
 
 from . import watchdog
 

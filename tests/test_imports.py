@@ -1,6 +1,9 @@
-"""The house rule: imports go one way, cli -> bench -> daemon -> fuse -> fs -> scullv -> mm."""
+"""The house rule: each room imports from those below it, and from no other."""
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,16 +12,38 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.glob("scullvfs/**/*.py"))
 
-# Low to high; a layer imports itself and what stands before it.
-LAYERS = ["mm", "scullv", "fs", "fuse", "daemon", "bench", "cli"]
+GROUND = {"errors", "inherited", "interrupts", "text"}
+"""Modules at the top level that every room may import, and that import none."""
 
-# Only these layers import these modules.
+INSIDE = {
+    "mm": set[str](),
+    "scull": {"mm"},
+    "fs": {"mm", "scull"},
+    "fuse": {"mm", "scull", "fs"},
+}
+"""The emulated computer, its drivers, its files, and what serves them."""
+
+OUTSIDE = {
+    "options": {"mm", "scull"},
+    "mounts": {"options"},
+    "host": {"mm", "mounts", "options"},
+}
+"""What programs know that serve no mount."""
+
+ABOVE = {
+    "daemon": {*INSIDE, *OUTSIDE},
+    "bench": {"daemon", *OUTSIDE},
+    "cli": {"bench", "daemon", "scull", *OUTSIDE},
+}
+ROOMS = {**INSIDE, **OUTSIDE, **ABOVE}
+"""Room -> the rooms that it may import from, beside itself and the ground."""
+
+# Only these rooms import these modules.
 RESERVED = {
     "pyfuse3": {"fuse", "daemon"},
     "trio": {"fuse", "daemon"},
     "click": {"cli"},
     "matplotlib": {"bench"},
-    "errno": {"scullv", "fs", "fuse", "daemon", "cli"},
 }
 
 
@@ -37,54 +62,95 @@ def imported(source: str, module: Path) -> Iterator[str]:
 
 def offences(source: str, module: Path) -> list[str]:
     """Say which of the module's imports break the rule."""
-    layer = module.parts[1] if len(module.parts) > 2 else ""
-    above = LAYERS[LAYERS.index(layer) + 1 :] if layer in LAYERS else []
+    room = module.parts[1] if len(module.parts) > 2 else ""
+    allowed = ROOMS.get(room, set()) | {room}
+    if not room:  # the ground, or what stands above all rooms, such as `testing`
+        allowed = set() if module.stem in GROUND else set(ROOMS)
     found = []
     for name in imported(source, module):
         top, *rest = name.split(".")
-        allowed = RESERVED.get(top)
-        if allowed is not None and layer not in allowed:
-            found.append(f"{module}: {top} is for {', '.join(sorted(allowed))} only")
-        if top == "scullvfs" and rest and rest[0] in above:
-            found.append(f"{module}: {layer} imports {name}, which stands above it")
+        reserved = RESERVED.get(top)
+        if reserved is not None and room not in reserved:
+            found.append(f"{module}: {top} is for {', '.join(sorted(reserved))} only")
+        if top == "scullvfs" and rest and rest[0] in ROOMS and rest[0] not in allowed:
+            found.append(f"{module}: {room or module.stem} must not import {name}")
     return found
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_imports_go_one_way(module: Path) -> None:
-    """No module imports from a layer above its own, nor a library that is not for its layer."""
+def test_imports_go_down(module: Path) -> None:
+    """No module imports from a room that is not below its own, nor a library not for its room."""
     assert offences((ROOT / module).read_text(), module) == []
 
 
-def test_every_layer_is_there() -> None:
-    """The test above reads the real package, all of it."""
-    assert {module.parts[1] for module in MODULES if len(module.parts) > 2} >= set(LAYERS)
+def test_every_room_is_there() -> None:
+    """The test above reads the real package, all of it, and no room is without a rule."""
+    assert {module.parts[1] for module in MODULES if len(module.parts) > 2} == set(ROOMS)
+    assert {module.stem for module in MODULES if len(module.parts) == 2} >= GROUND
+
+
+def test_rooms_stand_on_one_another() -> None:
+    """A room below is one that stands further up in the table, so no two are above each other."""
+    above = list(ROOMS)
+    for number, room in enumerate(above):
+        assert ROOMS[room] <= set(above[:number])
+
+
+@pytest.mark.parametrize("room", ["", *sorted(set(ROOMS) - {"fuse", "daemon", "bench", "cli"})])
+def test_no_libfuse(room: str) -> None:
+    """All of a room below `fuse` can be imported, and neither pyfuse3 nor libfuse is there."""
+    ground = [f"scullvfs.{name}" for name in sorted(GROUND)]
+    names = [
+        ".".join(module.with_suffix("").parts).removesuffix(".__init__")
+        for module in MODULES
+        if module.parts[1] == room
+    ]
+    program = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(sorted(sys.modules), open('/proc/self/maps').read())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *ground, *names],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(repr(name) in done.stdout for name in names)
+    assert "pyfuse3" not in done.stdout
+    assert "trio" not in done.stdout
+    assert "libfuse" not in done.stdout
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("mm/machine.py", "import errno"),
-        ("mm/machine.py", "from errno import ENOMEM"),
         ("mm/machine.py", "import trio.lowlevel"),
-        ("mm/machine.py", "from ..scullv.dev import Device"),
-        ("mm/machine.py", "from .. import scullv"),
+        ("mm/machine.py", "from ..scull.dev import Device"),
+        ("mm/machine.py", "from .. import scull"),
         ("mm/machine.py", "from scullvfs import fs"),
-        ("mm/machine.py", "def later():\n    import scullvfs.daemon.options"),
+        ("mm/machine.py", "def later():\n    import scullvfs.options.table"),
         ("mm/__init__.py", "from ..cli import main"),
-        ("scullv/dev.py", "import pyfuse3"),
-        ("scullv/dev.py", "from ..fs.tree import Node"),
+        ("scull/dev.py", "import pyfuse3"),
+        ("scull/dev.py", "from ..fs.tree import Node"),
         ("fs/tree.py", "import pyfuse3"),
         ("fs/tree.py", "from ..fuse import operations"),
-        ("fs/tree.py", "if TYPE_CHECKING:\n    from ..daemon import mount"),
-        ("fs/deeper/tree.py", "from ...daemon import mount"),
-        ("daemon/mount.py", "import click"),
-        ("daemon/mount.py", "from ..cli import main"),
-        ("daemon/mount.py", "from ..bench import floor"),
+        ("fs/tree.py", "if TYPE_CHECKING:\n    from ..daemon import start"),
+        ("fs/deeper/tree.py", "from ...daemon import start"),
+        ("fuse/operations.py", "from ..options import table"),
+        ("options/table.py", "from ..fs import tree"),
+        ("mounts/probe.py", "from scullvfs.daemon import log"),
+        ("mounts/probe.py", "from ..host import memory"),
+        ("daemon/start.py", "import click"),
+        ("daemon/start.py", "from ..cli import main"),
+        ("daemon/start.py", "from ..bench import floor"),
         ("bench/plan.py", "from ..cli import main"),
         ("bench/plan.py", "import click"),
+        ("bench/floor.py", "from ..fuse import lowlevel"),
         ("cli/mount.py", "import trio"),
-        ("__init__.py", "import pyfuse3"),
+        ("errors.py", "from . import options"),
+        ("testing.py", "import pyfuse3"),
     ],
 )
 def test_offences_finds(module: str, source: str) -> None:
@@ -96,13 +162,15 @@ def test_offences_finds(module: str, source: str) -> None:
     ("module", "source"),
     [
         ("mm/machine.py", "import os\nfrom .layout import Layout\nfrom scullvfs.mm import slab"),
-        ("scullv/dev.py", "import errno\nfrom ..mm.machine import Machine\nfrom .. import mm"),
+        ("scull/dev.py", "import errno\nfrom ..mm.machine import Machine\nfrom .. import mm"),
         ("fuse/operations.py", "import pyfuse3, trio\nfrom ..fs import tree"),
         ("fs/deeper/tree.py", "from ..tree import Node\nfrom ...mm import layout"),
-        ("cli/mount.py", "import click\nfrom ..daemon import options\nfrom .. import __version__"),
+        ("cli/mount.py", "import click\nfrom ..options import table\nfrom .. import __version__"),
+        ("mounts/probe.py", "from scullvfs.inherited import close_all_but"),
         ("__main__.py", "from .cli import main"),
+        ("testing.py", "from scullvfs.daemon import sd_notify"),
     ],
 )
 def test_offences_accepts(module: str, source: str) -> None:
-    """The checker lets pass what goes down, stays in its layer or is the standard library's."""
+    """The checker lets pass what goes down, stays in its room or is the standard library's."""
     assert offences(source, "scullvfs" / Path(module)) == []

@@ -8,9 +8,9 @@ import click
 import pytest
 
 from scullvfs.cli import main
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.fstab import options_of_fstab
-from scullvfs.daemon.options import parse_options
+from scullvfs.errors import ExitStatus
+from scullvfs.options.fstab import options_of_fstab
+from scullvfs.options.table import parse_options
 
 ROOT = Path(__file__).parent.parent
 SYSTEMD = ROOT / "systemd"

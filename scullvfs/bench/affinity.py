@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from scullvfs.daemon.errors import RefusedError, UsageError
+from scullvfs.errors import RefusedError, UsageError
 
 __all__ = ["moved", "pinned"]
 

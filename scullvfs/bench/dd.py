@@ -20,9 +20,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from scullvfs.daemon.errors import ScullvfsError
-from scullvfs.daemon.interrupts import put_off_interrupts
-from scullvfs.daemon.values import format_size
+from scullvfs.errors import ScullvfsError
+from scullvfs.interrupts import put_off_interrupts
+from scullvfs.options.parsers import format_size
 from scullvfs.text import shell_word, shown
 
 __all__ = ["CALLS", "Report", "command", "parse", "run"]

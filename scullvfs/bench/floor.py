@@ -15,12 +15,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from scullvfs.bench.targets import FLOOR, PREFIX, Target, undisturbed
-from scullvfs.daemon.errors import ScullvfsError
-from scullvfs.daemon.interrupts import put_off_interrupts
-from scullvfs.daemon.mountinfo import mount_at
-from scullvfs.daemon.mountpoint import temporary_mount_point
-from scullvfs.daemon.requirements import find_fusermount
+from scullvfs.errors import ScullvfsError
+from scullvfs.interrupts import put_off_interrupts
+from scullvfs.mounts.fusermount import find_fusermount
+from scullvfs.mounts.mountinfo import mount_at
+from scullvfs.mounts.mountpoint import temporary_mount_point
+
+from .targets import FLOOR, PREFIX, Target, undisturbed
 
 __all__ = ["compiled", "floor", "floor_missing", "served"]
 

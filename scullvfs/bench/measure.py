@@ -7,10 +7,10 @@ other but each number of all of them at once, and the next round begins with ano
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from scullvfs.bench import dd
-from scullvfs.bench.dd import CALLS, Report
-from scullvfs.bench.plan import Plan, blocks_for, trial_blocks
-from scullvfs.bench.targets import Target
+from . import dd
+from .dd import CALLS, Report
+from .plan import Plan, blocks_for, trial_blocks
+from .targets import Target
 
 __all__ = ["Sample", "measure", "runs"]
 

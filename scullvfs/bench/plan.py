@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from scullvfs.daemon.errors import ScullvfsError, UsageError
-from scullvfs.daemon.values import UNITS, format_size
+from scullvfs.errors import ScullvfsError, UsageError
+from scullvfs.options.parsers import UNITS, format_size
 
 __all__ = [
     "DEFAULT_SIZES",

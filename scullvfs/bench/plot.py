@@ -10,11 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from scullvfs.bench.dd import CALLS
-from scullvfs.bench.report import Row
-from scullvfs.daemon.errors import ScullvfsError, UsageError
-from scullvfs.daemon.values import format_size
+from scullvfs.errors import ScullvfsError, UsageError
+from scullvfs.options.parsers import format_size
 from scullvfs.text import shown
+
+from .dd import CALLS
+from .report import Row
 
 __all__ = ["check", "draw"]
 

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scullvfs.bench.dd import CALLS
-from scullvfs.bench.disturb import Disturbance
-from scullvfs.bench.measure import Sample
-from scullvfs.bench.targets import FLOOR, SCULLVFS, TMPFS
-from scullvfs.daemon.values import format_size
+from scullvfs.options.parsers import format_size
+
+from .dd import CALLS
+from .disturb import Disturbance
+from .measure import Sample
+from .targets import FLOOR, SCULLVFS, TMPFS
 
 __all__ = ["Cell", "Row", "as_csv", "as_json", "rows", "table"]
 

@@ -17,25 +17,26 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scullvfs.bench.affinity import moved
-from scullvfs.daemon.errors import (
+from scullvfs.daemon.start import mount
+from scullvfs.errors import (
     BusyError,
     NotMountedError,
     RefusedError,
     ScullvfsError,
     UsageError,
 )
-from scullvfs.daemon.identity import find_daemon
-from scullvfs.daemon.interrupts import put_off_interrupts
-from scullvfs.daemon.mount import mount
-from scullvfs.daemon.mountinfo import Mount, mount_at
-from scullvfs.daemon.mountpoint import temporary_mount_point
-from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.place import resolve
-from scullvfs.daemon.probe import ask, ask_for_pid
-from scullvfs.daemon.unmount import unmount
-from scullvfs.daemon.users import user_name
+from scullvfs.interrupts import put_off_interrupts
+from scullvfs.mounts.identity import find_daemon
+from scullvfs.mounts.mountinfo import Mount, mount_at
+from scullvfs.mounts.mountpoint import temporary_mount_point
+from scullvfs.mounts.place import resolve
+from scullvfs.mounts.probe import ask, ask_for_pid
+from scullvfs.mounts.unmount import unmount
+from scullvfs.mounts.users import user_name
+from scullvfs.options.table import MountOptions
 from scullvfs.text import argument, shown
+
+from .affinity import moved
 
 __all__ = [
     "FLOOR",

@@ -2,10 +2,10 @@
 
 `commands` is the table of them, `group` puts every error in one line, `help` ends `--help`
 with examples and statuses, `hang` breaks lines; `mount_helper` is the program that mount(8)
-runs, and shell/ has the scripts that `completion` prints. A command parses its arguments,
-calls `scullvfs.daemon` and prints; it decides nothing. Must not import pyfuse3 or trio, nor
-anything that does, at import time: `--help` and the line that says what is missing work
-without them.
+runs, and shell/ has the scripts that `completion` prints. A command parses its arguments, calls the
+rooms below and prints; it decides nothing, but for `doctor`, whose `checks` mount. Must not
+import pyfuse3 or trio, nor anything that does, at import time: `--help` and the line that says
+what is missing work without them.
 
 Each TAB starts the program, too. So a command's module is imported when the command is asked
 for (`commands`), and imports what its help and its completion need; what carries the command
@@ -14,16 +14,17 @@ out, where that is more, is imported by the command itself.
 
 import click
 
-from scullvfs.cli.commands import Commands
-from scullvfs.cli.group import OneLineErrors
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
+
+from .commands import Commands
+from .group import OneLineErrors
 
 __all__ = ["main"]
 
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from scullvfs.daemon.versions import version_line
+        from scullvfs.host.versions import version_line
 
         click.echo(version_line())
         ctx.exit()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from scullvfs.bench.plan import DEFAULT_SIZES, Plan, parse_size, parse_sizes
-from scullvfs.cli.completion import complete_mount_options, complete_mounts
-from scullvfs.cli.hang import hang
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus, ScullvfsError, UsageError
-from scullvfs.daemon.options import parse_options
+from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
+from scullvfs.options.table import parse_options
 from scullvfs.text import one_line, shell_word, shown, unicode
+
+from .completion import complete_mount_options, complete_mounts
+from .hang import hang
+from .help import Command
 
 if TYPE_CHECKING:
     from scullvfs.bench.dd import Report
@@ -125,8 +126,8 @@ def bench(
     from scullvfs.bench import plot, report, targets
     from scullvfs.bench.affinity import pinned
     from scullvfs.bench.disturb import watched
-    from scullvfs.daemon.interrupts import interruptible
-    from scullvfs.daemon.versions import version_line
+    from scullvfs.host.versions import version_line
+    from scullvfs.interrupts import interruptible
 
     plan = Plan(sizes=parse_sizes(sizes), rounds=rounds, seconds=seconds, limit=_limit(limit))
     if output is not None and kind is None:

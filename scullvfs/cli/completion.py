@@ -27,12 +27,13 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from scullvfs.cli.group import COMPLETE_VAR
-from scullvfs.cli.help import Command
-from scullvfs.daemon.mountinfo import scullvfs_mounts
+from scullvfs.mounts.mountinfo import scullvfs_mounts
+
+from .group import COMPLETE_VAR
+from .help import Command
 
 if TYPE_CHECKING:
-    from scullvfs.daemon.options import Option
+    from scullvfs.options.table import Option
 
 __all__ = [
     "SHELLS",
@@ -175,7 +176,7 @@ def complete_mount_options(
     ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> Items:
     """The next name or value in a list like `order=2,semantics=`; `-o` is before it."""
-    from scullvfs.daemon.options import OPTIONS
+    from scullvfs.options.table import OPTIONS
 
     before, comma, item = incomplete.rpartition(",")
     form, equals, text = item.partition("=")

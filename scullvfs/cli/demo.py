@@ -17,10 +17,11 @@ from contextlib import contextmanager, suppress
 
 import click
 
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus, ScullvfsError
-from scullvfs.daemon.interrupts import interruptible, put_off_interrupts
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.errors import ExitStatus, ScullvfsError
+from scullvfs.interrupts import interruptible, put_off_interrupts
+from scullvfs.mounts.mountinfo import mount_at
+
+from .help import Command
 
 __all__ = ["demo"]
 

@@ -1,4 +1,4 @@
-"""`scullvfs doctor`: prints what `scullvfs.daemon.doctor` finds."""
+"""`scullvfs doctor`: prints what `scullvfs.cli.checks` finds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from scullvfs.cli.hang import hang
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
 from scullvfs.text import one_line
 
+from .hang import hang
+from .help import Command
+
 if TYPE_CHECKING:
-    from scullvfs.daemon.doctor import Finding
+    from .checks import Finding
 
 __all__ = ["doctor"]
 
@@ -47,7 +48,7 @@ def doctor(no_mount: bool, as_json: bool) -> ExitStatus:
     The status is 0 if a mount works, or else that of the first thing that is missing, which
     is what 'scullvfs mount' would exit with.
     """
-    from scullvfs.daemon.doctor import CHECKS, examine
+    from .checks import CHECKS, examine
 
     width = max(len(name) for name, _ in CHECKS)
     findings = []

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import click
 
-from scullvfs.cli.commands import OnDemand
-from scullvfs.cli.help import write_exit_statuses
-from scullvfs.daemon.errors import ExitStatus, ScullvfsError
-from scullvfs.daemon.hint import did_you_mean
+from scullvfs.errors import ExitStatus, ScullvfsError
+from scullvfs.options.hint import did_you_mean
 from scullvfs.text import make_streams_safe, one_line
+
+from .commands import OnDemand
+from .help import write_exit_statuses
 
 __all__ = ["COMPLETE_VAR", "OneLineErrors"]
 
@@ -43,7 +44,7 @@ class OneLineErrors(OnDemand):
         """Run the program and exit, unless *standalone_mode* is false; see click."""
         make_streams_safe()
         if COMPLETE_VAR in os.environ:
-            from scullvfs.cli import completion  # noqa: F401  (it tells click of its shells)
+            from . import completion  # noqa: F401  (it tells click of its shells)
         run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
         if not standalone_mode:
             return run()

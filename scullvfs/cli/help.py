@@ -1,7 +1,7 @@
 """Commands whose `--help` ends with examples, tables and exit statuses.
 
 It is to fit on a screen, so of the statuses it has the numbers. What they mean is one table for
-all commands, in `scullvfs.daemon.errors`, which the help of the program prints.
+all commands, in `scullvfs.errors`, which the help of the program prints.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
 
 __all__ = ["ALWAYS", "Command", "write_exit_statuses"]
 

@@ -13,8 +13,7 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import (
+from scullvfs.errors import (
     BusyError,
     ExitStatus,
     NotMountedError,
@@ -22,11 +21,13 @@ from scullvfs.daemon.errors import (
     ScullvfsError,
     UsageError,
 )
-from scullvfs.daemon.hint import did_you_mean
-from scullvfs.daemon.probe import ask
-from scullvfs.scullv import COMMANDS
-from scullvfs.scullv.ioctl import INT
+from scullvfs.mounts.probe import ask
+from scullvfs.options.hint import did_you_mean
+from scullvfs.scull import COMMANDS
+from scullvfs.scull.ioctl import INT
 from scullvfs.text import shown
+
+from .help import Command
 
 __all__ = ["ioctl"]
 

@@ -6,12 +6,13 @@ disagree.
 
 import click
 
-from scullvfs.cli.completion import complete_directory, complete_mount_options
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.options import OPTIONS, MountOptions, Option, parse_options
-from scullvfs.daemon.values import format_size
+from scullvfs.errors import ExitStatus
+from scullvfs.options.parsers import format_size
+from scullvfs.options.table import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.text import one_line
+
+from .completion import complete_directory, complete_mount_options
+from .help import Command
 
 __all__ = ["mount", "name_of", "warn_of_huge_quantum", "warn_of_silence"]
 
@@ -68,7 +69,7 @@ def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> Exit
     Returns once the mount answers, and leaves a daemon behind that serves it until
     'scullvfs umount MOUNTPOINT', or a signal.
     """
-    from scullvfs.daemon.mount import mount as mount_scullvfs
+    from scullvfs.daemon.start import mount as mount_scullvfs
 
     options = parse_options(arguments)
     warn_of_huge_quantum(options)

@@ -12,12 +12,13 @@ from typing import Final, NoReturn
 
 import click
 
-from scullvfs.cli.mount import warn_of_huge_quantum, warn_of_silence
-from scullvfs.daemon.errors import ExitStatus, ScullvfsError
-from scullvfs.daemon.fstab import options_of_fstab
-from scullvfs.daemon.mount import check, import_server, mount
-from scullvfs.daemon.namespace import enter_mount_namespace
+from scullvfs.daemon.start import check, import_server, mount
+from scullvfs.errors import ExitStatus, ScullvfsError
+from scullvfs.mounts.namespace import enter_mount_namespace
+from scullvfs.options.fstab import options_of_fstab
 from scullvfs.text import make_streams_safe, one_line, shown
+
+from .mount import warn_of_huge_quantum, warn_of_silence
 
 __all__ = ["MountStatus", "main"]
 

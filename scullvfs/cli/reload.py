@@ -1,13 +1,14 @@
-"""`scullvfs reload`: the command line of `scullvfs.daemon.reload`."""
+"""`scullvfs reload`: the command line of `scullvfs.mounts.reload`."""
 
 import click
 
-from scullvfs.cli.completion import complete_mount_options, complete_mounts
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.options import parse_options
-from scullvfs.daemon.reload import reload as reload_mount
+from scullvfs.errors import ExitStatus
+from scullvfs.mounts.reload import reload as reload_mount
+from scullvfs.options.table import parse_options
 from scullvfs.text import shown
+
+from .completion import complete_mount_options, complete_mounts
+from .help import Command
 
 __all__ = ["reload"]
 

@@ -8,21 +8,22 @@ from typing import Any, Final
 import click
 
 import scullvfs
-from scullvfs.cli.completion import complete_mounts
-from scullvfs.cli.hang import hang
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus, NotMountedError
-from scullvfs.daemon.mountinfo import Mount, scullvfs_mounts
-from scullvfs.daemon.status import (
+from scullvfs.errors import ExitStatus, NotMountedError
+from scullvfs.mounts.mountinfo import Mount, scullvfs_mounts
+from scullvfs.mounts.status import (
     ANSWER_TIMEOUT,
     EXIT_STATUS,
     MountStatus,
     State,
     find_scullvfs,
 )
-from scullvfs.daemon.status import status as ask
-from scullvfs.daemon.users import user_name
+from scullvfs.mounts.status import status as ask
+from scullvfs.mounts.users import user_name
 from scullvfs.text import argument, one_line, shown, unicode
+
+from .completion import complete_mounts
+from .hang import hang
+from .help import Command
 
 __all__ = ["status"]
 
@@ -174,7 +175,7 @@ def _daemon(answer: MountStatus) -> str:
 
 def _options(answer: MountStatus) -> str:
     """What is not at its default, as it could stand behind `-o`."""
-    from scullvfs.daemon.options import changed_options, format_options
+    from scullvfs.options.table import changed_options, format_options
 
     mount = answer.mount
     options = answer.report["options"] | {"fsname": mount.source}  # as the kernel has it

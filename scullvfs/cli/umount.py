@@ -1,10 +1,11 @@
-"""`scullvfs umount`: the command line of `scullvfs.daemon.unmount`."""
+"""`scullvfs umount`: the command line of `scullvfs.mounts.unmount`."""
 
 import click
 
-from scullvfs.cli.completion import complete_mounts
-from scullvfs.cli.help import Command
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
+
+from .completion import complete_mounts
+from .help import Command
 
 __all__ = ["umount"]
 
@@ -49,10 +50,10 @@ def umount(lazy: bool, timeout: float, dead: bool, mountpoint: str) -> None:
     Works for a dead mount, too, whose daemon was killed.
     """
     if dead:
-        from scullvfs.daemon.stale import unmount_dead
+        from scullvfs.mounts.stale import unmount_dead
 
         unmount_dead(mountpoint, timeout=timeout)
         return
-    from scullvfs.daemon.unmount import unmount
+    from scullvfs.mounts.unmount import unmount
 
     unmount(mountpoint, lazy=lazy, timeout=timeout)

@@ -1,32 +1,21 @@
-"""The process around the file system: from mount options to a clean unmount.
+"""The life of the process that serves a mount, from the command that wants it to its last line.
 
-A mount goes through these modules in this order::
-
-    fstab                -o of mount(8) -> -o of ours         only under mount.scullvfs
-    options, values      -o text -> MountOptions              no system call
-    background, ahead    fork what serves, it imports         waits for the order
-    lock                 one mount at a time at one place     locks a byte of /dev/fuse
-    mountpoint           may this directory be mounted on?    reads, touches no mount
-    requirements         is FUSE here, may this user?         opens /dev/fuse once
-    memory               can the host give mem= ?             reads /proc and the cgroup
-    mount                give the order, wait until it answers, keep the daemon
-    server               pyfuse3 and trio: session, signals, the main loop
-    service, notify      READY, WATCHDOG, STOPPING            only under a service manager
+    ahead, fork          fork what serves; it imports, and waits for its order
+    start                check, give the order, wait until the mount answers, keep the daemon
+    lock                 one mount at a time at one place
+    server               the daemon's main function: trio, signals, the main loop
+    session              the FUSE session: the mount made and unmade, the only words to pyfuse3
     assemble             MountOptions -> Machine -> Module -> Tree -> Operations
+    service_manager      READY, WATCHDOG, STOPPING, by way of `sd_notify`
+    status_report        what the daemon says of itself
+    log                  where its words go
 
-``unmount`` is the way back, ``stale`` that for a dead mount only; ``reload`` changes a running
-mount. ``mountinfo``, ``place``, ``probe`` and ``users`` look at mounts without touching a dead one;
-``answers`` checks what a mount says, and ``identity`` proves which process is its daemon.
-``optstring`` reads and writes -o as libfuse does, ``flags`` has the kernel's own options,
-``namespace`` enters that of ``mount -N``, ``log`` says where the daemon's words go, ``inherited``
-puts right what a parent has left, ``interrupts`` keeps Ctrl-C out of what must not be cut in two,
-and ``errors`` holds every failure with its exit status, ``hint`` the guess at a mistyped word.
+The only room that wires the others together.  Called by `scullvfs.cli` (`start`, `log`), by
+`scullvfs.__main__` (`ahead`) and by tests.  Must not import `cli`, `bench`, click or anything
+that is drawn for people.  pyfuse3 and trio come with `server`, `session`, `service_manager` and
+`assemble` alone, and these only into the process that serves: `start` forks before, and where
+pyfuse3 is missing everything else can be imported.
 
-``report`` is what a daemon says of itself, ``status`` asks all mounts for it, ``doctor`` runs the
-checks one by one, and ``versions`` names what all this stands on.
-
-Only ``server``, ``service``, ``session`` and ``assemble`` import pyfuse3, trio, or what imports
-them; ``mount`` imports ``server`` in the daemon's own process only, and ``doctor`` imports
-``session`` in a child process. Everything else here is safe to import, and is imported by
-``scullvfs.cli``, where pyfuse3 is missing.
+Nothing races: the parent has one thread, and the daemon forks from it before there is any other.
+In the daemon one thread runs trio; what happens between two of its waits is seen whole.
 """

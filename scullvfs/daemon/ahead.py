@@ -5,8 +5,9 @@ fork, the sooner the mount. `begin` may be wrong about what the user wants: that
 time of a CPU, and nothing else. Imports next to nothing, since all of it comes before the fork.
 """
 
-from scullvfs.daemon.background import Daemon, Starter
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
+
+from .fork import Daemon, Starter
 
 __all__ = ["begin", "drop", "take"]
 
@@ -33,6 +34,6 @@ def drop() -> None:
 
 
 def _main(starter: Starter) -> ExitStatus:
-    from scullvfs.daemon.mount import serve_by_order  # here, and not in the parent
+    from .start import serve_by_order  # here, and not in the parent
 
     return serve_by_order(starter)

@@ -7,16 +7,17 @@ daemon's language; used by `server` only.
 import errno
 from contextlib import ExitStack
 
-from scullvfs.daemon.errors import HostMemoryError, UsageError
-from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.probe import STATUS_XATTR
-from scullvfs.daemon.report import Report
-from scullvfs.daemon.values import format_size
-from scullvfs.fs.build import build_tree
+from scullvfs.errors import HostMemoryError, UsageError
+from scullvfs.fs.root import build_tree
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
-from scullvfs.scullv import Module
+from scullvfs.mounts.probe import STATUS_XATTR
+from scullvfs.options.parsers import format_size
+from scullvfs.options.table import MountOptions
+from scullvfs.scull import Module
+
+from .status_report import Report
 
 __all__ = ["assemble"]
 

@@ -13,9 +13,9 @@ import zlib
 from types import TracebackType
 from typing import Final, Self
 
-from scullvfs.daemon.errors import MountPointError
-from scullvfs.daemon.place import resolve
-from scullvfs.daemon.requirements import DEVICE
+from scullvfs.errors import MountPointError
+from scullvfs.host.requirements import DEVICE
+from scullvfs.mounts.place import resolve
 from scullvfs.text import shown
 
 __all__ = ["MountPointLock"]

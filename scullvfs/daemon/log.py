@@ -8,7 +8,7 @@
 A message is one line, whatever the names in it are; only a traceback has several.
 So a daemon is silent only where not even the file can be written, and `unheard()` says so
 before it starts. Syslog daemons escape line ends, so each line of a traceback is a message of its
-own there. Used by `mount`; everyone else just calls `logging.getLogger`.
+own there. Used by `start`; everyone else just calls `logging.getLogger`.
 """
 
 import errno
@@ -23,9 +23,9 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 from typing import IO, Final
 
-from scullvfs.daemon.mountinfo import scullvfs_mounts
-from scullvfs.daemon.place import resolve
-from scullvfs.daemon.probe import ask
+from scullvfs.mounts.mountinfo import scullvfs_mounts
+from scullvfs.mounts.place import resolve
+from scullvfs.mounts.probe import ask
 from scullvfs.text import make_streams_safe, one_line
 
 __all__ = [

@@ -1,6 +1,6 @@
 """The daemon's main function: everything between a mount and its end.
 
-The only module of the daemon that runs trio. It is imported by `mount` at the last
+The only module of the daemon that runs trio. It is imported by `start` at the last
 moment, in the process that is going to serve, since pyfuse3 and libfuse may be missing.
 Resources stand on one stack; each registers its undo as it comes.
 """
@@ -14,16 +14,17 @@ from typing import Final
 
 import trio
 
-from scullvfs.daemon.assemble import assemble
-from scullvfs.daemon.background import Starter
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.inherited import heeded
-from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.service import report
-from scullvfs.daemon.session import session, terminate
+from scullvfs.errors import ExitStatus
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.loop import housekeeping, serve
+from scullvfs.inherited import heeded
+from scullvfs.options.table import MountOptions
 from scullvfs.text import shown
+
+from .assemble import assemble
+from .fork import Starter
+from .service_manager import keep_informed
+from .session import fuse_session, terminate
 
 __all__ = ["run"]
 
@@ -70,7 +71,7 @@ async def _main(
     with ExitStack() as stack:
         signals = stack.enter_context(_stop_signals())
         machine, operations = assemble(options, stack)
-        served = stack.enter_context(session(operations, mountpoint, options))
+        served = stack.enter_context(fuse_session(operations, mountpoint, options))
         log.info("mounted on %s: %s", shown(mountpoint), options)
         log.debug("%r", options)
         if not lowlevel.hooked():
@@ -83,7 +84,7 @@ async def _main(
             if starter is not None:
                 nursery.start_soon(_terminate_unless_kept, starter, stopped)
             nursery.start_soon(housekeeping, machine)
-            nursery.start_soon(report, mountpoint, str(options))
+            nursery.start_soon(keep_informed, mountpoint, str(options))
             await serve(operations, options.busy_poll)
             aborted = not served.connected and bool(served.dead)
             if aborted:

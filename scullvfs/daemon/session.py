@@ -10,6 +10,7 @@ import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from importlib.util import find_spec
 from typing import Final
 
 from scullvfs.fuse import lowlevel  # before pyfuse3: its docstring says why
@@ -17,23 +18,24 @@ from scullvfs.fuse import lowlevel  # before pyfuse3: its docstring says why
 # isort: split
 import pyfuse3
 
-from scullvfs.daemon.errors import (
+from scullvfs.errors import (
     FuseMissingError,
     MountPointError,
     RefusedError,
     ScullvfsError,
 )
-from scullvfs.daemon.flags import OURS_ALONE
-from scullvfs.daemon.identity import put_on_badge
-from scullvfs.daemon.mountinfo import Mount, is_mounted, mount_at, read_mounts
-from scullvfs.daemon.options import MountOptions
-from scullvfs.daemon.optstring import escape_for_libfuse
-from scullvfs.daemon.probe import ask_for_pid
-from scullvfs.daemon.requirements import DEVICE, check_device, why_no_fusermount
-from scullvfs.daemon.unmount import take_down
+from scullvfs.host.requirements import DEVICE, check_device
+from scullvfs.mounts.fusermount import why_no_fusermount
+from scullvfs.mounts.identity import put_on_badge
+from scullvfs.mounts.mountinfo import Mount, is_mounted, mount_at, read_mounts
+from scullvfs.mounts.probe import ask_for_pid
+from scullvfs.mounts.unmount import take_down
+from scullvfs.options.kernel_flags import OURS_ALONE
+from scullvfs.options.optstring import escape_for_libfuse
+from scullvfs.options.table import MountOptions
 from scullvfs.text import shown
 
-__all__ = ["Session", "hooks_in", "session", "terminate"]
+__all__ = ["FuseSession", "fuse_session", "lacks_for_want_of_extension", "terminate"]
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,10 @@ ALIVE_TIMEOUT: Final = 5.0
 """Seconds that a mount in the place of ours has to say that it lives."""
 
 terminate = pyfuse3.terminate
-"""Make the main loop return; what is still mounted then, the end of `session` unmounts."""
+"""Make the main loop return; what is still mounted then, the end of `fuse_session()` unmounts."""
 
 
-class Session:
+class FuseSession:
     """A mount that is served, and what has become of it."""
 
     def __init__(self, mount: Mount | None, fuse: int | None) -> None:
@@ -111,9 +113,9 @@ def _is_dead(name: Mount) -> bool:
 
 
 @contextmanager
-def session(
+def fuse_session(
     operations: pyfuse3.Operations, mountpoint: str, mount_options: MountOptions
-) -> Iterator[Session]:
+) -> Iterator[FuseSession]:
     """Mount on *mountpoint*, absolute and resolved, and unmount at the end.
 
     Raises:
@@ -135,7 +137,7 @@ def session(
         with suppress(OSError):  # then nobody waits for us
             put_on_badge(mount)  # worn to the end of the process
     # The new descriptor is the one that requests come from, which pyfuse3 does not tell.
-    served = Session(mount, next(iter(_fuse_fds() - before), None))
+    served = FuseSession(mount, next(iter(_fuse_fds() - before), None))
     try:
         yield served
     finally:
@@ -158,8 +160,8 @@ def _fuse_fds() -> set[int]:
     return fds
 
 
-def hooks_in() -> bool:
-    """Whether the low-level operations would be in place; found out without a mount.
+def lacks_for_want_of_extension() -> str | None:
+    """What a mount would lack, and why; None if the low-level operations would be in place.
 
     libfuse makes its session, and with it the table of operations, before it looks at the
     mount point, and this one cannot be mounted on. For a process that then ends.
@@ -168,7 +170,11 @@ def hooks_in() -> bool:
         try:
             pyfuse3.init(pyfuse3.Operations(), f"{os.devnull}/nowhere", set())
         except RuntimeError:
-            return lowlevel.hooked()
+            if lowlevel.hooked():
+                return None
+            built = find_spec(f"{lowlevel.__name__}._interpose") is not None
+            why = "it is built, but does not hook in" if built else "it is not built"
+            return f"{why}: {lowlevel.MISSING}"
     raise AssertionError("mounted where nothing can be")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scullvfs.mm import KernelBug
 from scullvfs.mm.printk import KERN_ERR
-from scullvfs.scullv import Module
+from scullvfs.scull import Module
 
 from .attribute import AttributeFile
 from .tree import Directory

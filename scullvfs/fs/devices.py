@@ -8,7 +8,7 @@ from typing import Final
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.workqueue import Steps
-from scullvfs.scullv import ScullvDev, posix, scullv_ioctl
+from scullvfs.scull import ScullvDev, posix, scullv_ioctl
 
 from .atime import Atime
 from .tree import File, Handle

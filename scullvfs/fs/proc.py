@@ -15,7 +15,7 @@ from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.areas import VmKind
 from scullvfs.mm.layout import PAGE_SHIFT
 from scullvfs.mm.vmalloc import VM_ALLOC, VM_IOREMAP, VM_MAP
-from scullvfs.scullv import Module, ScullvProcmem
+from scullvfs.scull import Module, ScullvProcmem
 
 from .seq_file import START, Listing, Place, SeqFile
 from .shown import ShownFile

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from scullvfs.scullv import Module, ScullvDev
+from scullvfs.scull import Module, ScullvDev
 
 from .attribute import AttributeFile
 from .debugfs import debugfs

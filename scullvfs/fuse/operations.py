@@ -31,10 +31,10 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
-from scullvfs.fs.files import OpenFiles
+from scullvfs.fs.open_files import OpenFiles
 from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.scullv.parameters import SCULLV_ORDER
+from scullvfs.scull.parameters import SCULLV_ORDER
 
 from . import lowlevel
 from .errors import errno_of

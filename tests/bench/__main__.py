@@ -23,7 +23,7 @@ from mm import bench_mm
 from requests import bench_requests
 
 from scullvfs.bench.disturb import watched
-from scullvfs.daemon.versions import version_line
+from scullvfs.host.versions import version_line
 
 Numbers = dict[str, dict[str, Any]]
 """What is kept of one part: name of a line -> its columns."""

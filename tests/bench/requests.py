@@ -31,7 +31,7 @@ from scullvfs.bench.affinity import moved, pinned
 from scullvfs.bench.disturb import watched
 from scullvfs.bench.floor import floor
 from scullvfs.bench.targets import Target, own_mount
-from scullvfs.daemon.options import parse_options
+from scullvfs.options.table import parse_options
 
 KIB = 1 << 10
 MIB = 1 << 20

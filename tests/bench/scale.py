@@ -22,7 +22,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scullvfs.daemon.mountpoint import temporary_mount_point
+from scullvfs.mounts.mountpoint import temporary_mount_point
 from scullvfs.testing import mounted
 
 QUANTUM = 1 << 16

@@ -10,7 +10,7 @@ import pytest
 
 from scullvfs.bench import dd
 from scullvfs.bench.dd import CALLS, Report, command, parse, run
-from scullvfs.daemon.errors import ScullvfsError
+from scullvfs.errors import ScullvfsError
 
 KIB = 1 << 10
 

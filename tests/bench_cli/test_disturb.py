@@ -10,7 +10,7 @@ import pytest
 
 from scullvfs.bench.affinity import moved, pinned
 from scullvfs.bench.disturb import NOTABLE, Disturbance, _governors, watched
-from scullvfs.daemon.errors import RefusedError, UsageError
+from scullvfs.errors import RefusedError, UsageError
 
 SPIN = "while True: pass"
 

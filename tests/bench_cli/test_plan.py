@@ -11,7 +11,7 @@ from scullvfs.bench.plan import (
     parse_sizes,
     trial_blocks,
 )
-from scullvfs.daemon.errors import ScullvfsError, UsageError
+from scullvfs.errors import ScullvfsError, UsageError
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -7,10 +7,10 @@ import click
 import pytest
 
 from scullvfs.cli import main
+from scullvfs.cli.checks import CHECKS
 from scullvfs.cli.help import Command
-from scullvfs.daemon.doctor import CHECKS
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.status import State
+from scullvfs.errors import ExitStatus
+from scullvfs.mounts.status import State
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "commands.md").read_text()

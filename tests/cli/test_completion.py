@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from scullvfs.cli import main
 from scullvfs.cli.completion import completion
-from scullvfs.daemon.mountinfo import Mount
-from scullvfs.daemon.options import OPTIONS, Option, parse_options
+from scullvfs.mounts.mountinfo import Mount
+from scullvfs.options.table import OPTIONS, Option, parse_options
 
 from .interactive import BASH, Terminal, bash
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from scullvfs.cli.checks import CHECKS
 from scullvfs.cli.hang import NARROW, hang
-from scullvfs.daemon.doctor import CHECKS
 
 from .interactive import said_on_a_terminal
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scullvfs.cli import main
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.scullv import COMMANDS
+from scullvfs.errors import ExitStatus
+from scullvfs.scull import COMMANDS
 
 LETTERS = {
     "S": "set",

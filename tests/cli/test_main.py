@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 import scullvfs
 from scullvfs.cli import main
 from scullvfs.cli.help import ALWAYS
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.options import OPTIONS
+from scullvfs.errors import ExitStatus
+from scullvfs.options.table import OPTIONS
 
 from .interactive import said_on_a_terminal
 

@@ -25,8 +25,8 @@ LARGE = {
     *("pyfuse3", "trio", "psutil", "matplotlib"),
     *("importlib.metadata", "logging", "socket", "pathlib", "statistics"),
     *("scullvfs.bench.report", "scullvfs.bench.targets", "scullvfs.fs", "scullvfs.fuse"),
-    *("scullvfs.mm.machine", "scullvfs.scullv.module", "scullvfs.scullv.dev"),
-    *("scullvfs.daemon.mount", "scullvfs.daemon.unmount", "scullvfs.daemon.doctor"),
+    *("scullvfs.mm.machine", "scullvfs.scull.module", "scullvfs.scull.dev"),
+    *("scullvfs.daemon.start", "scullvfs.mounts.unmount", "scullvfs.cli.checks"),
 }
 """Modules that nobody needs to parse a command line, with what is below them."""
 
@@ -81,7 +81,7 @@ def test_program(option: str, by_click: set[str]) -> None:
 def test_status(by_click: set[str]) -> None:
     """To look at mounts takes neither a machine nor the checks of a new mount."""
     modules = imported_by("status")
-    assert "scullvfs.daemon.status" in modules
+    assert "scullvfs.mounts.status" in modules
     assert large(modules - by_click) == set()
     assert commands(modules) == {"status", "completion"}  # the latter completes for all
 
@@ -109,7 +109,7 @@ def test_completion(words: str, by_click: set[str]) -> None:
 def test_completion_of_options(words: str, needed: bool) -> None:
     """The table of mount options is made where there is something to look up in it."""
     modules = imported_by(_SCULLVFS_COMPLETE="bash_complete", COMP_WORDS=f"scullvfs {words}")
-    assert ("scullvfs.daemon.options" in modules) is needed
+    assert ("scullvfs.options.table" in modules) is needed
 
 
 @pytest.mark.parametrize("name", SUMMARIES)

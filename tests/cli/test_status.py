@@ -13,10 +13,10 @@ import scullvfs
 from scullvfs.cli import main
 from scullvfs.cli.hang import hang
 from scullvfs.cli.status import status
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.mountinfo import Mount
-from scullvfs.daemon.options import parse_options
-from scullvfs.daemon.status import MountStatus, State
+from scullvfs.errors import ExitStatus
+from scullvfs.mounts.mountinfo import Mount
+from scullvfs.mounts.status import MountStatus, State
+from scullvfs.options.table import parse_options
 
 MODULE = sys.modules[status.callback.__module__]
 

@@ -18,7 +18,7 @@ from scullvfs.daemon.log import (
     log_to_syslog,
     unheard,
 )
-from scullvfs.daemon.options import LEVELS
+from scullvfs.options.table import LEVELS
 
 
 @pytest.fixture(autouse=True)

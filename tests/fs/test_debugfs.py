@@ -11,9 +11,9 @@ import pytest
 from scullvfs.fs.debugfs import debugfs
 from scullvfs.fs.tree import File
 from scullvfs.mm import Machine
-from scullvfs.scullv import Module
+from scullvfs.scull import Module
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 
 
 @pytest.fixture

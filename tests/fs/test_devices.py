@@ -10,9 +10,9 @@ import pytest
 from scullvfs.fs.devices import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, DeviceFile
 from scullvfs.mm import Machine
 from scullvfs.mm.workqueue import finish
-from scullvfs.scullv import COMMANDS, Module
+from scullvfs.scull import COMMANDS, Module
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 
 
 @pytest.fixture

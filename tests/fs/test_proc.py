@@ -23,9 +23,9 @@ from scullvfs.fs.seq_file import Listing, text_of
 from scullvfs.mm import Machine
 from scullvfs.mm.printk import KERN_ERR, KernelLog
 from scullvfs.mm.vmalloc import VM_MAP, VM_MAP_PUT_PAGES
-from scullvfs.scullv import Module
+from scullvfs.scull import Module
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .books import assert_books_add_up
 from .conftest import MIB
 

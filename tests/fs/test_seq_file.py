@@ -14,9 +14,9 @@ from scullvfs.fs.proc import listings
 from scullvfs.fs.seq_file import SeqFile, text_of
 from scullvfs.mm import Machine
 from scullvfs.mm.areas import CHUNK
-from scullvfs.scullv import Module, procmem
+from scullvfs.scull import Module, procmem
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 
 P = 4096
 FILES = ["kmsg", "scullvmem", "vmallocinfo"]

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from scullvfs.fs.build import build_tree
 from scullvfs.fs.devices import DeviceFile
+from scullvfs.fs.root import build_tree
 from scullvfs.fs.tree import Directory, File, Handle, Node, Symlink, Tree
 from scullvfs.mm import Machine
-from scullvfs.scullv import Module
+from scullvfs.scull import Module
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 
 
 @pytest.fixture

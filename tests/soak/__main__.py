@@ -27,7 +27,7 @@ from random import Random
 
 import click
 
-from scullvfs.daemon.interrupts import INTERRUPTS
+from scullvfs.interrupts import INTERRUPTS
 from scullvfs.testing import Mount, ScullvfsError, served
 
 from .books import Books

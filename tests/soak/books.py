@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from scullvfs.scullv import COMMANDS
+from scullvfs.scull import COMMANDS
 from scullvfs.testing import Mount
 
 from ..fs.books import assert_books_add_up

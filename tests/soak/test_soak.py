@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.mounts.mountinfo import read_mounts
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,8 +40,8 @@ BUGS = {
         r"soak: device: (assert .*objects == 0|AssertionError)",
     ),
     "a handle that is not released": (
-        "inner = files.OpenFiles.release\n"
-        "files.OpenFiles.release = lambda self, fh: fh == 3 or inner(self, fh)",
+        "inner = open_files.OpenFiles.release\n"
+        "open_files.OpenFiles.release = lambda self, fh: fh == 3 or inner(self, fh)",
         r"a file is open",
     ),
     "a daemon that dies": (
@@ -58,8 +58,9 @@ PATCHED_DAEMON = """
 import os
 import runpy
 import sys
-from scullvfs.fs import devices, files
-from scullvfs.scullv import dev
+from scullvfs.fs import devices
+from scullvfs.fs import open_files
+from scullvfs.scull import dev
 leak = lambda machine: None
 {bug}
 trim = dev.ScullvDev.trim

@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from threading import Event
 
-from scullvfs.scullv import COMMANDS
+from scullvfs.scull import COMMANDS
 
 from .errors import SoakError, expect
 from .fio import run_fio

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import scullvfs
-from scullvfs.daemon.mountinfo import mount_at
-from scullvfs.daemon.probe import PID_XATTR
+from scullvfs.mounts.mountinfo import mount_at
+from scullvfs.mounts.probe import PID_XATTR
 
 from . import judge, play, transcript
 

@@ -15,10 +15,10 @@ from contextlib import ExitStack
 
 from scullvfs.daemon import server
 from scullvfs.daemon.assemble import assemble
-from scullvfs.daemon.options import MountOptions, parse_options
 from scullvfs.fs.devices import DeviceFile
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine
+from scullvfs.options.table import MountOptions, parse_options
 
 
 def check(machine: Machine, operations: Operations) -> None:

@@ -21,11 +21,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import scullvfs as package
-from scullvfs.daemon.mountinfo import mount_at
-from scullvfs.daemon.notify import forget_service_manager
-from scullvfs.daemon.probe import PID_XATTR
-from scullvfs.daemon.unmount import unmount
-from scullvfs.scullv import COMMANDS
+from scullvfs.daemon.sd_notify import forget_service_manager
+from scullvfs.mounts.mountinfo import mount_at
+from scullvfs.mounts.probe import PID_XATTR
+from scullvfs.mounts.unmount import unmount
+from scullvfs.scull import COMMANDS
 
 from . import warm
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon import mountpoint as mountpoint_module
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.mounts import mountpoint as mountpoint_module
+from scullvfs.mounts.mountinfo import read_mounts
 
 from .helpers import MIB, Scullvfs, end, opened, orphan, read_all, wait_until, write_all
 from .troubles import fails_as, refusal

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import DEADLINE, MIB, Scullvfs, foreground, opened, read_all, wait_until, write_all
 from .troubles import TROUBLES, fails_as
 
@@ -21,7 +21,7 @@ BROKEN = """
 import errno
 from scullvfs.fs import devices
 from scullvfs.mm import PageFault
-from scullvfs.scullv import ScullvDev
+from scullvfs.scull import ScullvDev
 
 def read(self, pos, count):
     raise RuntimeError("reading is broken")

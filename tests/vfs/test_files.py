@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import MIB, QUANTUM, opened, read_all, write_all
 
 FAR = 1 << 45

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.probe import PID_XATTR, STATUS_XATTR
+from scullvfs.mounts.probe import PID_XATTR, STATUS_XATTR
 
-from ..daemon.test_answers import REPORT
+from ..mounts.test_answers import REPORT
 from .helpers import DEADLINE, mount_point
 from .troubles import refusal
 
@@ -31,7 +31,7 @@ NO_REPORTS = {
     json.dumps(REPORT | {"version": "\x1b[2J"}): "its report has no version",
     json.dumps(REPORT | {"pid": "1"}): "its report has no pid, or none that can be",
 }
-"""Report -> what `status` says of it; tests/daemon/test_answers.py has more."""
+"""Report -> what `status` says of it; tests/mounts/test_answers.py has more."""
 
 PIDS = ["1", "abc", "9" * 50]
 """What a daemon may give for its pid."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ..scullv.helpers import NUMBERS
+from ..scull.helpers import NUMBERS
 from .helpers import read_all, shell
 
 PARAMETERS = {"ORDER": 4, "QSET": 500}

@@ -24,8 +24,8 @@ from pathlib import Path
 import pyfuse3
 import pytest
 
-from scullvfs.daemon.mountinfo import mount_at
 from scullvfs.fuse import lowlevel
+from scullvfs.mounts.mountinfo import mount_at
 
 from .helpers import DEADLINE, MIB, opened, wait_until
 

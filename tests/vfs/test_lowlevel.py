@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
 from scullvfs.fuse import lowlevel
-from scullvfs.scullv import COMMANDS
+from scullvfs.scull import COMMANDS
 
 from .helpers import QUANTUM, Scullvfs, read_all, shell, wait_until
 from .troubles import TROUBLES

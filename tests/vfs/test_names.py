@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import QUANTUM, write_all
 from .troubles import fails_as
 

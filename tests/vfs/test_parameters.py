@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.scullv import COMMANDS
+from scullvfs.scull import COMMANDS
 
 from .helpers import MIB, Scullvfs, mount_point, mounted_on, shell
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.probe import ask
-from scullvfs.scullv import COMMANDS
+from scullvfs.mounts.probe import ask
+from scullvfs.scull import COMMANDS
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import DEADLINE, mount_point, mounted_on, opened, program
 from .troubles import fails_as
 

@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from ..fs.books import assert_books_add_up, read_meminfo
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import MIB, QUANTUM, opened, read_all, shell, write_all
 
 MODES = {

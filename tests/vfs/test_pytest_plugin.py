@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.mounts.mountinfo import read_mounts
 
 from .helpers import DEADLINE, wait_until
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import QUANTUM, read_all
 
 DATA = os.urandom(300_001)

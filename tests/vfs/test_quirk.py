@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.scullv import Module
+from scullvfs.scull import Module
 
 from .helpers import MIB, QUANTUM, Scullvfs, read_all, write_all
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.probe import ask
+from scullvfs.mounts.probe import ask
 
 from .helpers import DEADLINE, mount_point, mounted_on, opened, program
 

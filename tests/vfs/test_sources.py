@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.mounts.mountinfo import mount_at
 
 from .helpers import mounted_on
 from .troubles import refusal

@@ -22,12 +22,12 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.errors import BusyError, FuseMissingError, MountPointError, UsageError
-from scullvfs.daemon.mountinfo import read_mounts
-from scullvfs.daemon.options import OPTIONS
+from scullvfs.errors import BusyError, FuseMissingError, MountPointError, UsageError
+from scullvfs.mounts.mountinfo import read_mounts
+from scullvfs.options.table import OPTIONS
 from scullvfs.testing import FLAGS, Mount, MountInUseWarning, ScullvfsError, mounted, served
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import DEADLINE, SOURCE, opened, wait_until
 
 
@@ -362,7 +362,7 @@ def test_interrupted_at_a_bad_moment(script: Any, moment: str) -> None:
     process = script(f"""
         import os, signal, subprocess
         from scullvfs import testing
-        from scullvfs.daemon import mountinfo
+        from scullvfs.mounts import mountinfo
         where = {{"Popen": subprocess, "mount_at": mountinfo}}.get({moment!r}, testing)
         function = getattr(where, {moment!r})
 

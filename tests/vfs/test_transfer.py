@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import MIB, QUANTUM, opened, read_all, wait_until, write_all
 
 DATA = os.urandom(2 * QUANTUM) + bytes(QUANTUM) + os.urandom(2 * QUANTUM - 17)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.errors import ExitStatus, ScullvfsError
+from scullvfs.errors import ExitStatus, ScullvfsError
 
 from .helpers import SOURCE
 from .troubles import TROUBLES, Trouble

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.scullv import COMMANDS
+from scullvfs.scull import COMMANDS
 
 from .helpers import KIB, MIB, QUANTUM, opened, write_all
 from .troubles import fails_as

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from ..scullv.helpers import fails
+from ..scull.helpers import fails
 from .helpers import SOURCE
 
 PAGE: Final = SOURCE / "docs/troubleshooting.md"

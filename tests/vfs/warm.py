@@ -26,7 +26,7 @@ from typing import NoReturn
 MARK = "SCULLVFS_TEST"
 """The variable by which a test finds its processes."""
 MARK_LENGTH = 36
-IMPORTS = ("cli", "cli.mount", "daemon.mount", "daemon.server", "daemon.stale")
+IMPORTS = ("cli", "cli.mount", "daemon.start", "daemon.server", "mounts.stale")
 LARGEST = 1 << 18
 """Bytes of a request: the arguments and the environment of a command."""
 

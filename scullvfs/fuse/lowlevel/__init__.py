@@ -33,9 +33,10 @@ from enum import IntEnum
 from types import ModuleType
 from typing import Final, Protocol
 
-from scullvfs.fuse.errors import errno_of
 from scullvfs.mm import scatterlist
 from scullvfs.mm.access import Buffer, View
+
+from ..errors import errno_of
 
 __all__ = [
     "MISSING",

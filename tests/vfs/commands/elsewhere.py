@@ -16,7 +16,7 @@ import os, sys
 # What nobody need not be able to read.
 import click._termui_impl, difflib, psutil, statistics
 import scullvfs.bench.disturb, scullvfs.bench.floor, scullvfs.bench.plot, scullvfs.bench.report
-import scullvfs.cli, scullvfs.daemon.doctor, scullvfs.daemon.server, scullvfs.daemon.stale
+import scullvfs.cli, scullvfs.cli.checks, scullvfs.daemon.server, scullvfs.mounts.stale
 commands = dict(scullvfs.cli.main.commands)
 os.environ["XDG_STATE_HOME"] += "/nobody"  # root's is root's alone
 os.chdir("/")

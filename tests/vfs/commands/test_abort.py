@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.errors import ExitStatus
-from scullvfs.daemon.mountinfo import mount_at, read_mounts
+from scullvfs.errors import ExitStatus
+from scullvfs.mounts.mountinfo import mount_at, read_mounts
 
 from ..helpers import DEADLINE, Scullvfs, orphan, wait_until
 from ..troubles import TROUBLES, fails_as

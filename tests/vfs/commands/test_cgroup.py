@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.memory import V1, V2, Version
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.host.memory import V1, V2, Version
+from scullvfs.mounts.mountinfo import read_mounts
 
 from ..helpers import MIB, Scullvfs
 from ..troubles import refusal

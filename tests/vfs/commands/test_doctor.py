@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon.doctor import CHECKS
-from scullvfs.daemon.mountinfo import read_mounts
+from scullvfs.cli.checks import CHECKS
+from scullvfs.mounts.mountinfo import read_mounts
 
 from .elsewhere import AS_NOBODY, OPEN_DEVICE
 from .test_refusals import ROOT, without_package

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.probe import PID_XATTR, STATUS_XATTR
+from scullvfs.mounts.probe import PID_XATTR, STATUS_XATTR
 
-from ...daemon.test_answers import REPORT
+from ...mounts.test_answers import REPORT
 from .elsewhere import OPEN_DEVICE, Elsewhere, needs_root
 
 HOSTILE = Path(__file__).parents[1] / "hostile.py"

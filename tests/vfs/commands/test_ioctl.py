@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.errors import ExitStatus
+from scullvfs.errors import ExitStatus
 
 from ..helpers import Scullvfs, mount_point, mounted_on, program
 from .elsewhere import AS_NOBODY

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scullvfs.daemon.log import destination
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.mounts.mountinfo import mount_at
 
 from ..helpers import wait_until
 from ..troubles import TROUBLES, refusal
@@ -241,8 +241,8 @@ def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., 
         "import signal\n"
         # A test run in the background of a shell script inherits that it is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from scullvfs.daemon import mount\n"
-        "mount.log_to_syslog = lambda *_, **__: signal.pause()\n"
+        "from scullvfs.daemon import start\n"
+        "start.log_to_syslog = lambda *_, **__: signal.pause()\n"
         "from scullvfs.cli import main\n"
         "main()\n"
     )

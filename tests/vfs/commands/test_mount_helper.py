@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scullvfs.cli.mount_helper import MountStatus
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.mounts.mountinfo import mount_at
 
 from ..helpers import DEADLINE, SOURCE
 

@@ -21,7 +21,8 @@ Wait = Callable[[Callable[[], object], str], None]
 
 BEGIN = """
 import os, signal, time
-from scullvfs.daemon import background, mount
+from scullvfs.daemon import fork
+from scullvfs.daemon import start
 here = os.getpid()
 def interrupt():
     if os.getpid() == here:
@@ -34,7 +35,7 @@ main()
 """
 
 AFTER_THE_FORK = """
-mount.log_to_syslog = lambda *_, **__: signal.pause()  # nobody is left who would end it
+start.log_to_syslog = lambda *_, **__: signal.pause()  # nobody is left who would end it
 fork = os.fork
 def forked():
     pid = fork()
@@ -44,14 +45,14 @@ os.fork = forked
 """
 
 WHILE_IT_STARTS = (
-    "mount.log_to_syslog = lambda *_, **__: (os.kill(here, signal.SIGINT), signal.pause())\n"
+    "start.log_to_syslog = lambda *_, **__: (os.kill(here, signal.SIGINT), signal.pause())\n"
 )
 
-WHILE_IT_IS_ASKED = "mount._wait_until_it_answers = lambda _: interrupt()\n"
+WHILE_IT_IS_ASKED = "start._wait_until_it_answers = lambda _: interrupt()\n"
 
 AT_THE_LAST_MOMENT = """
-keep = background.Daemon.keep
-background.Daemon.keep = lambda daemon: (interrupt(), keep(daemon))
+keep = fork.Daemon.keep
+fork.Daemon.keep = lambda daemon: (interrupt(), keep(daemon))
 """
 
 
@@ -110,16 +111,16 @@ def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path, module: str
 
 
 BEFORE_IT_IS_MOUNTED = """
-log_to_syslog = mount.log_to_syslog
+log_to_syslog = start.log_to_syslog
 def slowly(*args, **options):
     open(os.environ["BEGUN"], "w").close()
     while os.getppid() == here:
         time.sleep(0.005)
     log_to_syslog(*args, **options)
-mount.log_to_syslog = slowly
+start.log_to_syslog = slowly
 """
 
-AFTER_IT_IS_MOUNTED = "mount._wait_until_it_answers = lambda _: signal.pause()\n"
+AFTER_IT_IS_MOUNTED = "start._wait_until_it_answers = lambda _: signal.pause()\n"
 
 
 @pytest.mark.parametrize("change", [BEFORE_IT_IS_MOUNTED, AFTER_IT_IS_MOUNTED])

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from scullvfs.daemon.lock import MountPointLock
-from scullvfs.daemon.mountinfo import read_mounts
-from scullvfs.daemon.requirements import DEVICE
+from scullvfs.host.requirements import DEVICE
+from scullvfs.mounts.mountinfo import read_mounts
 
 from ..helpers import DEADLINE
 from ..troubles import refusal
@@ -25,8 +25,8 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes bind 
 
 STOPS_BETWEEN = """
 import os, signal
-from scullvfs.daemon import mount
-mount.check_memory = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+from scullvfs.daemon import start
+start.check_memory = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
 from scullvfs.cli import main
 main()
 """

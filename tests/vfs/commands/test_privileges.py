@@ -49,9 +49,9 @@ def test_root_without_the_capability_and_fusermount(
 
 
 LATE = """
-import scullvfs.daemon.mount
+import scullvfs.daemon.start
 from scullvfs.cli import main
-scullvfs.daemon.mount.check_requirements = lambda **_: None
+scullvfs.daemon.start.check_requirements = lambda **_: None
 main()
 """
 
@@ -97,7 +97,7 @@ def test_ordinary_user_cannot_unmount_any_more(
 
 
 UNCHECKED = AS_NOBODY.replace(
-    "os.setgroups", "scullvfs.daemon.mount.check_mount_point = lambda path, **_: path\nos.setgroups"
+    "os.setgroups", "scullvfs.daemon.start.check_mount_point = lambda path, **_: path\nos.setgroups"
 )
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import scullvfs as package
-from scullvfs.daemon.options import parse_options
+from scullvfs.options.table import parse_options
 
 from .elsewhere import AS_NOBODY
 

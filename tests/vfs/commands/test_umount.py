@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from scullvfs.daemon import unmount
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.mounts import unmount
+from scullvfs.mounts.mountinfo import mount_at
 from scullvfs.text import shell_word
 
 from ..troubles import refusal

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.daemon.mountinfo import mount_at
+from scullvfs.mounts.mountinfo import mount_at
 
 from ..helpers import mount_point, mounted_on, program
 from .helpers import OPTIONS

@@ -1,0 +1,95 @@
+"""What a daemon says of itself: one JSON object, an extended attribute of its mount's root.
+
+    getfattr -n user.scullvfs.status --only-values /mnt/scullv | jq
+
+The daemon makes it anew at every request; `status` reads it, from another process. Sizes are
+in bytes, times in seconds. Imports neither pyfuse3 nor trio.
+"""
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+from typing import Any
+
+import scullvfs
+from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.options.table import MountOptions
+from scullvfs.scull import Module
+from scullvfs.text import unicode
+
+__all__ = ["Report"]
+
+
+class Report:
+    """The report of one mount, made whenever it is called.
+
+    Args:
+        requests: how many requests came until now; None if nobody counts them.
+        lowlevel: whether the operations that pyfuse3 leaves out are in place.
+    """
+
+    def __init__(
+        self,
+        options: MountOptions,
+        module: Module,
+        requests: Callable[[], int | None],
+        lowlevel: Callable[[], bool],
+    ) -> None:
+        self._options = options
+        self._module = module
+        self._requests = requests
+        self._lowlevel = lowlevel
+        self._started = time.monotonic()
+
+    def __call__(self) -> bytes:
+        """The JSON."""
+        cpu = os.times()
+        return json.dumps(
+            {
+                "pid": os.getpid(),
+                "version": scullvfs.__version__,
+                "uptime": round(time.monotonic() - self._started, 3),
+                "options": self._options_in_effect(),
+                "ram": _ram(self._module.machine),
+                "vmalloc": _vmalloc(self._module.machine),
+                "devices": len(self._module.devices),
+                "requests": self._requests(),
+                "lowlevel": self._lowlevel(),
+                "rss": _rss(),
+                "cpu": round(cpu.user + cpu.system, 2),
+            }
+        ).encode()
+
+    def _options_in_effect(self) -> dict[str, Any]:
+        """Those of the mount; order and qset may have been changed since."""
+        return self._options.as_dict() | {
+            "scullv_order": self._module.scullv_order,
+            "scullv_qset": self._module.scullv_qset,
+            "fsname": unicode(self._options.fsname),
+        }
+
+
+def _rss() -> int:
+    """Not by our pid: /proc may be another pid namespace's, where that is somebody else's."""
+    with open("/proc/self/statm", "rb") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+def _ram(machine: Machine) -> dict[str, int]:
+    pages = machine.page_alloc
+    return {
+        "used": (pages.totalram_pages - pages.nr_free) * PAGE_SIZE,
+        "total": pages.totalram_pages * PAGE_SIZE,
+    }
+
+
+def _vmalloc(machine: Machine) -> dict[str, int]:
+    """Addresses, guard pages included: in use, freed and not yet purged, and all there are."""
+    space = machine.vmap_space
+    return {
+        "used": space.nr_busy_pages * PAGE_SIZE,
+        "lazy": space.nr_lazy_pages * PAGE_SIZE,
+        "total": machine.layout.vmalloc_pages * PAGE_SIZE,
+    }

@@ -1,0 +1,32 @@
+"""fusermount3, the helper that mounts and unmounts for ordinary users: where it is."""
+
+import os
+import shutil
+import subprocess
+
+__all__ = ["find_fusermount", "why_no_fusermount"]
+
+
+def find_fusermount() -> str | None:
+    """The path of fusermount3, None if it is not installed."""
+    return shutil.which("fusermount3", path=_where_it_is())
+
+
+def why_no_fusermount() -> str | None:
+    """What keeps this user from running fusermount3 at all; None if it can be run."""
+    try:
+        subprocess.run(
+            ["fusermount3", "--version"],
+            env={**os.environ, "PATH": _where_it_is()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _where_it_is() -> str:
+    """The directories that it is looked for in: libfuse tries the one it was installed to, too."""
+    return f"{os.environ.get('PATH', '')}:/usr/bin"

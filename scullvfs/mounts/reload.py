@@ -1,0 +1,111 @@
+"""New values for a running mount: the module's parameters, through the mount's own tree.
+
+Of all options only these can change while it is mounted; as with the real module, a
+device takes them over when it is next trimmed.
+"""
+
+import errno
+import json
+import os
+import stat
+from typing import Final
+
+from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError
+from scullvfs.options.table import MountOptions
+from scullvfs.text import argument, shown
+
+from .mountinfo import Mount, mount_at
+from .place import resolve
+from .probe import DEAD, ask, enter
+
+__all__ = ["PARAMETERS", "reload"]
+
+PARAMETERS: Final = ("scullv_order", "scullv_qset")
+"""The options that are parameters of the module, and writable."""
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that the mount has to take them over."""
+
+LONGEST: Final = 32
+"""Bytes that are read of a parameter's value."""
+
+
+def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
+    """Set the PARAMETERS of the mount on *path* to what *options* says.
+
+    Returns:
+        parameter -> its old and its new value, for those that were another.
+
+    Raises:
+        NotMountedError: there is no scullvfs mount on *path*, or a dead one.
+        RefusedError: this user may not set them.
+        BusyError: the mount does not answer.
+    """
+    mount = _find(path)
+
+    def change() -> bytes:
+        changed = {}
+        for name in PARAMETERS:
+            fd = _open(mount, f"sys/module/scullv/parameters/{name}")
+            old, new = int(os.read(fd, LONGEST)), getattr(options, name)
+            if old != new:
+                os.write(fd, b"%d\n" % new)
+                changed[name] = old, new
+        return json.dumps(changed).encode()
+
+    try:
+        changed = json.loads(ask(change, timeout=ANSWER_TIMEOUT))
+    except TimeoutError:
+        raise BusyError(
+            f"the daemon of {shown(path)} does not answer within {ANSWER_TIMEOUT:g} s"
+        ) from None
+    except PermissionError:
+        raise RefusedError(
+            f"you may not set the parameters of the mount on {shown(path)}"
+        ) from None
+    except OSError as error:
+        if error.errno in DEAD:
+            raise NotMountedError(
+                f"the mount on {shown(path)} is dead; "
+                f"'scullvfs umount {argument(path)}' clears it away"
+            ) from None
+        if error.errno == errno.EROFS:
+            raise RefusedError(f"{shown(path)} is mounted read-only") from None
+        raise ScullvfsError(
+            f"cannot set the parameters of {shown(path)}: {error.strerror}"
+        ) from None
+    return {name: (old, new) for name, (old, new) in changed.items()}
+
+
+def _open(mount: Mount, path: str) -> int:
+    """Open a file of *mount* to read and write, and nothing that a link in it leads to.
+
+    Raises:
+        OSError: ELOOP, a link is on the way; ENXIO, it is no regular file; or as open(2).
+    """
+    directory = os.open(enter(mount), os.O_PATH)
+    *above, name = path.split("/")
+    for part in above:
+        directory = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=directory)
+    status = os.fstat(fd)
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    if not stat.S_ISREG(status.st_mode) or device != mount.device:
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    return os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+
+
+def _find(path: str) -> Mount:
+    """The scullvfs mount on *path*."""
+    try:
+        mount = mount_at(resolve(path))
+    except OSError as error:
+        raise NotMountedError(f"cannot look for {shown(path)}: {error.strerror}") from None
+    if mount is None or not mount.is_scullvfs:
+        raise NotMountedError(
+            f"no scullvfs mount is on {shown(path)}; "
+            "'findmnt -t fuse.scullvfs' lists those that are"
+        )
+    return mount

@@ -1,0 +1,202 @@
+"""`-o`: from its text to MountOptions."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from scullvfs.errors import UsageError
+from scullvfs.fs.devices import FILE_RULES
+from scullvfs.options.table import (
+    OPTIONS,
+    SEMANTICS,
+    MountOptions,
+    Option,
+    format_options,
+    parse_options,
+)
+
+
+def refusal(*arguments: str) -> str:
+    """What `parse_options` says against *arguments*."""
+    with pytest.raises(UsageError) as refused:
+        parse_options(arguments)
+    return str(refused.value)
+
+
+def test_parse_options_defaults() -> None:
+    """Without -o everything has the default that the help prints."""
+    assert parse_options([]) == MountOptions(
+        scullv_devs=4,
+        scullv_order=4,
+        scullv_qset=500,
+        mem=1 << 30,
+        arch="x86_64",
+        shuffle=True,
+        seed=0,
+        uid=os.getuid(),
+        gid=os.getgid(),
+        mode=0o664,
+        allow_other=False,
+    )
+
+
+def test_parse_options_all() -> None:
+    """Every option can be given, over several -o or within one."""
+    assert parse_options(
+        [
+            "scullv_devs=2,scullv_order=0,scullv_qset=1",
+            "mem=4M,arch=arm64,shuffle=0,seed=7",
+            "uid=1,gid=2,mode=0600,allow_other,fsname=none,ro",
+        ]
+    ) == MountOptions(
+        scullv_devs=2,
+        scullv_order=0,
+        scullv_qset=1,
+        mem=4 << 20,
+        arch="arm64",
+        shuffle=False,
+        seed=7,
+        uid=1,
+        gid=2,
+        mode=0o600,
+        allow_other=True,
+        fsname="none",
+        flags=frozenset({"ro"}),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "scullv_devs=9,mem=1536M,shuffle=0,semantics=file,mode=0007,allow_other,uid=5,seed=3",
+        "fsname=a disk,ro,noexec",
+    ],
+)
+def test_format_options_is_the_way_back(text: str) -> None:
+    """Whatever the options are, what is written of them gives the same ones."""
+    options = parse_options([text])
+    written = format_options(options.as_dict())
+    assert parse_options([written]) == options
+    assert set(text.split(",")) <= {*written.split(","), ""}
+
+
+def test_format_options_unknown() -> None:
+    """Those of another version are written as they come."""
+    assert format_options({"color": "red", "seed": 4}) == "color=red,seed=4"
+
+
+def test_options_and_fields_agree() -> None:
+    """The table and MountOptions name the same options, in the same order; then the flags."""
+    assert [*(option.name for option in OPTIONS), "flags"] == [
+        field.name for field in dataclasses.fields(MountOptions)
+    ]
+
+
+@pytest.mark.parametrize(
+    "option", [o for o in OPTIONS if o.parse and o.name not in ("uid", "gid")], ids=lambda o: o.name
+)
+def test_printed_default_is_the_default(option: Option) -> None:
+    """What the help prints as the default gives the default."""
+    given = parse_options([f"{option.name}={option.default}"])
+    assert given == MountOptions()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("devs=1", "scullv_devs", 1),
+        ("devs=1000", "scullv_devs", 1000),
+        ("order=0", "scullv_order", 0),
+        ("order=18", "scullv_order", 18),
+        ("qset=1", "scullv_qset", 1),
+        ("qset=1048576", "scullv_qset", 1 << 20),
+        ("mem=4M", "mem", 4 << 20),
+        ("mem=16G", "mem", 16 << 30),
+        ("seed=18446744073709551615", "seed", (1 << 64) - 1),
+        ("seed=1,seed=2", "seed", 2),
+        ("order=3,scullv_order=3", "scullv_order", 3),
+        ("order=2,scullv_order=3,order=3", "scullv_order", 3),
+        (",,seed=1,", "seed", 1),
+    ],
+)
+def test_parse_options_one(text: str, name: str, value: int) -> None:
+    """Ranges include their edges; of one name the last counts; both forms may agree."""
+    assert getattr(parse_options([text]), name) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("devs=0", "devs=1001", "devs=four", "order=-1", "order=19", "qset=0", "qset=1048577"),
+        *("mem=4095K", "mem=4194305", "mem=lots", "arch=vax", "shuffle=2", "seed=-1"),
+        *("uid=no-such-user", "gid=no-such-group", "mode=0888", "mode=1777"),
+    ],
+)
+def test_parse_options_impossible_value(text: str) -> None:
+    """A value out of range names the option, the value and what is possible."""
+    name = text.partition("=")[0]
+    assert refusal(text).startswith(f"{text} is not possible; {name} must be ")
+
+
+def test_parse_options_last_one_is_checked_too() -> None:
+    """A bad value is refused even where a later one would count."""
+    assert refusal("order=19,order=3").startswith("order=19 is not possible")
+
+
+@pytest.mark.parametrize("text", ["order", "order=", "mem="])
+def test_parse_options_without_value(text: str) -> None:
+    """An option that needs a value says which."""
+    name = text.rstrip("=")
+    assert refusal(text).startswith(f"option '{name}' needs a value: write '{name}=...'")
+
+
+def test_parse_options_flag_with_value() -> None:
+    """allow_other is on or not there."""
+    assert (
+        refusal("allow_other=1") == "option 'allow_other' takes no value; write just 'allow_other'"
+    )
+
+
+def test_parse_options_unknown_but_close() -> None:
+    """A slip of the pen gets a suggestion."""
+    assert refusal("ordr=3") == "unknown option 'ordr'; did you mean 'order'?"
+    assert (
+        refusal("scullv_odrer=3") == "unknown option 'scullv_odrer'; did you mean 'scullv_order'?"
+    )
+
+
+def test_parse_options_unknown() -> None:
+    """Anything else gets the way to the list."""
+    assert refusal("zzz") == "unknown option 'zzz'; 'scullvfs mount --help' lists them all"
+
+
+@pytest.mark.parametrize("word", ["nofail", "owner", "silent", "lazytime", "auto"])
+def test_parse_options_of_mount(word: str) -> None:
+    """Words of mount(8) are none of ours mistyped."""
+    assert refusal(word) == f"unknown option '{word}'; it is for mount(8) and fstab"
+
+
+@pytest.mark.parametrize("arguments", [["order=3,scullv_order=4"], ["scullv_order=4", "order=3"]])
+def test_parse_options_contradiction(arguments: list[str]) -> None:
+    """The long and the short form of one option must agree."""
+    assert refusal(*arguments) == (
+        "scullv_order=4 and order=3 contradict each other; "
+        "'order' is short for 'scullv_order', give only one"
+    )
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
+def test_options_are_documented(page: str) -> None:
+    """The table of the page has a row for every option, short form included, and for no other."""
+    text = (Path(__file__).parents[2] / page).read_text()
+    rows = re.findall(r"^\| `([a-z_]+)=?` \| (?:`([a-z]+)=?`)? ?\|", text, re.MULTILINE)
+    assert rows == [(option.name, option.short) for option in OPTIONS]
+
+
+def test_semantics_are_those_of_the_files() -> None:
+    """What the option takes is what the tree can be built with."""
+    assert list(SEMANTICS) == list(FILE_RULES)

@@ -1,0 +1,149 @@
+"""The 13 commands of ioctl(2): their numbers, what they do, and what they refuse."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+import pytest
+
+from scullvfs.scull import COMMANDS, MAX_ORDER, MAX_QSET, Module, scullv_ioctl
+
+from .helpers import NUMBERS, fails
+
+PARAMETERS = [("ORDER", "scullv_order", 1, 7), ("QSET", "scullv_qset", 4, 300)]
+"""Suffix of the commands, attribute, its value in these tests, another one."""
+
+both = pytest.mark.parametrize(("suffix", "attribute", "old", "new"), PARAMETERS)
+
+OUT_OF_RANGE = [
+    ("ORDER", -1),
+    ("ORDER", MAX_ORDER + 1),
+    ("ORDER", -(1 << 31)),
+    ("QSET", 0),
+    ("QSET", -1),
+    ("QSET", MAX_QSET + 1),
+    ("QSET", (1 << 31) - 1),
+]
+
+
+def call(module: Module, name: str, value: int = 0) -> tuple[int, bytes]:
+    """Issue a command with `value` where it takes one: behind the pointer or as the argument."""
+    if name[0] in "SX":
+        return scullv_ioctl(module, COMMANDS[name], 0x7FFF_0000, struct.pack("=i", value))
+    return scullv_ioctl(module, COMMANDS[name], value, b"")
+
+
+def parameters(module: Module) -> tuple[int, int]:
+    """The module's order and qset."""
+    return module.scullv_order, module.scullv_qset
+
+
+def test_ioctl_numbers() -> None:
+    """The commands have the numbers that C programs are compiled with."""
+    assert COMMANDS == NUMBERS
+
+
+@both
+def test_ioctl_set(module: Module, suffix: str, attribute: str, old: int, new: int) -> None:
+    """Set and Tell store the value and return 0."""
+    for letter, value in (("S", new), ("T", new + 1)):
+        assert call(module, letter + suffix, value) == (0, b"")
+        assert getattr(module, attribute) == value
+
+
+@both
+def test_ioctl_get(module: Module, suffix: str, attribute: str, old: int, new: int) -> None:
+    """Get stores the value through the pointer, Query returns it; nothing changes."""
+    before = parameters(module)
+    assert call(module, "G" + suffix) == (0, struct.pack("=i", old))
+    assert call(module, "Q" + suffix, new) == (old, b"")
+    assert parameters(module) == before
+
+
+@both
+def test_ioctl_exchange(module: Module, suffix: str, attribute: str, old: int, new: int) -> None:
+    """eXchange and sHift store the new value and hand the old one out, each in its way."""
+    assert call(module, "X" + suffix, new) == (0, struct.pack("=i", old))
+    assert getattr(module, attribute) == new
+    assert call(module, "H" + suffix, old) == (new, b"")
+    assert getattr(module, attribute) == old
+
+
+@both
+def test_ioctl_touches_one_parameter(
+    module: Module, suffix: str, attribute: str, old: int, new: int
+) -> None:
+    """Order and qset are set each for itself."""
+    call(module, "T" + suffix, new)
+    changed = {"scullv_order": 1, "scullv_qset": 4} | {attribute: new}
+    assert {name: getattr(module, name) for name in changed} == changed
+
+
+def test_ioctl_reset(module: Module) -> None:
+    """RESET brings back 4 and 500, whatever the module was loaded with, and no device changes."""
+    assert call(module, "RESET") == (0, b"")
+    assert parameters(module) == (4, 500)
+    assert {(device.order, device.qset) for device in module.devices} == {(1, 4)}
+
+
+@pytest.mark.parametrize("letter", "STXH")
+@pytest.mark.parametrize(("suffix", "value"), OUT_OF_RANGE)
+def test_ioctl_out_of_range(module: Module, letter: str, suffix: str, value: int) -> None:
+    """A value that would crash the real driver is EINVAL and changes nothing."""
+    before = parameters(module)
+    with fails(errno.EINVAL):
+        call(module, letter + suffix, value)
+    assert parameters(module) == before
+
+
+@pytest.mark.parametrize("letter", "STXH")
+@pytest.mark.parametrize(
+    ("suffix", "value"), [("ORDER", 0), ("ORDER", MAX_ORDER), ("QSET", 1), ("QSET", MAX_QSET)]
+)
+def test_ioctl_ends_of_the_range(module: Module, letter: str, suffix: str, value: int) -> None:
+    """The smallest and the largest value are taken."""
+    call(module, letter + suffix, value)
+    assert call(module, "Q" + suffix) == (value, b"")
+
+
+def test_ioctl_argument_is_an_int(module: Module) -> None:
+    """Of the argument of Tell and sHift 32 bits count, as in the driver."""
+    scullv_ioctl(module, COMMANDS["TORDER"], (1 << 40) + 3, b"")
+    assert module.scullv_order == 3
+    with fails(errno.EINVAL):
+        scullv_ioctl(module, COMMANDS["TORDER"], 0xFFFF_FFFF, b"")
+    assert module.scullv_order == 3
+
+
+@pytest.mark.parametrize(
+    "cmd",
+    [
+        0x00004B0D,  # number above 12
+        0x00004BFF,
+        0x00004A02,  # another magic
+        0x00005401,  # TCGETS, as isatty() asks
+        0x00004B01,  # SORDER without its direction
+        0x80044B01,  # ... with the wrong one
+        0x40084B01,  # ... with the wrong size
+        0xC0044B00,
+        0,
+        0xFFFF_FFFF,
+    ],
+)
+def test_ioctl_unknown(module: Module, cmd: int) -> None:
+    """Anything else is ENOTTY: another magic, number, size or direction."""
+    before = parameters(module)
+    with fails(errno.ENOTTY):
+        scullv_ioctl(module, cmd, 1, b"\1\0\0\0")
+    assert parameters(module) == before
+
+
+def test_ioctl_holds_from_the_next_trim_on(module: Module) -> None:
+    """A device takes what was set when it is trimmed."""
+    first, second = module.devices[:2]
+    call(module, "TORDER", 0)
+    call(module, "TQSET", 9)
+    first.trim()
+    assert (first.order, first.qset) == (0, 9)
+    assert (second.order, second.qset) == (1, 4)

@@ -1,0 +1,70 @@
+"""Loading the module: its parameters and its devices."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from scullvfs.mm import Machine
+from scullvfs.scull import MAX_DEVS, MAX_ORDER, MAX_QSET, Module
+
+from .helpers import MIB, fails, shortage
+
+
+def test_module_defaults() -> None:
+    """Without parameters the module is LDD3's: four devices, order 4, qset 500."""
+    module = Module(Machine(mem=MIB))
+    assert (module.scullv_order, module.scullv_qset) == (4, 500)
+    assert [device.index for device in module.devices] == [0, 1, 2, 3]
+    assert {(device.quantum, device.itemsize) for device in module.devices} == {(65536, 32768000)}
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("scullv_devs", 1, MAX_DEVS), ("scullv_order", 0, MAX_ORDER), ("scullv_qset", 1, MAX_QSET)],
+)
+def test_module_parameter_range(name: str, low: int, high: int) -> None:
+    """Each parameter has a range, both ends included; outside of it nothing is loaded."""
+    machine = Machine(mem=16 * MIB)
+    for value in (low, high):
+        Module(machine, **{name: value}).unload()
+    for value in (low - 1, high + 1):
+        with pytest.raises(ValueError, match=f"{name}={value} is not in {low}..{high}"):
+            Module(machine, **{name: value})
+    assert machine.slab.statistics().objects == 0
+
+
+def test_module_devices_in_one_piece(load: Callable[..., Module]) -> None:
+    """The devices' structures follow each other, from one kmalloc."""
+    module = load(10)
+    addresses = [device.items.address(0) for device in module.devices]
+    assert addresses == [addresses[0] + n * module.sizeof_dev for n in range(10)]
+    assert module.machine.slab.statistics().objects == 1
+
+
+@pytest.mark.parametrize(("arch", "size"), [("x86_64", 176), ("i386", 104), ("arm64", 176)])
+def test_module_size_of_a_device(load: Callable[..., Module], arch: str, size: int) -> None:
+    """A device's structure is as large as pointers make it."""
+    assert load(arch=arch).sizeof_dev == size
+
+
+def test_module_without_memory() -> None:
+    """Where its devices do not fit the module is not loaded, with ENOMEM, and nothing is lost."""
+    machine = Machine(mem=MIB, panic_on_warn=True)
+    with shortage(machine, leave=1), fails(errno.ENOMEM):
+        Module(machine, 1000)
+    assert machine.slab.statistics().objects == 0
+    machine.check()
+
+
+def test_module_twice_on_one_machine(load: Callable[..., Module]) -> None:
+    """Nothing is global: two modules on one machine do not see each other."""
+    first = load()
+    second = Module(first.machine, 1, 0, 1)
+    first.devices[0].write(0, b"first")
+    second.devices[0].write(0, b"second")
+    assert first.devices[0].read(0, 9) == b"first"
+    second.unload()
+    assert first.devices[0].read(0, 9) == b"first"
