@@ -13,6 +13,9 @@ import pytest
 
 from .vfs.helpers import why_no_fuse
 
+QUICK = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+"""For pytest; what is left out takes longer to import than all the rest."""
+
 
 def test_a_command_hears_interrupts() -> None:
     """Nothing that a test starts ignores Ctrl-C."""
@@ -23,7 +26,7 @@ def test_a_command_hears_interrupts() -> None:
 def test_in_the_background_of_a_script(workers: int) -> None:
     """Not even where the shell has made the tests ignore it."""
     test = f"{__file__}::{test_a_command_hears_interrupts.__name__}"
-    pytest_it = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", str(workers), test]
+    pytest_it = [sys.executable, "-m", "pytest", *QUICK, "-n", str(workers), test]
     done = subprocess.run(
         ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *pytest_it],
         stdin=subprocess.DEVNULL,
@@ -49,7 +52,7 @@ def test_a_hung_mount(tmp_path: Path) -> None:
     if why_no_fuse() is not None:
         pytest.skip("nothing can be mounted here")
     test = Path(__file__).with_name("hung.py")
-    pytest_it = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n1", "--timeout=2"]
+    pytest_it = [sys.executable, "-m", "pytest", *QUICK, "-n1"]
     done = subprocess.run(
         [*pytest_it, str(test)],
         env={**os.environ, "MOUNTPOINT": str(tmp_path)},

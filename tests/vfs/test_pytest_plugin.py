@@ -15,6 +15,7 @@ import pytest
 
 from scullvfs.mounts.mountinfo import read_mounts
 
+from ..test_conftest import QUICK
 from .helpers import DEADLINE, wait_until
 
 pytest_plugins = ["pytester"]
@@ -40,7 +41,7 @@ def suite(pytester: pytest.Pytester) -> Any:
     def run(text: str, *arguments: str, ini: str = "") -> pytest.RunResult:
         pytester.makepyfile(text)
         pytester.makeini(f"[pytest]\n{ini}")
-        strict = ["--strict-markers", "--strict-config", "-W", "error", "-p", "no:cacheprovider"]
+        strict = ["--strict-markers", "--strict-config", "-W", "error", *QUICK]
         return pytester.runpytest_subprocess(*strict, *arguments, timeout=DEADLINE)
 
     return run
@@ -219,7 +220,7 @@ def test_interrupted(pytester: pytest.Pytester) -> None:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(100)
     """)
-    result = pytester.runpytest_subprocess(timeout=DEADLINE)
+    result = pytester.runpytest_subprocess(*QUICK, timeout=DEADLINE)
     assert result.ret == signal.SIGINT
     result.stdout.fnmatch_lines(["*KeyboardInterrupt*"])
 
@@ -232,7 +233,7 @@ def test_no_fuse(pytester: pytest.Pytester, ini: str, outcome: str) -> None:
     pytester.makepyfile("def test(scullvfs_mount): pass")
     pytester.makeini(f"[pytest]\n{ini}")
     hide = "mount -t tmpfs tmpfs /dev && mknod /dev/null c 1 3"
-    command = shlex.join([sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider"])
+    command = shlex.join([sys.executable, "-m", "pytest", "-rs", *QUICK])
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f"{hide} && {command}"],
         env={**os.environ, "COLUMNS": "200"},
