@@ -54,7 +54,7 @@ class Session:
         venvs = directory / "venvs"
         calls = {
             programs / "scullvfs": f'exec {sys.executable} -m scullvfs "$@"',
-            programs / "pytest": f'exec {sys.executable} -m pytest "$@"',
+            programs / "pytest": f'exec {sys.executable} -m pytest -p no:hypothesispytest "$@"',
             programs / "python3": f'exec {sys.executable} {"-I -S" if pipx else ""} "$@"',
             programs / "pipx": f"echo {venvs}",  # what it is asked for here
             venvs / "scullvfs/bin/python": f'exec {sys.executable} "$@"',

@@ -418,6 +418,7 @@ def test_ordinary_user(here: Path) -> None:
         # All of it may lie where only root gets in.
         change = f"""
             cd {scratch}
+            mount -t tmpfs tmpfs etc
             cp -a /etc/. etc && ln -sf /proc/self/mounts etc/mtab && mount --bind etc /etc
             mount --bind {shlex.quote(sys.base_prefix)} python
             cp -a {shlex.quote(str(SOURCE / "scullvfs"))} source && chmod -R go+rX source

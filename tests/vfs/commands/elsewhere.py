@@ -38,7 +38,8 @@ scullvfs.cli.main(sys.argv[1:], prog_name="scullvfs")
 """
 
 OPEN_DEVICE = """
-cp -a /etc {scratch}/etc && ln -sf /proc/self/mounts {scratch}/etc/mtab
+mkdir {scratch}/etc && mount -t tmpfs tmpfs {scratch}/etc
+cp -a /etc/. {scratch}/etc && ln -sf /proc/self/mounts {scratch}/etc/mtab
 mount --bind {scratch}/etc /etc
 mkdir {scratch}/dev && mount -t tmpfs tmpfs {scratch}/dev
 mknod {scratch}/dev/fuse c 10 229 && chmod 666 {scratch}/dev/fuse
