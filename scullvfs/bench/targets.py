@@ -26,15 +26,16 @@ from scullvfs.errors import (
     UsageError,
 )
 from scullvfs.interrupts import put_off_interrupts
+from scullvfs.mounts.health import State, how_is, is_dead, no_answer
 from scullvfs.mounts.identity import find_daemon
 from scullvfs.mounts.mountinfo import Mount, mount_at
 from scullvfs.mounts.mountpoint import temporary_mount_point
 from scullvfs.mounts.place import resolve
-from scullvfs.mounts.probe import ask, ask_for_pid
+from scullvfs.mounts.probe import ask
 from scullvfs.mounts.unmount import unmount
 from scullvfs.mounts.users import user_name
 from scullvfs.options.table import MountOptions
-from scullvfs.text import argument, shown
+from scullvfs.text import shown
 
 from .affinity import moved
 
@@ -225,25 +226,21 @@ def _find(path: str) -> tuple[Mount, str]:
 def _target(directory: str, device: str) -> Target:
     """*device* of the living mount on *directory*."""
     found = mount_at(directory)
-    try:
-        claimed = None if found is None else ask_for_pid(found, timeout=ANSWER_TIMEOUT)
-    except TimeoutError:
-        raise BusyError(
-            f"the daemon of {shown(directory)} does not answer within {ANSWER_TIMEOUT:g} s"
-        ) from None
-    except OSError as error:
-        raise RefusedError(f"cannot look into {shown(directory)}: {error.strerror}") from None
-    if found is None or claimed is None:
-        raise NotMountedError(
-            f"the mount on {shown(directory)} is dead; "
-            f"'scullvfs umount {argument(directory)}' clears it away"
-        )
+    if found is None:
+        raise NotMountedError(f"the mount on {shown(directory)} is gone already")
+    health = how_is(found, timeout=ANSWER_TIMEOUT)
+    if health.state == State.HUNG:
+        raise no_answer(directory, ANSWER_TIMEOUT)
+    if health.state == State.DEAD:
+        raise is_dead(directory)
+    if health.state != State.RUNNING:
+        raise RefusedError(f"cannot look into {shown(directory)}: {health.reason}")
     file = os.path.join(directory, device)
     if not re.fullmatch(r"scullv[0-9]*", device) or not _is_file(file):
         raise UsageError(f"there is no device {shown(device)} in {shown(directory)}")
     if not os.access(file, os.R_OK | os.W_OK):
         raise RefusedError(f"you may not read and write {shown(file)}")
-    daemon = find_daemon(found, claimed)
+    daemon = find_daemon(found, health.said)
     if daemon is None:
         return Target(SCULLVFS, file)
     with daemon:

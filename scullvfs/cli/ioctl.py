@@ -14,13 +14,13 @@ import click
 from click.shell_completion import CompletionItem
 
 from scullvfs.errors import (
-    BusyError,
     ExitStatus,
     NotMountedError,
     RefusedError,
     ScullvfsError,
     UsageError,
 )
+from scullvfs.mounts.health import no_answer
 from scullvfs.mounts.probe import ask
 from scullvfs.options.hint import did_you_mean
 from scullvfs.scull import COMMANDS
@@ -136,9 +136,7 @@ def _call(device: str, name: str, number: int) -> int | None:
     try:
         kind, _, result = ask(call, timeout=ANSWER_TIMEOUT).decode().partition(" ")
     except TimeoutError:
-        raise BusyError(
-            f"the daemon of {shown(device)} does not answer within {ANSWER_TIMEOUT:g} s"
-        ) from None
+        raise no_answer(device, ANSWER_TIMEOUT) from None
     except OSError as error:
         raise _explain(error, device, number) from None
     if kind == _NOT_OPEN:

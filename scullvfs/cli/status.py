@@ -9,14 +9,10 @@ import click
 
 import scullvfs
 from scullvfs.errors import ExitStatus, NotMountedError
+from scullvfs.mounts.health import State
 from scullvfs.mounts.mountinfo import Mount, scullvfs_mounts
-from scullvfs.mounts.status import (
-    ANSWER_TIMEOUT,
-    EXIT_STATUS,
-    MountStatus,
-    State,
-    find_scullvfs,
-)
+from scullvfs.mounts.place import find_scullvfs
+from scullvfs.mounts.status import ANSWER_TIMEOUT, EXIT_STATUS, MountStatus
 from scullvfs.mounts.status import status as ask
 from scullvfs.mounts.users import user_name
 from scullvfs.text import argument, one_line, shown, unicode

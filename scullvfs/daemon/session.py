@@ -26,9 +26,9 @@ from scullvfs.errors import (
 )
 from scullvfs.host.requirements import DEVICE, check_device
 from scullvfs.mounts.fusermount import why_no_fusermount
+from scullvfs.mounts.health import State, how_is
 from scullvfs.mounts.identity import put_on_badge
 from scullvfs.mounts.mountinfo import Mount, is_mounted, mount_at, read_mounts
-from scullvfs.mounts.probe import ask_for_pid
 from scullvfs.mounts.unmount import take_down
 from scullvfs.options.kernel_flags import OURS_ALONE
 from scullvfs.options.optstring import escape_for_libfuse
@@ -50,7 +50,8 @@ class FuseSession:
     """A mount that is served, and what has become of it."""
 
     def __init__(self, mount: Mount | None, fuse: int | None) -> None:
-        self._mount = mount
+        self.mount: Final = mount
+        """None if it was gone before it could be looked for."""
         self._fuse = fuse
         self.left: list[Mount] = []
         """Names at which it stays behind after all."""
@@ -58,7 +59,7 @@ class FuseSession:
     @property
     def mounted(self) -> bool:
         """Whether it is there, and no other mount on top of it."""
-        return self._mount is not None and is_mounted(self._mount)
+        return self.mount is not None and is_mounted(self.mount)
 
     @property
     def connected(self) -> bool:
@@ -76,20 +77,24 @@ class FuseSession:
         Only for one that is not connected.  Its device number may be another mount's by then,
         so who answers is none of it.  What lies under another mount cannot be asked.
         """
-        return [name for name in self._names() if not is_mounted(name) or _is_dead(name)]
+        return [
+            name
+            for name in self._names()
+            if not is_mounted(name) or how_is(name, timeout=ALIVE_TIMEOUT).state == State.DEAD
+        ]
 
     def elsewhere(self) -> list[Mount]:
         """Its names at other paths: a directory above was renamed, or it is bound there, too.
 
         Only for one that is connected.
         """
-        return [name for name in self._names() if name != self._mount and is_mounted(name)]
+        return [name for name in self._names() if name != self.mount and is_mounted(name)]
 
     def _names(self) -> list[Mount]:
-        if self._mount is None:
+        if self.mount is None:
             return []
         return [
-            name for name in read_mounts() if name.is_scullvfs and name.device == self._mount.device
+            name for name in read_mounts() if name.is_scullvfs and name.device == self.mount.device
         ]
 
     def forget(self, name: Mount) -> None:
@@ -103,13 +108,6 @@ class FuseSession:
             why = error
         log.warning("%s stays behind, dead: %s", shown(name.path), why)
         self.left.append(name)
-
-
-def _is_dead(name: Mount) -> bool:
-    try:
-        return ask_for_pid(name, timeout=ALIVE_TIMEOUT) is None
-    except OSError:  # no answer, or none for us: not dead
-        return False
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from scullvfs.errors import BusyError, ExitStatus, ScullvfsError
 from scullvfs.host.memory import check_memory
 from scullvfs.host.requirements import check_requirements, explain_import_error
 from scullvfs.interrupts import ignore_interrupts
+from scullvfs.mounts.health import Inquiry, State, first_device
+from scullvfs.mounts.mountinfo import mount_at
 from scullvfs.mounts.mountpoint import check_mount_point
-from scullvfs.mounts.probe import ask
 from scullvfs.options.table import MountOptions
 
 from . import ahead
@@ -82,12 +83,17 @@ def check(options: MountOptions, path: str) -> str:
 
 
 def _wait_until_it_answers(mountpoint: str) -> None:
-    """Look at the first device; the daemon must not do so itself."""
-    device = os.path.join(mountpoint, "scullv0")
-    try:
-        ask(lambda: b"%d" % os.stat(device).st_ino, timeout=ANSWER_TIMEOUT)
-    except OSError as error:
-        raise BusyError(f"the new mount does not answer ({error.strerror})") from None
+    """Have the new mount asked for its first device.
+
+    Raises:
+        BusyError: it does not answer, or is gone or covered already.
+    """
+    mount = mount_at(mountpoint)
+    if mount is None or not mount.is_scullvfs:
+        raise BusyError("the new mount does not answer (it is not there any more)")
+    health = Inquiry(mount, first_device).health(ANSWER_TIMEOUT)
+    if health.state != State.RUNNING:
+        raise BusyError(f"the new mount does not answer ({health.reason})")
 
 
 def serve_by_order(starter: Starter) -> ExitStatus:

@@ -17,10 +17,11 @@ from scullvfs.errors import MountPointError, RefusedError
 from scullvfs.interrupts import put_off_interrupts
 from scullvfs.text import argument, shown
 
+from .health import State, how_is
 from .identity import find_daemon
 from .mountinfo import Mount, mount_at
 from .place import LOOK_TIMEOUT, lies_in_fuse, resolve
-from .probe import ask, ask_for_pid
+from .probe import ask
 from .unmount import take_down
 
 __all__ = ["check_mount_point", "temporary_mount_point"]
@@ -129,22 +130,19 @@ def _clear(mount: Mount, path: str, remount_stale: bool) -> None:
         raise MountPointError(
             f"{where} is already mounted on (type {shown(mount.fstype)}); choose another directory"
         )
-    try:
-        claimed = ask_for_pid(mount, timeout=ALIVE_TIMEOUT)
-    except TimeoutError:
+    health = how_is(mount, timeout=ALIVE_TIMEOUT)
+    if health.state == State.HUNG:
         raise MountPointError(
             f"a scullvfs mount that does not answer is in the way at {where}; "
             f"run 'scullvfs umount --lazy {word}' first"
-        ) from None
-    except OSError:  # somebody else's; that it is there is all we may know
+        )
+    if health.state == State.RUNNING:
         raise MountPointError(
-            f"scullvfs is already mounted on {where}; choose another directory"
-        ) from None
-    if claimed is not None:
-        raise MountPointError(
-            f"scullvfs is already mounted on {where}{_by(mount, claimed)}; "
+            f"scullvfs is already mounted on {where}{_by(mount, health.said)}; "
             f"'scullvfs umount {word}' takes it down"
         )
+    if health.state != State.DEAD:  # somebody else's; that it is there is all we may know
+        raise MountPointError(f"scullvfs is already mounted on {where}; choose another directory")
     if not remount_stale:
         raise MountPointError(
             f"a dead scullvfs mount is in the way at {where}, its daemon is gone; "

@@ -16,7 +16,7 @@ from scullvfs.text import shown
 from .mountinfo import Mount, mount_at, read_mounts
 from .probe import ask
 
-__all__ = ["LOOK_TIMEOUT", "find_mount", "lies_in_fuse", "resolve"]
+__all__ = ["LOOK_TIMEOUT", "find_mount", "find_scullvfs", "lies_in_fuse", "resolve"]
 
 MAX_SYMLINKS: Final = 40
 """Linux: include/linux/namei.h:MAXSYMLINKS"""
@@ -38,6 +38,24 @@ def find_mount(path: str) -> Mount:
     if mount is None:
         raise NotMountedError(
             f"{shown(path)} is not mounted; 'findmnt -t fuse.scullvfs' lists what is"
+        )
+    return mount
+
+
+def find_scullvfs(path: str) -> Mount:
+    """The scullvfs mount on *path*, dead or alive.
+
+    Raises:
+        NotMountedError: there is none.
+    """
+    mount = find_mount(path)
+    if not mount.is_scullvfs:
+        raise NotMountedError(
+            f"{shown(path)} is not a scullvfs mount but of type {shown(mount.fstype)}"
+        )
+    if mount.root != "/":
+        raise NotMountedError(
+            f"{shown(path)} is only a part of a scullvfs mount, {shown(mount.root)}"
         )
     return mount
 

@@ -2,8 +2,9 @@
 
 A system call on a FUSE mount waits for its daemon, for ever if that one is stopped. So
 the question is asked by a child process, and only the child is left behind when no
-answer comes. Used wherever the program needs an answer from a mount; the daemon itself
-must not, since it would wait for itself.
+answer comes. Used wherever the program needs an answer from a mount; what the answer says of the
+mount is for `health` to tell. The daemon itself must not wait for one in its loop, since it would
+wait for itself.
 
 The mount may be anybody's, whatever it calls itself: an answer is bytes that nobody has checked
 yet (`answers`, `identity`). And the kernel does not kill who waits for a daemon that has taken the
@@ -25,12 +26,10 @@ from scullvfs.inherited import close_all_but, leave_terminal
 from .mountinfo import Mount
 
 __all__ = [
-    "DEAD",
     "PID_XATTR",
     "STATUS_XATTR",
     "Question",
     "ask",
-    "ask_for_pid",
     "enter",
     "who_may_enter",
 ]
@@ -40,9 +39,6 @@ PID_XATTR: Final = "user.scullvfs.pid"
 
 STATUS_XATTR: Final = "user.scullvfs.status"
 """The one that holds what the daemon says of itself, see `daemon.status_report`."""
-
-DEAD: Final = (errno.ENOTCONN, errno.ECONNABORTED)
-"""What the kernel answers for a daemon that is gone, or that goes while we wait."""
 
 Identity = tuple[int, int]
 """uid and gid."""
@@ -71,6 +67,19 @@ class Question:
         os.close(sender)
         self._receiver = receiver
 
+    def fileno(self) -> int:
+        """What can be read from when there is something of an answer."""
+        return self._receiver
+
+    def drop(self) -> None:
+        """Leave it without an answer; instead of `answer`, which does so at its time limit."""
+        os.close(self._receiver)
+        self._leave_behind()
+
+    def _leave_behind(self) -> None:
+        """Not waited for: Linux does not even kill it while the daemon holds its request."""
+        os.kill(self._pid, signal.SIGKILL)
+
     def answer(self, timeout: float) -> bytes:
         """Wait for the answer, see `ask`; to be called once."""
         deadline = time.monotonic() + timeout
@@ -83,8 +92,7 @@ class Question:
                     break
                 said += part
             else:
-                os.kill(self._pid, signal.SIGKILL)
-                # Not waited for: Linux does not even kill it while the daemon holds its request.
+                self._leave_behind()
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         error, blank, answer = said.partition(b" ")
         with suppress(ChildProcessError):  # in a process that ignores SIGCHLD
@@ -93,26 +101,6 @@ class Question:
         if number:
             raise OSError(number, os.strerror(number))
         return answer
-
-
-def ask_for_pid(mount: Mount, *, timeout: float) -> bytes | None:
-    """What *mount* gives for the pid of its daemon, unchecked; None if the mount is dead.
-
-    Raises:
-        TimeoutError: the daemon did not answer within *timeout* seconds.
-        PermissionError: this user may not look into the mount.
-        OSError: it answered with that error.
-    """
-    try:
-        return ask(
-            lambda: os.getxattr(enter(mount), PID_XATTR),
-            timeout=timeout,
-            identity=who_may_enter(mount),
-        )
-    except OSError as error:
-        if error.errno in DEAD:
-            return None
-        raise
 
 
 def enter(mount: Mount) -> str:

@@ -10,13 +10,14 @@ import os
 import stat
 from typing import Final
 
-from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError
+from scullvfs.errors import RefusedError, ScullvfsError
 from scullvfs.options.table import MountOptions
-from scullvfs.text import argument, shown
+from scullvfs.text import shown
 
-from .mountinfo import Mount, mount_at
-from .place import resolve
-from .probe import DEAD, ask, enter
+from .health import State, is_dead, no_answer, state_of
+from .mountinfo import Mount
+from .place import find_scullvfs
+from .probe import ask, enter
 
 __all__ = ["PARAMETERS", "reload"]
 
@@ -41,7 +42,7 @@ def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
         RefusedError: this user may not set them.
         BusyError: the mount does not answer.
     """
-    mount = _find(path)
+    mount = find_scullvfs(path)
 
     def change() -> bytes:
         changed = {}
@@ -55,26 +56,22 @@ def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
 
     try:
         changed = json.loads(ask(change, timeout=ANSWER_TIMEOUT))
-    except TimeoutError:
-        raise BusyError(
-            f"the daemon of {shown(path)} does not answer within {ANSWER_TIMEOUT:g} s"
-        ) from None
-    except PermissionError:
-        raise RefusedError(
-            f"you may not set the parameters of the mount on {shown(path)}"
-        ) from None
     except OSError as error:
-        if error.errno in DEAD:
-            raise NotMountedError(
-                f"the mount on {shown(path)} is dead; "
-                f"'scullvfs umount {argument(path)}' clears it away"
-            ) from None
-        if error.errno == errno.EROFS:
-            raise RefusedError(f"{shown(path)} is mounted read-only") from None
-        raise ScullvfsError(
-            f"cannot set the parameters of {shown(path)}: {error.strerror}"
-        ) from None
+        raise _failure(path, error) from None
     return {name: (old, new) for name, (old, new) in changed.items()}
+
+
+def _failure(path: str, error: OSError) -> ScullvfsError:
+    state = state_of(error)
+    if state == State.HUNG:
+        return no_answer(path, ANSWER_TIMEOUT)
+    if state == State.DEAD:
+        return is_dead(path)
+    if state == State.CLOSED:
+        return RefusedError(f"you may not set the parameters of the mount on {shown(path)}")
+    if error.errno == errno.EROFS:
+        return RefusedError(f"{shown(path)} is mounted read-only")
+    return ScullvfsError(f"cannot set the parameters of {shown(path)}: {error.strerror}")
 
 
 def _open(mount: Mount, path: str) -> int:
@@ -95,17 +92,3 @@ def _open(mount: Mount, path: str) -> int:
     if not stat.S_ISREG(status.st_mode) or device != mount.device:
         raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
     return os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
-
-
-def _find(path: str) -> Mount:
-    """The scullvfs mount on *path*."""
-    try:
-        mount = mount_at(resolve(path))
-    except OSError as error:
-        raise NotMountedError(f"cannot look for {shown(path)}: {error.strerror}") from None
-    if mount is None or not mount.is_scullvfs:
-        raise NotMountedError(
-            f"no scullvfs mount is on {shown(path)}; "
-            "'findmnt -t fuse.scullvfs' lists those that are"
-        )
-    return mount

@@ -4,9 +4,9 @@ For whoever cleans up after a daemon without knowing how it ended, as a service 
 does: a living mount on the same place, whose ever it is, stays.
 """
 
+from .health import State, how_is
 from .mountinfo import mount_at
 from .place import resolve
-from .probe import ask_for_pid
 from .unmount import unmount
 
 __all__ = ["unmount_dead"]
@@ -22,10 +22,9 @@ def unmount_dead(path: str, *, timeout: float) -> None:
     """
     try:
         mount = mount_at(resolve(path))
-        dead = (
-            mount is not None and mount.is_scullvfs and ask_for_pid(mount, timeout=timeout) is None
-        )
-    except OSError:  # no such directory, no answer, or a living mount that is closed to us
+    except OSError:  # no such directory
         return
-    if dead:
+    if mount is None or not mount.is_scullvfs:
+        return
+    if how_is(mount, timeout=timeout).state == State.DEAD:
         unmount(path, lazy=True, timeout=timeout)

@@ -2,7 +2,7 @@
 
 When `scullvfs umount` returns 0, the memory of the emulated machine is free again and
 the mount point can be mounted on at once. The daemon is found by asking the mount
-(`probe`) and waited for through a pidfd, opened before the mount goes; where it is not proven to
+(`health`) and waited for through a pidfd, opened before the mount goes; where it is not proven to
 be that process (`identity`), as from another pid namespace, nobody is waited for.
 """
 
@@ -23,10 +23,10 @@ from scullvfs.errors import (
 from scullvfs.text import argument, shown
 
 from .fusermount import find_fusermount
+from .health import State, how_is, no_answer
 from .identity import Daemon, find_daemon
 from .mountinfo import Mount, is_mounted, read_mounts
 from .place import find_mount
-from .probe import ask_for_pid
 from .users import describe_users, user_name, users_of
 
 __all__ = ["take_down", "unmount", "unmount_command"]
@@ -73,19 +73,15 @@ def _other_names(mount: Mount) -> list[str]:
 @contextmanager
 def _daemon_of(mount: Mount, timeout: float) -> Iterator[Daemon | None]:
     """The daemon behind *mount*; None if it is gone, or not proven to be a process of ours."""
-    try:
-        claimed = ask_for_pid(mount, timeout=timeout)
-    except TimeoutError:
+    health = how_is(mount, timeout=timeout)
+    advice = f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"
+    if health.state == State.HUNG:
+        raise no_answer(mount.path, timeout, advice)
+    if health.state not in (State.RUNNING, State.DEAD):
         raise BusyError(
-            f"the daemon of {shown(mount.path)} does not answer within {timeout:g} s; "
-            f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"
-        ) from None
-    except OSError as error:
-        raise BusyError(
-            f"the daemon of {shown(mount.path)} does not say who it is ({error.strerror}); "
-            f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"
-        ) from None
-    daemon = None if claimed is None else find_daemon(mount, claimed)
+            f"the daemon of {shown(mount.path)} does not say who it is ({health.reason}); {advice}"
+        )
+    daemon = None if health.state == State.DEAD else find_daemon(mount, health.said)
     if daemon is None:
         yield None
         return

@@ -10,7 +10,7 @@ from scullvfs.cli import main
 from scullvfs.cli.checks import CHECKS
 from scullvfs.cli.help import Command
 from scullvfs.errors import ExitStatus
-from scullvfs.mounts.status import State
+from scullvfs.mounts.health import State
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "commands.md").read_text()

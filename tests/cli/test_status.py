@@ -14,8 +14,9 @@ from scullvfs.cli import main
 from scullvfs.cli.hang import hang
 from scullvfs.cli.status import status
 from scullvfs.errors import ExitStatus
+from scullvfs.mounts.health import State
 from scullvfs.mounts.mountinfo import Mount
-from scullvfs.mounts.status import MountStatus, State
+from scullvfs.mounts.status import MountStatus
 from scullvfs.options.table import parse_options
 
 MODULE = sys.modules[status.callback.__module__]

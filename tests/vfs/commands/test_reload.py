@@ -64,8 +64,8 @@ def test_reload_impossible(scullvfs: Any, mounted: Path) -> None:
 
 def test_reload_not_mounted(scullvfs: Any, mountpoint: Path) -> None:
     """Without a mount, or on one of another kind, there is nothing to set."""
-    assert refusal(scullvfs("reload", mountpoint), 7).startswith("no scullvfs mount is on")
-    assert refusal(scullvfs("reload", "/proc"), 7).startswith("no scullvfs mount is on /proc")
+    assert refusal(scullvfs("reload", mountpoint), 7).startswith(f"{mountpoint} is not mounted")
+    assert refusal(scullvfs("reload", "/proc"), 7).startswith("/proc is not a scullvfs mount")
     assert "No such file" in refusal(scullvfs("reload", ""), 7)
 
 

@@ -1,0 +1,150 @@
+"""Does a mount answer, and if not, why not: the one place that decides what an answer means.
+
+Whoever wants to know puts an `Inquiry`, or calls `how_is()`; what errno means dead, and what
+closed, stands here. The question is put by a child process (`probe`), so the process that serves
+the mount may put it, too, as long as it goes on serving until the answer is there. (Only
+`scullvfs.testing` looks by a program of its own: the process of a test may have threads, and is
+not to be forked.) Beside it stand the errors that every command has for a mount in trouble.
+"""
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+from scullvfs.errors import BusyError, NotMountedError
+from scullvfs.text import argument, shown
+
+from .mountinfo import Mount
+from .probe import PID_XATTR, STATUS_XATTR, Question, enter, who_may_enter
+
+__all__ = [
+    "Health",
+    "Inquiry",
+    "State",
+    "first_device",
+    "how_is",
+    "is_dead",
+    "no_answer",
+    "pid_of_daemon",
+    "report_of_daemon",
+    "state_of",
+]
+
+
+class State(StrEnum):
+    """What becomes of a question to a mount."""
+
+    RUNNING = "running"
+    """It answered."""
+    DEAD = "dead"
+    """Its daemon is gone."""
+    HUNG = "hung"
+    """No answer in time: its daemon is stopped, or hangs."""
+    CLOSED = "closed"
+    """This user may not look into it, so nothing is known."""
+    HIDDEN = "hidden"
+    """Another mount lies above it, so that no path leads to it."""
+    UNKNOWN = "unknown"
+    """It answered, but not with what it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a mount is."""
+
+    state: State
+    said: bytes = b""
+    """What a RUNNING one answered; nobody has checked it yet."""
+    reason: str = ""
+    """What the kernel calls it, where the state is any other."""
+
+
+def state_of(error: OSError) -> State:
+    """What an error of a system call on a mount, or of `probe.ask`, says of the mount."""
+    if isinstance(error, TimeoutError):
+        return State.HUNG
+    if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):  # it is gone, or goes while we wait
+        return State.DEAD
+    return State.CLOSED if isinstance(error, PermissionError) else State.UNKNOWN
+
+
+def pid_of_daemon(root: str) -> bytes:
+    """The pid that the daemon gives for its own, unchecked (`identity`)."""
+    return os.getxattr(root, PID_XATTR)
+
+
+def report_of_daemon(root: str) -> bytes:
+    """What the daemon says of itself, unchecked (`answers`)."""
+    return os.getxattr(root, STATUS_XATTR)
+
+
+def first_device(root: str) -> bytes:
+    """Whether a look at it succeeds, which is how a mount shows that it is ready."""
+    return b"%d" % os.stat(f"{root}/scullv0").st_ino
+
+
+class Inquiry:
+    """A mount that is being asked something.
+
+    Args:
+        ask: the question, called in a child process with a path of the mount's root;
+            `pid_of_daemon`, `report_of_daemon` or `first_device`.
+    """
+
+    def __init__(self, mount: Mount, ask: Callable[[str], bytes] = pid_of_daemon) -> None:
+        self._question = Question(partial(_enter_and, ask, mount), who_may_enter(mount))
+
+    def fileno(self) -> int:
+        """What can be read from when `health` has not long to wait."""
+        return self._question.fileno()
+
+    def health(self, timeout: float) -> Health:
+        """Wait for the answer, up to *timeout* seconds; to be called once."""
+        try:
+            said = self._question.answer(timeout)
+        except OSError as error:
+            return Health(state_of(error), reason=str(error.strerror))
+        if said[:1] == _HIDDEN:
+            return Health(State.HIDDEN, reason=os.strerror(int(said[1:])))
+        return Health(State.RUNNING, said.removeprefix(_SAID))
+
+    def drop(self) -> None:
+        """Wait for no answer."""
+        self._question.drop()
+
+
+def how_is(mount: Mount, *, timeout: float) -> Health:
+    """Ask *mount* for its daemon's pid, and wait up to *timeout* seconds."""
+    return Inquiry(mount).health(timeout)
+
+
+def no_answer(path: str, timeout: float, advice: str = "") -> BusyError:
+    """What to say of a HUNG mount on *path*, or of the one that *path* lies in."""
+    words = f"the daemon of {shown(path)} does not answer within {timeout:g} s"
+    return BusyError(f"{words}; {advice}" if advice else words)
+
+
+def is_dead(path: str) -> NotMountedError:
+    """What to say of a DEAD mount on *path*."""
+    return NotMountedError(
+        f"the mount on {shown(path)} is dead; 'scullvfs umount {argument(path)}' clears it away"
+    )
+
+
+_SAID: Final = b"+"
+_HIDDEN: Final = b"-"
+
+
+def _enter_and(ask: Callable[[str], bytes], mount: Mount) -> bytes:
+    """In a child process: the answer of this mount and of no other above it."""
+    try:
+        root = enter(mount)
+    except OSError as error:
+        if error.errno in (errno.ESTALE, errno.ENOENT, errno.ENOTDIR):
+            return _HIDDEN + b"%d" % error.errno
+        raise
+    return _SAID + ask(root)

@@ -1,0 +1,93 @@
+"""What an answer, or none, says of a mount; real mounts are in tests/vfs."""
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from scullvfs.mounts import health
+from scullvfs.mounts.health import (
+    Health,
+    Inquiry,
+    State,
+    first_device,
+    how_is,
+    is_dead,
+    no_answer,
+    state_of,
+)
+from scullvfs.mounts.mountinfo import Mount, read_mounts
+
+DEADLINE = 30.0
+
+
+def proc() -> Mount:
+    """A mount that is there for sure, as one of this user's."""
+    (first, *_) = (mount for mount in read_mounts() if mount.path == "/proc")
+    options = (f"user_id={os.getuid()}", f"group_id={os.getgid()}")
+    return Mount(first.device, first.path, first.fstype, options, id=first.id)
+
+
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [
+        (errno.ENOTCONN, State.DEAD),
+        (errno.ECONNABORTED, State.DEAD),
+        (errno.ETIMEDOUT, State.HUNG),
+        (errno.EACCES, State.CLOSED),
+        (errno.EPERM, State.CLOSED),
+        (errno.EIO, State.UNKNOWN),
+    ],
+)
+def test_state_of(number: int, state: State) -> None:
+    """Each errno means one thing, whoever hears it."""
+    assert state_of(OSError(number, os.strerror(number))) == state
+
+
+def test_how_is_another_mount() -> None:
+    """What has no such attribute has answered, but not with it, and the kernel's word is kept."""
+    assert how_is(proc(), timeout=DEADLINE) == Health(
+        State.UNKNOWN, reason=os.strerror(errno.EOPNOTSUPP)
+    )
+
+
+def test_how_is_a_mount_that_is_covered() -> None:
+    """The path leads to another mount, which is not asked."""
+    there = proc()
+    covered = Mount("0:0", there.path, there.fstype, there.super_options, id=there.id + 1_000_000)
+    assert how_is(covered, timeout=DEADLINE).state == State.HIDDEN
+
+
+def test_first_device() -> None:
+    """Where there is no such file, nothing is ready."""
+    health = Inquiry(proc(), first_device).health(DEADLINE)
+    assert health == Health(State.UNKNOWN, reason=os.strerror(errno.ENOENT))
+
+
+def test_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says is handed on as it is."""
+    monkeypatch.setattr(health.os, "getxattr", lambda *_: b"-1 +")
+    inquiry = Inquiry(proc())
+    assert inquiry.health(DEADLINE) == Health(State.RUNNING, b"-1 +")
+
+
+def test_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No answer is an answer, too; and nobody needs to wait for it."""
+    monkeypatch.setattr(health.os, "getxattr", lambda *_: signal.pause())
+    assert how_is(proc(), timeout=0.05).state == State.HUNG
+    inquiry = Inquiry(proc())
+    descriptor = inquiry.fileno()
+    inquiry.drop()
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        os.fstat(descriptor)
+
+
+def test_words() -> None:
+    """Whatever the path is, what is said of it is one line that can be typed."""
+    assert str(no_answer("/a b", 2.5)) == "the daemon of /a b does not answer within 2.5 s"
+    assert str(no_answer("/a", 1, "do")) == "the daemon of /a does not answer within 1 s; do"
+    assert str(is_dead("/a b")) == (
+        "the mount on /a b is dead; 'scullvfs umount '/a b'' clears it away"
+    )
