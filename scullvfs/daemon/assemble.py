@@ -11,7 +11,7 @@ from scullvfs.errors import HostMemoryError, UsageError
 from scullvfs.fs.root import build_tree
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.operations import Operations
-from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
+from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mounts.probe import STATUS_XATTR
 from scullvfs.options.parsers import format_size
 from scullvfs.options.table import MountOptions
@@ -53,12 +53,6 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
 
 
 def _machine(options: MountOptions) -> Machine:
-    most = 1 << LAYOUTS[options.arch].phys_bits
-    if options.mem > most:
-        raise UsageError(
-            f"mem={format_size(options.mem)} is not possible with arch={options.arch}; "
-            f"it addresses {format_size(most)}"
-        )
     try:
         return Machine(options.mem, options.arch, options.shuffle, options.seed)
     except ValueError as error:

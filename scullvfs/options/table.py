@@ -42,6 +42,7 @@ __all__ = [
     "changed_options",
     "format_options",
     "is_option",
+    "largest_mem",
     "parse_options",
 ]
 
@@ -178,8 +179,8 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
     Words of KERNEL_FLAGS go into `MountOptions.flags`. Escapes are those of `optstring`.
 
     Raises:
-        UsageError: an option that does not exist, a value that it cannot have, or both
-            forms of a name with different values.
+        UsageError: an option that does not exist, a value that it cannot have, both forms of
+            a name with different values, or values that do not go together.
     """
     given: dict[str, Any] = {}
     flags: frozenset[str] = frozenset()
@@ -189,7 +190,24 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
         else:
             form, equals, text = item.partition("=")
             given[form] = _option(form).value_of(form, text if equals else None)
-    return MountOptions(**_one_value_each(given), flags=flags)
+    options = MountOptions(**_one_value_each(given), flags=flags)
+    _check_together(options)
+    return options
+
+
+def largest_mem(arch: str) -> int:
+    """Bytes of RAM that *arch*, a key of LAYOUTS, can address."""
+    return 1 << LAYOUTS[arch].phys_bits
+
+
+def _check_together(options: MountOptions) -> None:
+    """Raise UsageError for values that are possible, but not with each other."""
+    most = largest_mem(options.arch)
+    if options.mem > most:
+        raise UsageError(
+            f"mem={format_size(options.mem)} is not possible with arch={options.arch}; "
+            f"it addresses {format_size(most)}"
+        )
 
 
 def is_option(item: str) -> bool:

@@ -9,12 +9,14 @@ import pytest
 
 from scullvfs.errors import UsageError
 from scullvfs.fs.devices import FILE_RULES
+from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
 from scullvfs.options.table import (
     OPTIONS,
     SEMANTICS,
     MountOptions,
     Option,
     format_options,
+    largest_mem,
     parse_options,
 )
 
@@ -187,6 +189,22 @@ def test_parse_options_contradiction(arguments: list[str]) -> None:
         "scullv_order=4 and order=3 contradict each other; "
         "'order' is short for 'scullv_order', give only one"
     )
+
+
+@pytest.mark.parametrize("arch", LAYOUTS)
+def test_parse_options_mem_of_the_architecture(arch: str) -> None:
+    """All that it addresses, and no page more."""
+    most = largest_mem(arch)
+    assert parse_options([f"mem={most},arch={arch}"]).mem == most
+    assert refusal(f"mem={most + PAGE_SIZE},arch={arch}").startswith(
+        f"mem={most // 1024 + 4}K is not possible with arch={arch}; it addresses "
+    )
+
+
+def test_parse_options_mem_before_arch() -> None:
+    """What is checked is what counts in the end, in whatever order it comes."""
+    assert refusal("arch=i386,mem=5G") == ("mem=5G is not possible with arch=i386; it addresses 4G")
+    assert parse_options(["mem=5G,arch=i386,arch=x86_64"]).arch == "x86_64"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
