@@ -199,7 +199,8 @@ def _memory() -> str:
         try:
             check_memory(default.mem, default.scullv_order)
         except HostMemoryError as error:
-            raise HostMemoryError(f"{error}; without 'mem=' a mount asks for 1G") from None
+            asks = format_size(default.mem)
+            raise HostMemoryError(f"{error}; without 'mem=' a mount asks for {asks}") from None
     takes = (
         f"{-(-needed_memory(default.mem, order) // MIB)}M with order={order}"
         for order in (default.scullv_order, 0)

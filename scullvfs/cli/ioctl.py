@@ -25,6 +25,7 @@ from scullvfs.mounts.probe import ask
 from scullvfs.options.hint import did_you_mean
 from scullvfs.scull import COMMANDS
 from scullvfs.scull.ioctl import INT
+from scullvfs.scull.parameters import PARAMETERS, SCULLV_ORDER, SCULLV_QSET
 from scullvfs.text import shown
 
 from .help import Command
@@ -58,9 +59,15 @@ NUMBER: Final = re.compile(r"[+-]?(0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,19})", re.IGN
 NAMES: Final = {_word(name): name for name in COMMANDS}
 
 
+RANGES: Final = "an order is {} to {}, a qset {} to {}".format(
+    *PARAMETERS["scullv_order"], *PARAMETERS["scullv_qset"]
+)
+"""What a value may be, in the words of the table of mount options."""
+
 TABLE: Final = [
-    ("reset", "order 4 and qset 500, whatever they were at mount"),
+    ("reset", f"order {SCULLV_ORDER} and qset {SCULLV_QSET}, whatever they were at mount"),
     *((f"{word}-order, {word}-qset", does) for word, does in WORDS.values()),
+    ("VALUE", RANGES),
 ]
 
 
@@ -90,7 +97,7 @@ def ioctl(device: str, command: str, value: str | None) -> None:
 
     COMMAND, with VALUE where it sets something, is carried out on DEVICE, a scullvN file.
     Order and qset are those of the module: a device takes them over when it is next
-    trimmed. The order is a number from 0 to 18, the qset one from 1 to 1048576.
+    trimmed.
     """
     name = NAMES.get(command)
     if name is None:
@@ -164,7 +171,7 @@ def _explain(error: OSError, device: str, number: int) -> ScullvfsError:
     if isinstance(error, PermissionError):
         return RefusedError(f"{shown(device)}: {error.strerror}")
     if error.errno == errno.EINVAL:
-        return UsageError(f"{number} is not possible; an order is 0 to 18, a qset 1 to 1048576")
+        return UsageError(f"{number} is not possible; {RANGES}")
     if error.errno == errno.ENOTTY:
         return NotMountedError(f"{shown(device)} is no scullv device, or its mount has no ioctl")
     return ScullvfsError(f"{shown(device)}: {error.strerror}")

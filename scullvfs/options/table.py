@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from scullvfs.errors import UsageError
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
-from scullvfs.scull.parameters import MAX_DEVS, MAX_ORDER, MAX_QSET
+from scullvfs.scull.parameters import PARAMETERS, SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET
 from scullvfs.text import shown
 
 from .hint import did_you_mean
@@ -59,11 +59,11 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 class MountOptions:
     """How one mount is to be; every field bears the name of its option."""
 
-    scullv_devs: int = 4
+    scullv_devs: int = SCULLV_DEVS
     """How many devices there are."""
-    scullv_order: int = 4
+    scullv_order: int = SCULLV_ORDER
     """A quantum is PAGE_SIZE << scullv_order bytes."""
-    scullv_qset: int = 500
+    scullv_qset: int = SCULLV_QSET
     """Quanta in a list item."""
     mem: int = 1 << 30
     """RAM of the emulated machine in bytes."""
@@ -118,12 +118,20 @@ class Option:
     """Its long form, and the field of MountOptions that it sets."""
     parse: Parse | None
     """What reads its value; None for an option that takes none."""
-    default: str
-    """The default as a user would write it."""
     help: str
     """What it does, in one phrase."""
     short: str = ""
     """A second form of the name, or nothing."""
+    whose: str = ""
+    """The default in a word, where it is another for each user."""
+
+    @property
+    def default(self) -> str:
+        """The default as a user would write it, or in a word."""
+        value = getattr(_DEFAULTS, self.name)
+        if self.parse is None:
+            return "on" if value else "off"
+        return self.whose or self.parse.format(value)
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -148,24 +156,28 @@ class Option:
             ) from None
 
 
+_DEFAULTS: Final = MountOptions()
+
 OPTIONS: Final = (
-    Option("scullv_devs", number(1, MAX_DEVS), "4", "how many devices", "devs"),
-    Option("scullv_order", number(0, MAX_ORDER), "4", "a quantum is 4K << order", "order"),
-    Option("scullv_qset", number(1, MAX_QSET), "500", "quanta in a list item", "qset"),
-    Option("mem", size(MIN_MEM), "1G", "RAM of the emulated machine"),
-    Option("arch", choice(LAYOUTS), "x86_64", "address-space layout"),
-    Option("shuffle", switch(), "1", "page frames come in random order"),
-    Option("seed", number(0, (1 << 64) - 1), "0", "the same seed, the same run"),
-    Option("semantics", choice(SEMANTICS), "device", "LDD3's rules, or a file's"),
-    Option("quirks", choice(("none", "ldd3")), "none", "bring LDD3's overrun back"),
-    Option("busy_poll", number(0, 1000), "50", "microseconds of spinning for a call"),
-    Option("uid", user(), "you", "owner of the files"),
-    Option("gid", group(), "yours", "group of the files"),
-    Option("mode", octal_mode(), "0664", "permission bits of the devices"),
-    Option("allow_other", None, "off", "let other users in, too"),
-    Option("fsname", text(), "scullvfs", "what findmnt shows as the source"),
-    Option("remount_stale", None, "off", "take a dead scullvfs mount down first"),
-    Option("log_level", choice(LEVELS), "info", "level of the log"),
+    Option("scullv_devs", number(*PARAMETERS["scullv_devs"]), "how many devices", "devs"),
+    Option(
+        "scullv_order", number(*PARAMETERS["scullv_order"]), "a quantum is 4K << order", "order"
+    ),
+    Option("scullv_qset", number(*PARAMETERS["scullv_qset"]), "quanta in a list item", "qset"),
+    Option("mem", size(MIN_MEM), "RAM of the emulated machine"),
+    Option("arch", choice(LAYOUTS), "address-space layout"),
+    Option("shuffle", switch(), "page frames come in random order"),
+    Option("seed", number(0, (1 << 64) - 1), "the same seed, the same run"),
+    Option("semantics", choice(SEMANTICS), "LDD3's rules, or a file's"),
+    Option("quirks", choice(("none", "ldd3")), "bring LDD3's overrun back"),
+    Option("busy_poll", number(0, 1000), "microseconds of spinning for a call"),
+    Option("uid", user(), "owner of the files", whose="you"),
+    Option("gid", group(), "group of the files", whose="yours"),
+    Option("mode", octal_mode(), "permission bits of the devices"),
+    Option("allow_other", None, "let other users in, too"),
+    Option("fsname", text(), "what findmnt shows as the source"),
+    Option("remount_stale", None, "take a dead scullvfs mount down first"),
+    Option("log_level", choice(LEVELS), "level of the log"),
 )
 
 _SEE_HELP: Final = "; 'scullvfs mount --help' lists them all"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from scullvfs.cli import main
 from scullvfs.errors import ExitStatus
 from scullvfs.scull import COMMANDS
+from scullvfs.scull.parameters import PARAMETERS
 
 LETTERS = {
     "S": "set",
@@ -41,6 +43,14 @@ def test_ioctl_help_lists_every_command(flag: str) -> None:
     assert "\n  reset  " in text
     for name in set(COMMANDS) - {"RESET"}:
         assert f"{LETTERS[name[0]]}-{name[1:].lower()}" in text
+
+
+def test_ioctl_help_has_the_ranges() -> None:
+    """As the module has them."""
+    text = run("--help").stdout
+    for name in ("order", "qset"):
+        low, high = PARAMETERS[f"scullv_{name}"]
+        assert re.search(rf"\ban? {name} (is )?{low} to {high}\b", text)
 
 
 @pytest.mark.parametrize("arguments", [[], ["/dev/null"]])

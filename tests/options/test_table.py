@@ -10,7 +10,9 @@ import pytest
 from scullvfs.errors import UsageError
 from scullvfs.fs.devices import FILE_RULES
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
+from scullvfs.options.parsers import format_size
 from scullvfs.options.table import (
+    MIN_MEM,
     OPTIONS,
     SEMANTICS,
     MountOptions,
@@ -19,6 +21,9 @@ from scullvfs.options.table import (
     largest_mem,
     parse_options,
 )
+from scullvfs.scull.parameters import PARAMETERS
+
+PAGES = Path(__file__).parents[2]
 
 
 def refusal(*arguments: str) -> str:
@@ -210,9 +215,43 @@ def test_parse_options_mem_before_arch() -> None:
 @pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
 def test_options_are_documented(page: str) -> None:
     """The table of the page has a row for every option, short form included, and for no other."""
-    text = (Path(__file__).parents[2] / page).read_text()
+    text = (PAGES / page).read_text()
     rows = re.findall(r"^\| `([a-z_]+)=?` \| (?:`([a-z]+)=?`)? ?\|", text, re.MULTILINE)
     assert rows == [(option.name, option.short) for option in OPTIONS]
+
+
+def numbers(text: str) -> list[str]:
+    """Those in *text*, with their suffixes."""
+    return re.findall(r"\d+[KMGT]?", text)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_ranges_in_the_documentation(page: str, option: Option) -> None:
+    """What a page says of a range and a default is what the table has."""
+    text = (PAGES / page).read_text()
+    row = re.search(rf"^\| `{option.name}=?` \| [^|]*\| ([^|]*) \| ([^|]*) \|", text, re.MULTILINE)
+    assert row is not None
+    taken, default = (cell.replace("`", "") for cell in row.groups())
+    assert default == option.default or option.whose
+    if option.name == "mem":
+        least = numbers(taken)[0]
+        assert (least, option.parse is not None) == (format_size(MIN_MEM), True)
+        limits = re.findall(r"; (\w+) (\S+) at most", taken)
+        assert all(largest == format_size(largest_mem(arch)) for arch, largest in limits)
+    elif option.parse is not None and option.name != "fsname":
+        assert numbers(taken) in (numbers(option.parse.brief), numbers(option.parse.expects))
+
+
+def test_ranges_in_sentences() -> None:
+    """What an ioctl refuses is said on several pages, and the same on all of them."""
+    found = [
+        (f"scullv_{name}", (int(low), int(high)))
+        for page in [PAGES / "README.md", *PAGES.glob("docs/*.md")]
+        for name, low, high in re.findall(r"(order|qset) outside (\d+)\.\.(\d+)", page.read_text())
+    ]
+    assert len(found) >= 8
+    assert all(PARAMETERS[name] == values for name, values in found)
 
 
 def test_semantics_are_those_of_the_files() -> None:
