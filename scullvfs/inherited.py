@@ -13,7 +13,7 @@ from typing import Final
 __all__ = ["STOP_SIGNALS", "close_all_but", "heeded", "leave_terminal", "settle"]
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends a daemon, with the mount taken down and exit status 0."""
+"""What ends a daemon, with the mount taken down and exit status 0, and the work of a command."""
 
 
 def settle() -> None:

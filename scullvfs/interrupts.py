@@ -9,16 +9,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-__all__ = [
-    "INTERRUPTS",
-    "ignore_interrupts",
-    "interruptible",
-    "put_off_interrupts",
-]
+from scullvfs.inherited import STOP_SIGNALS
 
-INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+__all__ = ["ignore_interrupts", "interruptible", "put_off_interrupts"]
 
 
 @contextmanager
@@ -26,7 +20,7 @@ def interruptible() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the work as Ctrl-C does, with everything undone on the way."""
     before = {
         signum: signal.signal(signum, signal.default_int_handler)
-        for signum in INTERRUPTS
+        for signum in STOP_SIGNALS
         if signal.getsignal(signum) == signal.SIG_DFL
     }
     try:
@@ -50,7 +44,7 @@ def put_off_interrupts() -> Iterator[None]:
     pending: list[int] = []
     before = {
         signum: signal.signal(signum, lambda signum, _: pending.append(signum))
-        for signum in INTERRUPTS
+        for signum in STOP_SIGNALS
         if signal.getsignal(signum) != signal.SIG_IGN
     }
     try:
@@ -64,5 +58,5 @@ def put_off_interrupts() -> Iterator[None]:
 
 def ignore_interrupts() -> None:
     """From here on they come too late. One that has come before is raised now."""
-    for signum in INTERRUPTS:
+    for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)

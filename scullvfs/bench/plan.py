@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from scullvfs.errors import ScullvfsError, UsageError
-from scullvfs.options.parsers import UNITS, format_size
+from scullvfs.options.parsers import format_size, parse_size
 
 __all__ = [
     "DEFAULT_SIZES",
+    "LIMIT",
     "MAX_SIZE",
     "MIN_BLOCKS",
     "MIN_SIZE",
+    "ROUNDS",
+    "SECONDS",
     "Plan",
     "blocks_for",
-    "parse_size",
     "parse_sizes",
     "trial_blocks",
 ]
@@ -28,6 +30,11 @@ __all__ = [
 MIN_SIZE: Final = 512
 MAX_SIZE: Final = 64 << 20
 DEFAULT_SIZES: Final = "512-4M"
+
+ROUNDS: Final = 5
+SECONDS: Final = 0.1
+LIMIT: Final = 64 << 20
+"""What a `Plan` has by default."""
 
 MIN_BLOCKS: Final = 4
 """The least that one run moves: a rewrite leaves the first block out, see `dd`."""
@@ -44,11 +51,11 @@ class Plan:
 
     sizes: tuple[int, ...]
     """Block sizes in bytes, ascending."""
-    rounds: int = 5
+    rounds: int = ROUNDS
     """How often each number is measured."""
-    seconds: float = 0.1
+    seconds: float = SECONDS
     """About how long one run of dd takes on the slowest target."""
-    limit: int = 64 << 20
+    limit: int = LIMIT
     """The most bytes that one run moves, if that is MIN_BLOCKS blocks at least."""
 
 
@@ -86,18 +93,6 @@ def _block_size(text: str) -> int:
             f"--sizes {text} is not possible; a block is {MIN_SIZE} to {format_size(MAX_SIZE)}"
         )
     return size
-
-
-def parse_size(text: str) -> int:
-    """A number of bytes like 512, 64k or 4M; the suffixes are binary.
-
-    Raises:
-        ValueError: *text* is none.
-    """
-    match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text.upper())
-    if match is None:
-        raise ValueError(text)
-    return int(match[1]) << UNITS[match[2]]
 
 
 def trial_blocks(size: int, room: int) -> int:

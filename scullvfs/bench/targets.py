@@ -26,9 +26,9 @@ from scullvfs.errors import (
     UsageError,
 )
 from scullvfs.interrupts import put_off_interrupts
-from scullvfs.mounts.health import State, how_is, is_dead, no_answer
+from scullvfs.mounts.health import ANSWER_TIMEOUT, State, how_is, is_dead, no_answer
 from scullvfs.mounts.identity import find_daemon
-from scullvfs.mounts.mountinfo import Mount, mount_at
+from scullvfs.mounts.mountinfo import FSTYPE, Mount, mount_at
 from scullvfs.mounts.mountpoint import temporary_mount_point
 from scullvfs.mounts.place import resolve
 from scullvfs.mounts.probe import ask
@@ -60,9 +60,6 @@ SHM: Final = "/dev/shm"
 
 PREFIX: Final = "scullvfs-bench-"
 """Of every directory that is made here."""
-
-ANSWER_TIMEOUT: Final = 10.0
-"""Seconds that a mount has to say who its daemon is."""
 
 END_TIMEOUT: Final = 5.0
 """Seconds that the daemon of a temporary mount has to end, before it is told to."""
@@ -218,7 +215,7 @@ def _find(path: str) -> tuple[Mount, str]:
     if place is None or not place.is_scullvfs:
         raise NotMountedError(
             f"{shown(path)} is neither a scullvfs mount nor a device in one; "
-            "'findmnt -t fuse.scullvfs' lists what is mounted"
+            f"'findmnt -t {FSTYPE}' lists what is mounted"
         )
     return place, name
 

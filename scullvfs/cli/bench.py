@@ -9,8 +9,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from scullvfs.bench.plan import DEFAULT_SIZES, Plan, parse_size, parse_sizes
+from scullvfs.bench.plan import (
+    DEFAULT_SIZES,
+    LIMIT,
+    MAX_SIZE,
+    MIN_BLOCKS,
+    MIN_SIZE,
+    ROUNDS,
+    SECONDS,
+    Plan,
+    parse_sizes,
+)
 from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
+from scullvfs.options.parsers import format_size, parse_size
 from scullvfs.options.table import parse_options
 from scullvfs.text import one_line, shell_word, shown, unicode
 
@@ -49,30 +60,30 @@ __all__ = ["bench"]
     default=DEFAULT_SIZES,
     show_default=True,
     metavar="LIST",
-    help="Block sizes, 512 to 64M: a list like 4K,64K, a range like 512-4M (each size twice the "
-    "one before) or 512-4Mx4 (four times), or both.",
+    help=f"Block sizes, {format_size(MIN_SIZE)} to {format_size(MAX_SIZE)}: a list like 4K,64K, a "
+    "range like 512-4M (each size twice the one before) or 512-4Mx4 (four times), or both.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(1, 1000),
-    default=5,
+    default=ROUNDS,
     show_default=True,
     help="How often each number is measured.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(0.001, 60),
-    default=0.1,
+    default=SECONDS,
     show_default=True,
     help="About how long one dd takes at most; small blocks move less data for it.",
 )
 @click.option(
     "--bytes",
     "limit",
-    default="64M",
+    default=format_size(LIMIT),
     show_default=True,
     metavar="SIZE",
-    help="The most that one dd moves, but four blocks at least.",
+    help=f"The most that one dd moves, but {MIN_BLOCKS} blocks at least.",
 )
 @click.option(
     "--pin",

@@ -20,7 +20,7 @@ from scullvfs.daemon import log
 from scullvfs.daemon.start import mount
 from scullvfs.errors import ExitStatus, FuseMissingError, HostMemoryError, ScullvfsError
 from scullvfs.host import requirements, versions
-from scullvfs.host.memory import available_memory, check_memory, needed_memory
+from scullvfs.host.memory import MIB, available_memory, check_memory, needed_memory
 from scullvfs.mounts.mountinfo import read_mounts
 from scullvfs.mounts.mountpoint import temporary_mount_point
 from scullvfs.mounts.probe import ask
@@ -31,7 +31,6 @@ from scullvfs.text import shown
 
 __all__ = ["Finding", "Verdict", "examine"]
 
-MIB: Final = 1 << 20
 TIMEOUT: Final = 10.0
 """Seconds that the import of pyfuse3, and a daemon's end, may take."""
 

@@ -20,7 +20,7 @@ from scullvfs.errors import (
     ScullvfsError,
     UsageError,
 )
-from scullvfs.mounts.health import no_answer
+from scullvfs.mounts.health import ANSWER_TIMEOUT, no_answer
 from scullvfs.mounts.probe import ask
 from scullvfs.options.hint import did_you_mean
 from scullvfs.scull import COMMANDS
@@ -31,9 +31,6 @@ from scullvfs.text import shown
 from .help import Command
 
 __all__ = ["ioctl"]
-
-ANSWER_TIMEOUT: Final = 10.0
-"""Seconds that the device has to answer."""
 
 Items = list[CompletionItem[str]]
 

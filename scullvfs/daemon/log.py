@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from scullvfs.mounts.mountinfo import scullvfs_mounts
-from scullvfs.mounts.place import resolve
+from scullvfs.mounts.place import LOOK_TIMEOUT, resolve
 from scullvfs.mounts.probe import ask
 from scullvfs.text import make_streams_safe, one_line
 
@@ -39,9 +39,6 @@ __all__ = [
 ]
 
 SYSLOG: Final = "/dev/log"
-
-LOOK_TIMEOUT: Final = 5.0
-"""Seconds to find the fallback file in, which a path through a mount that hangs is not found in."""
 
 PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 """Level -> priority (sd-daemon(3))."""

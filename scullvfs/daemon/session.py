@@ -26,9 +26,9 @@ from scullvfs.errors import (
 )
 from scullvfs.host.requirements import DEVICE, check_device
 from scullvfs.mounts.fusermount import why_no_fusermount
-from scullvfs.mounts.health import State, how_is
+from scullvfs.mounts.health import ALIVE_TIMEOUT, State, how_is
 from scullvfs.mounts.identity import put_on_badge
-from scullvfs.mounts.mountinfo import Mount, is_mounted, mount_at, read_mounts
+from scullvfs.mounts.mountinfo import SUBTYPE, Mount, is_mounted, mount_at, read_mounts
 from scullvfs.mounts.unmount import take_down
 from scullvfs.options.kernel_flags import OURS_ALONE
 from scullvfs.options.optstring import escape_for_libfuse
@@ -38,9 +38,6 @@ from scullvfs.text import shown
 __all__ = ["FuseSession", "fuse_session", "lacks_for_want_of_extension", "terminate"]
 
 log = logging.getLogger(__name__)
-
-ALIVE_TIMEOUT: Final = 5.0
-"""Seconds that a mount in the place of ours has to say that it lives."""
 
 terminate = pyfuse3.terminate
 """Make the main loop return; what is still mounted then, the end of `fuse_session()` unmounts."""
@@ -120,7 +117,7 @@ def fuse_session(
         ScullvfsError: libfuse or the kernel refuses, with their own words.
     """
     options = {*pyfuse3.default_options, "default_permissions"}
-    options |= {f"fsname={escape_for_libfuse(mount_options.fsname)}", "subtype=scullvfs"}
+    options |= {f"fsname={escape_for_libfuse(mount_options.fsname)}", f"subtype={SUBTYPE}"}
     options |= mount_options.flags - OURS_ALONE
     if mount_options.allow_other:
         options.add("allow_other")

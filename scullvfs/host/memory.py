@@ -16,9 +16,9 @@ from scullvfs.mm.layout import PAGE_SHIFT
 from scullvfs.mounts.mountinfo import Mount, read_mounts
 from scullvfs.options.parsers import format_size
 
-__all__ = ["available_memory", "check_memory", "needed_memory"]
+__all__ = ["MIB", "available_memory", "check_memory", "needed_memory"]
 
-MIB = 1 << 20
+MIB: Final = 1 << 20
 
 DAEMON: Final = 48 * MIB
 """Bytes that a daemon takes whatever `mem=` is, with all the files open that can be."""

@@ -22,6 +22,8 @@ from .mountinfo import Mount
 from .probe import PID_XATTR, STATUS_XATTR, Question, enter, who_may_enter
 
 __all__ = [
+    "ALIVE_TIMEOUT",
+    "ANSWER_TIMEOUT",
     "Health",
     "Inquiry",
     "State",
@@ -33,6 +35,13 @@ __all__ = [
     "report_of_daemon",
     "state_of",
 ]
+
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that a mount has to answer a command that cannot go on without."""
+
+ALIVE_TIMEOUT: Final = 5.0
+"""Seconds that a mount in the way of another has to say that it lives."""
 
 
 class State(StrEnum):

@@ -16,6 +16,7 @@ from scullvfs.text import shown
 __all__ = [
     "FSTYPE",
     "MOUNTINFO",
+    "SUBTYPE",
     "Mount",
     "is_mounted",
     "mount_at",
@@ -23,7 +24,10 @@ __all__ = [
     "scullvfs_mounts",
 ]
 
-FSTYPE: Final = "fuse.scullvfs"
+SUBTYPE: Final = "scullvfs"
+"""The type of our mounts, as libfuse is told."""
+
+FSTYPE: Final = f"fuse.{SUBTYPE}"
 """The type that findmnt shows for our mounts."""
 
 MOUNTINFO: Final = "/proc/self/mountinfo"

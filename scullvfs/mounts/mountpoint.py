@@ -17,7 +17,7 @@ from scullvfs.errors import MountPointError, RefusedError
 from scullvfs.interrupts import put_off_interrupts
 from scullvfs.text import argument, shown
 
-from .health import State, how_is
+from .health import ALIVE_TIMEOUT, State, how_is
 from .identity import find_daemon
 from .mountinfo import Mount, mount_at
 from .place import LOOK_TIMEOUT, lies_in_fuse, resolve
@@ -28,9 +28,6 @@ __all__ = ["check_mount_point", "temporary_mount_point"]
 
 AUTOFS: Final = "autofs"
 """What waits on a mount point for whoever mounts there, and so is not in the way."""
-
-ALIVE_TIMEOUT: Final = 5.0
-"""Seconds that a mount in the way has to say that it lives; only the wording hangs on it."""
 
 
 def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
@@ -130,7 +127,7 @@ def _clear(mount: Mount, path: str, remount_stale: bool) -> None:
         raise MountPointError(
             f"{where} is already mounted on (type {shown(mount.fstype)}); choose another directory"
         )
-    health = how_is(mount, timeout=ALIVE_TIMEOUT)
+    health = how_is(mount, timeout=ALIVE_TIMEOUT)  # only the wording hangs on it
     if health.state == State.HUNG:
         raise MountPointError(
             f"a scullvfs mount that does not answer is in the way at {where}; "

@@ -13,7 +13,7 @@ from typing import Final
 from scullvfs.errors import NotMountedError
 from scullvfs.text import shown
 
-from .mountinfo import Mount, mount_at, read_mounts
+from .mountinfo import FSTYPE, Mount, mount_at, read_mounts
 from .probe import ask
 
 __all__ = ["LOOK_TIMEOUT", "find_mount", "find_scullvfs", "lies_in_fuse", "resolve"]
@@ -36,9 +36,7 @@ def find_mount(path: str) -> Mount:
     except OSError as error:
         raise NotMountedError(f"cannot look for {shown(path)}: {error.strerror}") from None
     if mount is None:
-        raise NotMountedError(
-            f"{shown(path)} is not mounted; 'findmnt -t fuse.scullvfs' lists what is"
-        )
+        raise NotMountedError(f"{shown(path)} is not mounted; 'findmnt -t {FSTYPE}' lists what is")
     return mount
 
 

@@ -14,7 +14,7 @@ from scullvfs.errors import RefusedError, ScullvfsError
 from scullvfs.options.table import MountOptions
 from scullvfs.text import shown
 
-from .health import State, is_dead, no_answer, state_of
+from .health import ANSWER_TIMEOUT, State, is_dead, no_answer, state_of
 from .mountinfo import Mount
 from .place import find_scullvfs
 from .probe import ask, enter
@@ -23,9 +23,6 @@ __all__ = ["PARAMETERS", "reload"]
 
 PARAMETERS: Final = ("scullv_order", "scullv_qset")
 """The options that are parameters of the module, and writable."""
-
-ANSWER_TIMEOUT: Final = 10.0
-"""Seconds that the mount has to take them over."""
 
 LONGEST: Final = 32
 """Bytes that are read of a parameter's value."""

@@ -3,7 +3,8 @@
 Each function here makes a parser: it takes what is allowed and returns a `Parse`, which
 says in `expects` what it takes, for error messages and the manual page, in `brief` the same
 for the help, and is called with the text. Whatever cannot be raises `ValueError`. Used by
-`table` only; knows nothing of the options themselves.
+`table`; knows nothing of the options themselves. Sizes are read and written here for all rooms:
+`parse_size()`, `format_size()`.
 """
 
 import grp
@@ -24,6 +25,7 @@ __all__ = [
     "group",
     "number",
     "octal_mode",
+    "parse_size",
     "size",
     "switch",
     "text",
@@ -126,16 +128,25 @@ def size(low: int) -> Parse:
     """A size in bytes, at least *low* and a multiple of PAGE_SIZE; K, M, G and T are binary."""
 
     def convert(text: str) -> int:
-        match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text.upper())
-        if match is None:
-            raise ValueError(text)
-        value = int(match[1]) << UNITS[match[2]]
+        value = parse_size(text)
         if value < low or value % PAGE_SIZE:
             raise ValueError(text)
         return value
 
     expects = f"a size like 512M or 16G, at least {format_size(low)} and a multiple of 4K"
     return Parse(expects, f"{format_size(low)} or more", convert, format=format_size)
+
+
+def parse_size(text: str) -> int:
+    """The number of bytes in *text*, like 512, 64k or 4M; the suffixes are binary.
+
+    Raises:
+        ValueError: there is none.
+    """
+    match = re.fullmatch(r"([0-9]{1,20})([KMGT]?)", text.upper())
+    if match is None:
+        raise ValueError(text)
+    return int(match[1]) << UNITS[match[2]]
 
 
 def format_size(value: int) -> str:

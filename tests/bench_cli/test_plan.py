@@ -7,7 +7,6 @@ from scullvfs.bench.plan import (
     MIN_BLOCKS,
     Plan,
     blocks_for,
-    parse_size,
     parse_sizes,
     trial_blocks,
 )
@@ -57,11 +56,6 @@ def test_parse_sizes_wrong(text: str, words: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_sizes(text)
     assert words in str(caught.value)
-
-
-def test_parse_size() -> None:
-    """Suffixes are binary, in either case."""
-    assert [parse_size(text) for text in ("512", "4k", "3M", "1g")] == [512, 4096, 3 * MIB, 1 << 30]
 
 
 def test_blocks_follow_the_slowest_target() -> None:

@@ -78,6 +78,12 @@ def test_parse_refuses(parse: parsers.Parse, text: str) -> None:
         parse(text)
 
 
+def test_parse_size() -> None:
+    """Suffixes are binary, in either case."""
+    sizes = [parsers.parse_size(text) for text in ("512", "4k", "3M", "1g")]
+    assert sizes == [512, 4096, 3 << 20, 1 << 30]
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(4096, "4K"), (4097, "4097"), (1 << 30, "1G"), (1536 << 20, "1536M"), (1 << 40, "1T")],

@@ -27,7 +27,7 @@ from random import Random
 
 import click
 
-from scullvfs.interrupts import INTERRUPTS
+from scullvfs.inherited import STOP_SIGNALS
 from scullvfs.testing import Mount, ScullvfsError, served
 
 from .books import Books
@@ -189,7 +189,7 @@ def _mounts(mem: str, devices: int, seed: int) -> Iterator[dict[str, Mount]]:
 @click.option("--mem", default="256M", show_default=True, help="RAM of either mount.")
 def main(minutes: float, seed: int | None, devices: int, mem: str) -> None:
     """Do everything at once to two mounts, and see that nothing is lost or left."""
-    for signum in INTERRUPTS:  # ignored, even, where a shell runs it in the background
+    for signum in STOP_SIGNALS:  # ignored, even, where a shell runs it in the background
         signal.signal(signum, signal.default_int_handler)
     seed = secrets.randbits(32) if seed is None else seed
     click.echo(f"soak: {minutes:g} minutes, {devices} devices each, mem={mem}, seed {seed}")
