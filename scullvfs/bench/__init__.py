@@ -7,7 +7,7 @@
     dd          one run of dd, and what it says of itself
     measure     the runs, in turn
     disturb     what else went on meanwhile
-    report      medians, spreads and ratios; the table, JSON and CSV
+    results     medians, spreads and ratios; the table, JSON and CSV
     plot        the picture, by matplotlib
 
 It uses mounts as any program does, so nothing here imports pyfuse3 or trio. Stands above

@@ -1,6 +1,6 @@
 """On which CPUs things run: everything on one, or where the scheduler puts them.
 
-What this process starts runs where it does, so to pin dd and the servers it pins itself. A
+What this process starts runs where it does, so to pin dd and the FUSE servers it pins itself. A
 daemon that is there already is moved, and moved back.
 """
 

@@ -25,7 +25,7 @@ from scullvfs.interrupts import put_off_interrupts
 from scullvfs.options.parsers import format_size
 from scullvfs.text import shell_word, shown
 
-__all__ = ["CALLS", "Report", "command", "parse", "run"]
+__all__ = ["CALLS", "Outcome", "command", "parse", "run"]
 
 CALLS: Final = ("write", "rewrite", "read")
 """What is measured, in the order in which it must run on one file."""
@@ -40,7 +40,7 @@ TIMEOUT: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Outcome:
     """What dd said at its end."""
 
     bytes: int
@@ -67,7 +67,7 @@ def command(call: str, file: str, size: int, blocks: int) -> list[str]:
     return [*write, f"count={blocks - 1}", "seek=1", "conv=notrunc"]
 
 
-def run(call: str, file: str, size: int, blocks: int) -> Report:
+def run(call: str, file: str, size: int, blocks: int) -> Outcome:
     """Run dd to its end.
 
     Raises:
@@ -78,19 +78,19 @@ def run(call: str, file: str, size: int, blocks: int) -> Report:
     line = " ".join(map(shell_word, arguments))
     if status != 0:
         raise ScullvfsError(f"'{line}' failed: {_why(said)}")
-    report = parse(said)
-    if report is None:
+    outcome = parse(said)
+    if outcome is None:
         raise ScullvfsError(f"'{line}' says nothing of its speed; bench needs GNU or busybox dd")
     expected = size * (blocks - 1 if call == "rewrite" else blocks)
-    if report.bytes != expected:
+    if outcome.bytes != expected:
         raise ScullvfsError(
-            f"'{line}' moved {report.bytes} bytes instead of {expected}; does another program "
+            f"'{line}' moved {outcome.bytes} bytes instead of {expected}; does another program "
             "use the file?"
         )
-    return report
+    return outcome
 
 
-def parse(said: str) -> Report | None:
+def parse(said: str) -> Outcome | None:
     """What dd's stderr says; None if it does not say it, or too short a time to have a rate."""
     copied = COPIED.search(said)
     records = next((found for found in RECORDS.finditer(said) if found[3] == "in"), None)
@@ -100,7 +100,7 @@ def parse(said: str) -> Report | None:
         return None
     if copied is None or records is None or seconds <= 0:
         return None
-    return Report(int(copied[1]), seconds, int(records[1]), int(records[2]))
+    return Outcome(int(copied[1]), seconds, int(records[1]), int(records[2]))
 
 
 def _output(arguments: list[str]) -> tuple[int, str]:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from . import dd
-from .dd import CALLS, Report
+from .dd import CALLS, Outcome
 from .plan import Plan, blocks_for, trial_blocks
 from .targets import Target
 
 __all__ = ["Sample", "measure", "runs"]
 
-Tell = Callable[[list[str], Report], None]
+Tell = Callable[[list[str], Outcome], None]
 """Called after each run with its command line."""
 
 
@@ -27,7 +27,7 @@ class Sample:
     size: int
     """Block size in bytes."""
     round: int
-    report: Report
+    outcome: Outcome
 
 
 def runs(plan: Plan, targets: Sequence[Target]) -> int:
@@ -36,7 +36,7 @@ def runs(plan: Plan, targets: Sequence[Target]) -> int:
 
 
 def measure(
-    plan: Plan, targets: Sequence[Target], tell: Tell = lambda command, report: None
+    plan: Plan, targets: Sequence[Target], tell: Tell = lambda command, outcome: None
 ) -> Iterator[Sample]:
     """Run all that the plan asks for, and yield every run as it is done.
 
@@ -48,8 +48,8 @@ def measure(
         for size in plan.sizes:
             for call in CALLS:
                 for target in _rotated(targets, number):
-                    report = _run(call, target, size, blocks[size], tell)
-                    yield Sample(target.name, call, size, number, report)
+                    outcome = _run(call, target, size, blocks[size], tell)
+                    yield Sample(target.name, call, size, number, outcome)
 
 
 def _blocks(plan: Plan, targets: Sequence[Target], size: int, tell: Tell) -> int:
@@ -63,10 +63,10 @@ def _blocks(plan: Plan, targets: Sequence[Target], size: int, tell: Tell) -> int
     return blocks_for(plan, size, took, room)
 
 
-def _run(call: str, target: Target, size: int, blocks: int, tell: Tell) -> Report:
-    report = dd.run(call, target.file, size, blocks)
-    tell(dd.command(call, target.file, size, blocks), report)
-    return report
+def _run(call: str, target: Target, size: int, blocks: int, tell: Tell) -> Outcome:
+    outcome = dd.run(call, target.file, size, blocks)
+    tell(dd.command(call, target.file, size, blocks), outcome)
+    return outcome
 
 
 def _rotated(targets: Sequence[Target], by: int) -> list[Target]:

@@ -15,7 +15,7 @@ from scullvfs.options.parsers import format_size
 from scullvfs.text import shown
 
 from .dd import CALLS
-from .report import Row
+from .results import Row
 
 __all__ = ["check", "draw"]
 

@@ -73,7 +73,7 @@ class Target:
     """SCULLVFS, TMPFS or FLOOR."""
     file: str
     server: int | None = None
-    """The pid of the daemon behind it, if that is proven."""
+    """The pid of the FUSE server behind it, a daemon of ours or the floor, if that is proven."""
     keeps: bool = True
     """Whether the data takes memory."""
 

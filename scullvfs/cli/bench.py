@@ -30,7 +30,7 @@ from .hang import hang
 from .help import Command
 
 if TYPE_CHECKING:
-    from scullvfs.bench.dd import Report
+    from scullvfs.bench.dd import Outcome
     from scullvfs.bench.measure import Sample
     from scullvfs.bench.targets import Target
 
@@ -89,7 +89,8 @@ __all__ = ["bench"]
     "--pin",
     type=click.IntRange(min=0),
     metavar="CPU",
-    help="Run dd and all servers on this CPU: the cost of the work, without wake-ups between CPUs.",
+    help="Run dd and all FUSE servers on this CPU: the cost of the work, without wake-ups between "
+    "CPUs.",
 )
 @click.option("--no-tmpfs", is_flag=True, help="Do not measure a tmpfs beside it.")
 @click.option("--no-floor", is_flag=True, help="Do not build and measure the floor beside it.")
@@ -134,7 +135,7 @@ def bench(
     of libfuse 3 are there, on the floor: a FUSE server in C that keeps nothing. The numbers
     are dd's own. What disturbed the measurement is said below the table.
     """
-    from scullvfs.bench import plot, report, targets
+    from scullvfs.bench import plot, results, targets
     from scullvfs.bench.affinity import pinned
     from scullvfs.bench.disturb import watched
     from scullvfs.host.versions import version_line
@@ -165,7 +166,7 @@ def bench(
                 watch.sample()
         # Said before anything is taken away, which may fail, too.
         place = unicode(mount) if mount is not None else _temporary(options)
-        rows = report.rows(samples)
+        rows = results.rows(samples)
         about = {
             "version": version_line(),
             "mount": place,
@@ -176,13 +177,13 @@ def bench(
             "bytes": plan.limit,
         }
         if kind == "json":
-            _print(report.as_json(rows, watch.seen, about, notes), output)
+            _print(results.as_json(rows, watch.seen, about, notes), output)
         elif kind == "csv":
-            _print(report.as_csv(rows), output)
+            _print(results.as_csv(rows), output)
         if kind is None or output is not None:
             for line in (version_line(), f"dd on {one_line(place)}"):
                 click.echo(hang(line, 2))
-            click.echo(f"\n{report.table(rows)}\n")
+            click.echo(f"\n{results.table(rows)}\n")
             for line in (*notes, *watch.seen.sentences()):
                 click.echo(hang(one_line(line), 2))
         if picture is not None:
@@ -229,8 +230,8 @@ def _with_progress(plan: Plan, chosen: Sequence[Target], verbose: bool) -> Itera
     """All runs, with a bar on stderr if that is a terminal."""
     from scullvfs.bench.measure import measure, runs
 
-    def tell(command: list[str], result: Report) -> None:
-        click.echo(f"{' '.join(map(shell_word, command))}: {result.rate:.4g} MB/s", err=True)
+    def tell(command: list[str], outcome: Outcome) -> None:
+        click.echo(f"{' '.join(map(shell_word, command))}: {outcome.rate:.4g} MB/s", err=True)
 
     if verbose:
         yield from measure(plan, chosen, tell)

@@ -4,7 +4,7 @@
     Daemon(): fork                    leaves the terminal, closes what is not its own
     looks whether it may              makes itself ready
     start() ------------ order ---->  takes the order, begins
-            <----------- report ----  is ready, or says why not
+            <------------ reply ----  is ready, or says why not
     tries what it has
     keep()  ------------ a byte --->  stays
 
@@ -36,9 +36,9 @@ KEEP: Final = b"k"
 class Starter:
     """The parent, as its daemon sees it."""
 
-    def __init__(self, orders: int, reports: int) -> None:
+    def __init__(self, orders: int, replies: int) -> None:
         self._orders = orders
-        self._reports = reports
+        self._replies = replies
 
     def order(self) -> Any:
         """Wait for what `Daemon.start` was given. Without one this process ends here."""
@@ -48,21 +48,21 @@ class Starter:
         return pickle.loads(self._read(size))
 
     def ready(self) -> None:
-        """Report success, and go on as the leader of a session of its own.
+        """Reply that it goes well, and go on as the leader of a session of processes (setsid(2)).
 
         Not before: autofs knows by the process group who mounts for it, and holds up every
         other process at the mount point. Linux: fs/autofs/autofs_i.h:autofs_oz_mode()
         """
         os.setsid()
-        self.report(ExitStatus.SUCCESS)
+        self.reply(ExitStatus.SUCCESS)
 
-    def report(self, status: ExitStatus, message: str = "") -> None:
+    def reply(self, status: ExitStatus, message: str = "") -> None:
         """Say how the start went; nobody listens to what is said after that."""
-        if self._reports >= 0:
+        if self._replies >= 0:
             with suppress(BrokenPipeError):  # it is gone; `kept` says so
-                os.write(self._reports, f"{status:d} {message}".encode(errors="replace"))
-            os.close(self._reports)
-            self._reports = -1
+                os.write(self._replies, f"{status:d} {message}".encode(errors="replace"))
+            os.close(self._replies)
+            self._replies = -1
 
     def fileno(self) -> int:
         """What can be read from when `kept` has an answer."""
@@ -88,20 +88,20 @@ class Daemon:
     """A daemon, as its parent sees it: one that waits for the word, from the start.
 
     Args:
-        main: the child's main function. What it raises goes to the parent as its report.
+        main: the child's main function. What it raises goes to the parent as its reply.
     """
 
     def __init__(self, main: Callable[[Starter], ExitStatus]) -> None:
         orders, self._orders = os.pipe()
-        self._reports, reports = os.pipe()
+        self._replies, replies = os.pipe()
         self._started = self._reaped = False
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid: Final = os.fork()
         if self.pid == 0:
-            _child(main, orders, reports)
+            _child(main, orders, replies)
         os.close(orders)
-        os.close(reports)
+        os.close(replies)
 
     def start(self, order: object) -> None:
         """Let it begin, by *order*, which pickle can pack, and wait until it is ready.
@@ -115,10 +115,10 @@ class Daemon:
         self._started = True
         data = pickle.dumps(order)
         with suppress(BrokenPipeError), open(self._orders, "wb", closefd=False) as orders:
-            orders.write(len(data).to_bytes(4, "big") + data)  # else it has ended, and reports why
+            orders.write(len(data).to_bytes(4, "big") + data)  # else it has ended, and replies why
         said = b""
         with _woken_by_signals() as wakeup:
-            while part := _read(self._reports, wakeup):
+            while part := _read(self._replies, wakeup):
                 said += part
         status, _, message = said.decode(errors="replace").partition(" ")
         if status == "0":
@@ -149,10 +149,10 @@ class Daemon:
         os.close(pidfd)
 
     def _close(self) -> None:
-        for fd in (self._orders, self._reports):
+        for fd in (self._orders, self._replies):
             if fd >= 0:
                 os.close(fd)
-        self._orders = self._reports = -1
+        self._orders = self._replies = -1
 
     def _reap(self) -> int:
         self._reaped = True
@@ -168,19 +168,19 @@ def _how(ended: int) -> str:
     return f"exit status {ended}; {destination()} or 'scullvfs mount -f' says why"
 
 
-def _child(main: Callable[[Starter], ExitStatus], orders: int, reports: int) -> NoReturn:
+def _child(main: Callable[[Starter], ExitStatus], orders: int, replies: int) -> NoReturn:
     """Become a daemon, run *main*, and end without any clean-up of the parent's."""
     status = ExitStatus.FAILURE
-    starter = Starter(orders, reports)
+    starter = Starter(orders, replies)
     try:
         for number in heeded():  # an exception of Ctrl-C would come into the middle of anything
             signal.signal(number, signal.SIG_DFL)
-        close_all_but(orders, reports)
+        close_all_but(orders, replies)
         leave_terminal()
         status = main(starter)
     except ScullvfsError as error:
         status = error.status
-        starter.report(status, str(error))
+        starter.reply(status, str(error))
     finally:
         os._exit(status)
 

@@ -9,40 +9,40 @@ from pathlib import Path
 import pytest
 
 from scullvfs.bench import dd
-from scullvfs.bench.dd import CALLS, Report, command, parse, run
+from scullvfs.bench.dd import CALLS, Outcome, command, parse, run
 from scullvfs.errors import ScullvfsError
 
 KIB = 1 << 10
 
 
 @pytest.mark.parametrize(
-    ("said", "report"),
+    ("said", "outcome"),
     [
         (
             "16+0 records in\n16+0 records out\n"
             "1048576 bytes (1.0 MB, 1.0 MiB) copied, 0.00123 s, 852 MB/s\n",
-            Report(1048576, 0.00123, 16, 0),
+            Outcome(1048576, 0.00123, 16, 0),
         ),
         (
             "0+64 records in\n0+64 records out\n"
             "4194304 bytes (4.2 MB, 4.0 MiB) copied, 0.0175463 s, 239 MB/s\n",
-            Report(4194304, 0.0175463, 0, 64),
+            Outcome(4194304, 0.0175463, 0, 64),
         ),
         (  # below a kilobyte it says no other unit
             "1+0 records in\n1+0 records out\n512 bytes copied, 8.6e-05 s, 6.0 MB/s\n",
-            Report(512, 8.6e-05, 1, 0),
+            Outcome(512, 8.6e-05, 1, 0),
         ),
-        ("0+1 records in\n0+1 records out\n1 byte copied, 2 s, 0.0 kB/s\n", Report(1, 2, 0, 1)),
+        ("0+1 records in\n0+1 records out\n1 byte copied, 2 s, 0.0 kB/s\n", Outcome(1, 2, 0, 1)),
         (  # busybox
             "4+0 records in\n4+0 records out\n"
             "16384 bytes (16.0KB) copied, 0.000033 seconds, 473.5MB/s\n",
-            Report(16384, 0.000033, 4, 0),
+            Outcome(16384, 0.000033, 4, 0),
         ),
     ],
 )
-def test_parse(said: str, report: Report) -> None:
+def test_parse(said: str, outcome: Outcome) -> None:
     """Bytes, seconds, and how many reads were whole or not."""
-    assert parse(said) == report
+    assert parse(said) == outcome
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_parse(said: str, report: Report) -> None:
     ],
 )
 def test_parse_says_nothing(said: str) -> None:
-    """Without a count, a time above 0 and records there is no report."""
+    """Without a count, a time above 0 and records there is no outcome."""
     assert parse(said) is None
 
 
 def test_rate() -> None:
     """Megabytes are 10^6 bytes, as dd's own."""
-    assert Report(3_000_000, 0.5, 1, 0).rate == pytest.approx(6.0)
+    assert Outcome(3_000_000, 0.5, 1, 0).rate == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -72,7 +72,7 @@ def test_run_agrees_with_dd_by_hand(tmp_path: Path, call: str, size: int, blocks
     """The bytes are those that the command moves when a shell runs it, and its words are read."""
     file = tmp_path / "file"
     file.write_bytes(b"\xa5" * (size * blocks))
-    report = run(call, str(file), size, blocks)
+    outcome = run(call, str(file), size, blocks)
     after = file.read_bytes()
 
     file.write_bytes(b"\xa5" * (size * blocks))
@@ -87,7 +87,7 @@ def test_run_agrees_with_dd_by_hand(tmp_path: Path, call: str, size: int, blocks
     moved = blocks - 1 if call == "rewrite" else blocks
     assert f"{moved}+0 records in" in by_hand
     assert f"\n{size * moved} byte" in by_hand
-    assert (report.bytes, report.full, report.partial) == (size * moved, moved, 0)
+    assert (outcome.bytes, outcome.full, outcome.partial) == (size * moved, moved, 0)
     assert file.read_bytes() == after
     zeros = {"write": blocks, "rewrite": blocks - 1, "read": 0}[call]
     assert after == b"\xa5" * (size * (blocks - zeros)) + bytes(size * zeros)
@@ -99,8 +99,8 @@ def test_run_partial_reads(tmp_path: Path) -> None:
     file.write_bytes(bytes(2 * KIB))
     with pytest.raises(ScullvfsError, match="moved 2048 bytes instead of 4096"):
         run("read", str(file), KIB, 4)
-    report = run("read", str(file), 2 * KIB, 1)
-    assert (report.full, report.partial) == (1, 0)
+    outcome = run("read", str(file), 2 * KIB, 1)
+    assert (outcome.full, outcome.partial) == (1, 0)
 
 
 def test_run_fails(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.bench.dd import CALLS, Report
+from scullvfs.bench.dd import CALLS, Outcome
 from scullvfs.bench.measure import measure, runs
 from scullvfs.bench.plan import Plan
 from scullvfs.bench.targets import Target
@@ -39,18 +39,18 @@ def test_measure_moves_the_same_everywhere(targets: list[Target]) -> None:
     """A block size has one amount, on all targets and in all rounds; a rewrite a block less."""
     samples = list(measure(PLAN, targets))
     for size in PLAN.sizes:
-        (written,) = {s.report.bytes for s in samples if s.size == size and s.call != "rewrite"}
-        (again,) = {s.report.bytes for s in samples if s.size == size and s.call == "rewrite"}
+        (written,) = {s.outcome.bytes for s in samples if s.size == size and s.call != "rewrite"}
+        (again,) = {s.outcome.bytes for s in samples if s.size == size and s.call == "rewrite"}
         assert written - again == size
         assert 4 * size <= written <= max(PLAN.limit, 4 * size)
 
 
 def test_measure_tells_every_run(targets: list[Target]) -> None:
     """The commands, those of the first runs included."""
-    told: list[tuple[list[str], Report]] = []
-    samples = list(measure(PLAN, targets, lambda command, report: told.append((command, report))))
+    told: list[tuple[list[str], Outcome]] = []
+    samples = list(measure(PLAN, targets, lambda command, outcome: told.append((command, outcome))))
     assert len(told) == len(samples) + len(PLAN.sizes) * len(targets)
-    assert [report for _, report in told[-len(samples) :]] == [s.report for s in samples]
+    assert [outcome for _, outcome in told[-len(samples) :]] == [s.outcome for s in samples]
     assert all(command[0] == "dd" for command, _ in told)
 
 

@@ -24,7 +24,7 @@ ENVIRONMENT = {
 LARGE = {
     *("pyfuse3", "trio", "psutil", "matplotlib"),
     *("importlib.metadata", "logging", "socket", "pathlib", "statistics"),
-    *("scullvfs.bench.report", "scullvfs.bench.targets", "scullvfs.fs", "scullvfs.fuse"),
+    *("scullvfs.bench.results", "scullvfs.bench.targets", "scullvfs.fs", "scullvfs.fuse"),
     *("scullvfs.mm.machine", "scullvfs.scull.module", "scullvfs.scull.dev"),
     *("scullvfs.daemon.start", "scullvfs.mounts.unmount", "scullvfs.cli.checks"),
 }

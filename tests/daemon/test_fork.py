@@ -86,7 +86,7 @@ def test_daemon_is_not_kept() -> None:
     assert ended(daemon) == ExitStatus.PERMISSION
 
 
-def test_daemon_reports_to_nobody(told: Path, tmp_path: Path) -> None:
+def test_daemon_replies_to_nobody(told: Path, tmp_path: Path) -> None:
     """Its parent is killed before it is ready: that is no failure of its own."""
     outcome = tmp_path / "outcome"
     os.mkfifo(outcome)
@@ -101,7 +101,7 @@ def test_daemon_reports_to_nobody(told: Path, tmp_path: Path) -> None:
     parent = os.fork()
     if parent == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)  # it waits for a report that does not come
+        signal.setitimer(signal.ITIMER_REAL, 0.05)  # it waits for a reply that does not come
         Daemon(main).start(None)
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == -signal.SIGALRM
     told.write_text("")

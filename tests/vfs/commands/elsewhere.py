@@ -16,7 +16,7 @@ import os, sys
 from importlib import import_module
 # What nobody need not be able to read, and no more: to import all of it takes a second.
 NEEDED = {
-    "bench": "bench.disturb bench.floor bench.measure bench.plot bench.report daemon.server",
+    "bench": "bench.disturb bench.floor bench.measure bench.plot bench.results daemon.server",
     "doctor": "cli.checks daemon.server",
     "ioctl": "cli.ioctl",
     "mount": "daemon.start daemon.server",

@@ -93,9 +93,9 @@ def rows(samples: Iterable[Sample]) -> list[Row]:
 def _cell(runs: Sequence[Sample], reads: Sequence[Sample]) -> Cell:
     """Only a read shows whether a call is cut short: dd repeats a short write by itself."""
     return Cell(
-        rates=tuple(run.report.rate for run in sorted(runs, key=lambda run: run.round)),
-        bytes=runs[0].report.bytes,
-        short=any(read.report.partial for read in reads),
+        rates=tuple(run.outcome.rate for run in sorted(runs, key=lambda run: run.round)),
+        bytes=runs[0].outcome.bytes,
+        short=any(read.outcome.partial for read in reads),
     )
 
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from scullvfs.bench.dd import CALLS, Report
+from scullvfs.bench.dd import CALLS, Outcome
 from scullvfs.bench.disturb import Disturbance
 from scullvfs.bench.measure import Sample
-from scullvfs.bench.report import Cell, Row, as_csv, as_json, rows, table
+from scullvfs.bench.results import Cell, Row, as_csv, as_json, rows, table
 
 MB = 1_000_000
 
@@ -25,8 +25,8 @@ def samples(targets: tuple[str, ...] = ("floor", "tmpfs", "scullvfs")) -> list[S
                 for target in targets:
                     short = size == MB and target == "scullvfs" and call == "read"
                     seconds = 4 / RATES[target][number]
-                    report = Report(4 * MB, seconds, 0 if short else 4, 8 if short else 0)
-                    found.append(Sample(target, call, size, number, report))
+                    outcome = Outcome(4 * MB, seconds, 0 if short else 4, 8 if short else 0)
+                    found.append(Sample(target, call, size, number, outcome))
     return found
 
 
