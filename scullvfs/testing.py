@@ -59,7 +59,7 @@ class Mount(os.PathLike[str]):
         """Where it is mounted, absolute and without symbolic links."""
         self._daemon = daemon
         self._log = log
-        self._device = ""
+        self._st_dev = ""
         """major:minor of the mount; empty until it is there."""
 
     def __fspath__(self) -> str:
@@ -134,7 +134,7 @@ class Mount(os.PathLike[str]):
             if time.monotonic() > deadline:
                 raise BusyError(f"nothing is mounted on {self} after {READY_TIMEOUT:g} s")
             time.sleep(0.002)
-        self._device = mount.device
+        self._st_dev = mount.st_dev
         # By another process, since no signal ends one that waits for a daemon that hangs.
         look = subprocess.Popen(["stat", "--", self / "scullv0"], stdout=subprocess.DEVNULL)
         try:
@@ -181,7 +181,7 @@ class Mount(os.PathLike[str]):
         if self._daemon.poll() == 0:  # unmounted; the kernel may give its number to the next
             return None
         mount = mountinfo.mount_at(str(self))
-        if mount is None or not mount.is_scullvfs or self._device not in ("", mount.device):
+        if mount is None or not mount.is_scullvfs or self._st_dev not in ("", mount.st_dev):
             return None
         return mount
 
@@ -254,7 +254,7 @@ def served(command: Sequence[str], mountpoint: str | os.PathLike[str]) -> Iterat
         environment = dict(os.environ)
         forget_service_manager(environment)  # it is the test's, not the daemon's
         with put_off_interrupts():
-            # In a session of its own: Ctrl-C is for the test, which then takes the mount down.
+            # In a session (setsid(2)) of its own: Ctrl-C is for the test, which then unmounts.
             daemon = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

@@ -122,13 +122,13 @@ def _kernel() -> str:
     return versions.kernel()
 
 
-def _device() -> str:
-    requirements.check_device()
+def _dev_fuse() -> str:
+    requirements.check_dev_fuse()
     return "can be opened by you"
 
 
 def _fuse_module() -> str:
-    """Linux: fs/filesystems.c; opening the device has loaded the module, if it could be."""
+    """Linux: fs/filesystems.c; opening /dev/fuse has loaded the module, if it could be."""
     if "fuse" not in Path("/proc/filesystems").read_text().split():
         raise FuseMissingError(f"the kernel has no fuse; {requirements.ADVICE}")
     return "the kernel has it"
@@ -240,7 +240,7 @@ def _mount() -> str:
 CHECKS: Final[tuple[tuple[str, Callable[[], str]], ...]] = (
     ("python", _python),
     ("kernel", _kernel),
-    ("/dev/fuse", _device),
+    ("/dev/fuse", _dev_fuse),
     ("fuse", _fuse_module),
     ("fusermount3", _fusermount),
     ("/etc/mtab", _mtab),

@@ -117,7 +117,7 @@ class _Shell:
         if command.startswith("scullvfs "):
             # The program that runs this tour, which need not be the one on PATH, if any is.
             command = shlex.join([sys.executable, "-m"]) + " " + command
-        # A session of its own: Ctrl-C is for the tour, which then ends what it has started.
+        # In a session (setsid(2)) of its own: Ctrl-C is for the tour, which then ends all of it.
         with subprocess.Popen(
             ["sh", "-c", command],
             cwd=self.directory,

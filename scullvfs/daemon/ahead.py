@@ -1,4 +1,4 @@
-"""The daemon of a mount, forked ahead: it imports the server while its parent looks around.
+"""The daemon of a mount, forked ahead: it imports `server` while its parent looks around.
 
 The imports take longer than all that the parent has to do, its own included, so the earlier the
 fork, the sooner the mount. `begin` may be wrong about what the user wants: that costs some

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from scullvfs.errors import MountPointError
-from scullvfs.host.requirements import DEVICE
+from scullvfs.host.requirements import DEV_FUSE
 from scullvfs.mounts.place import resolve
 from scullvfs.text import shown
 
@@ -40,7 +40,7 @@ class MountPointLock:
         self._fd: int | None = None
         try:
             byte = zlib.crc32(os.fsencode(resolve(path)))
-            self._fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+            self._fd = os.open(DEV_FUSE, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             return
         deadline = time.monotonic() + self.TIMEOUT

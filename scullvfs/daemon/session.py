@@ -24,7 +24,7 @@ from scullvfs.errors import (
     RefusedError,
     ScullvfsError,
 )
-from scullvfs.host.requirements import DEVICE, check_device
+from scullvfs.host.requirements import DEV_FUSE, check_dev_fuse
 from scullvfs.mounts.fusermount import why_no_fusermount
 from scullvfs.mounts.health import ALIVE_TIMEOUT, State, how_is
 from scullvfs.mounts.identity import put_on_badge
@@ -91,7 +91,7 @@ class FuseSession:
         if self.mount is None:
             return []
         return [
-            name for name in read_mounts() if name.is_scullvfs and name.device == self.mount.device
+            name for name in read_mounts() if name.is_scullvfs and name.st_dev == self.mount.st_dev
         ]
 
     def forget(self, name: Mount) -> None:
@@ -150,7 +150,7 @@ def _fuse_fds() -> set[int]:
     fds = set()
     for fd in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{fd}") == DEVICE:
+            if os.readlink(f"/proc/self/fd/{fd}") == DEV_FUSE:
                 fds.add(fd)
     return fds
 
@@ -194,7 +194,7 @@ def _refusal(mountpoint: str, said: str) -> ScullvfsError:
     decides.
     """
     try:
-        check_device()
+        check_dev_fuse()
     except ScullvfsError as error:  # it was there before
         return error
     # libfuse runs it where mount(2) is not permitted, and names it when that fails.

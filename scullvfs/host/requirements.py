@@ -1,6 +1,6 @@
 """Is FUSE here, and may this user have it?
 
-The checks of the machine that run before anything is forked: the device, the helper of
+The checks of the machine that run before anything is forked: /dev/fuse, the helper of
 ordinary users, /etc/fuse.conf. Also the words for what only the import of pyfuse3 shows.
 Imports neither pyfuse3 nor trio.
 """
@@ -18,9 +18,9 @@ from scullvfs.text import argument, shown
 
 __all__ = [
     "ADVICE",
-    "DEVICE",
+    "DEV_FUSE",
     "check_allow_other",
-    "check_device",
+    "check_dev_fuse",
     "check_fusermount",
     "check_mtab",
     "check_requirements",
@@ -29,8 +29,8 @@ __all__ = [
     "package_missing",
 ]
 
-DEVICE: Final = "/dev/fuse"
-DEVICE_NUMBER: Final = os.makedev(10, 229)
+DEV_FUSE: Final = "/dev/fuse"
+DEV_FUSE_NUMBER: Final = os.makedev(10, 229)
 """Linux: include/linux/miscdevice.h:FUSE_MINOR"""
 
 FUSE_CONF: Final = Path("/etc/fuse.conf")
@@ -46,7 +46,7 @@ def check_requirements(*, allow_other: bool) -> None:
         FuseMissingError: /dev/fuse, fusermount3 or /etc/mtab is missing.
         RefusedError: /dev/fuse is closed to this user, or allow_other forbidden.
     """
-    check_device()
+    check_dev_fuse()
     if os.getuid() == 0:
         return
     check_fusermount()
@@ -101,7 +101,7 @@ def check_allow_other() -> None:
 
 
 def explain_import_error(error: ImportError) -> FuseMissingError | None:
-    """What a failed import of the server means to the user; None if it is a bug of ours."""
+    """What a failed import of `daemon.server` means to the user; None if it is a bug of ours."""
     library = re.search(r"(libfuse3\.so\.[0-9]+):", str(error))
     if library is not None:
         return library_missing(library[1])
@@ -130,7 +130,7 @@ def package_missing(name: str) -> FuseMissingError:
     return FuseMissingError(f"the Python package {name} is missing; run 'pip install {name}'")
 
 
-def check_device() -> None:
+def check_dev_fuse() -> None:
     """Open /dev/fuse once.
 
     Raises:
@@ -138,21 +138,21 @@ def check_device() -> None:
         RefusedError: it is closed to this user.
     """
     try:
-        if not stat.S_ISCHR(os.stat(DEVICE).st_mode):
-            raise FuseMissingError(f"{DEVICE} is not a device; {ADVICE}")
-        fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+        if not stat.S_ISCHR(os.stat(DEV_FUSE).st_mode):
+            raise FuseMissingError(f"{DEV_FUSE} is not a device; {ADVICE}")
+        fd = os.open(DEV_FUSE, os.O_RDWR | os.O_CLOEXEC)
     except PermissionError:
         raise RefusedError(
-            f"you may not open {DEVICE}; ask root to run 'chmod 666 {DEVICE}', "
+            f"you may not open {DEV_FUSE}; ask root to run 'chmod 666 {DEV_FUSE}', "
             "or run the container with '--device /dev/fuse'"
         ) from None
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR):
             raise
-        raise FuseMissingError(f"{DEVICE} is missing; {ADVICE}") from None
+        raise FuseMissingError(f"{DEV_FUSE} is missing; {ADVICE}") from None
     try:
-        if os.fstat(fd).st_rdev != DEVICE_NUMBER:
-            raise FuseMissingError(f"{DEVICE} is another device; {ADVICE}")
+        if os.fstat(fd).st_rdev != DEV_FUSE_NUMBER:
+            raise FuseMissingError(f"{DEV_FUSE} is another device; {ADVICE}")
     finally:
         os.close(fd)
 

@@ -4,8 +4,8 @@ What a mount gives for its daemon's pid is a number that anybody's daemon can ma
 in the daemon's own pid namespace: here it may be nobody's, or a kernel thread's. So a daemon
 wears a badge that can be seen from outside and that no other process wears: a file in memory
 that bears the mount's device number in its name. Whose pid it is, /proc says, and a pidfd is
-held meanwhile, so that it stays that process's. Used by `session`, which puts the badge on, and
-by all who wait for a daemon, or name it.
+held meanwhile, so that it stays that process's. Used by `daemon.session`, which puts the badge on,
+and by all who wait for a daemon, or name it.
 """
 
 import os
@@ -132,7 +132,7 @@ def _leads_to(path: str, link: str) -> bool:
 
 def _badge(mount: Mount) -> str:
     """Of all that is mounted now, in any namespace, only this mount has that device number."""
-    return f"scullvfs {mount.device}"
+    return f"scullvfs {mount.st_dev}"
 
 
 def _status(pid: int) -> dict[bytes, list[bytes]]:

@@ -37,8 +37,8 @@ MOUNTINFO: Final = "/proc/self/mountinfo"
 class Mount:
     """One line of mountinfo (Linux: Documentation/filesystems/proc.rst, 3.5)."""
 
-    device: str
-    """major:minor of st_dev; of all that is mounted now, only this mount has it."""
+    st_dev: str
+    """major:minor of what stat(2) calls so; of all that is mounted now, only this mount has it."""
     path: str
     """Where it is mounted."""
     fstype: str
@@ -101,16 +101,16 @@ def mount_at(path: str) -> Mount | None:
 def is_mounted(mount: Mount) -> bool:
     """Whether *mount* is still there, and no other mount on top of it."""
     now = mount_at(mount.path)
-    return now is not None and now.device == mount.device
+    return now is not None and now.st_dev == mount.st_dev
 
 
 def _parse(line: bytes) -> Mount:
     """Linux: fs/proc_namespace.c:show_mountinfo()"""
     before, _, after = line.partition(b" - ")
-    mount_id, _, device, root, path = before.split(b" ")[:5]
+    mount_id, _, st_dev, root, path = before.split(b" ")[:5]
     fstype, source, super_options = after.split(b" ")[:3]
     return Mount(
-        device=device.decode(),
+        st_dev=st_dev.decode(),
         path=os.fsdecode(_unescape(path)),
         fstype=os.fsdecode(_unescape(fstype)),
         super_options=tuple(os.fsdecode(super_options).split(",")),

@@ -85,7 +85,7 @@ def _open(mount: Mount, path: str) -> int:
     status = os.fstat(fd)
     if stat.S_ISLNK(status.st_mode):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-    device = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
-    if not stat.S_ISREG(status.st_mode) or device != mount.device:
+    st_dev = f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}"
+    if not stat.S_ISREG(status.st_mode) or st_dev != mount.st_dev:
         raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
     return os.open(f"/proc/self/fd/{fd}", os.O_RDWR)

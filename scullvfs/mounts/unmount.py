@@ -67,7 +67,7 @@ def unmount(path: str, *, lazy: bool, timeout: float) -> None:
 
 def _other_names(mount: Mount) -> list[str]:
     """Where else in this namespace the file system of *mount* is seen, by bind mounts."""
-    return [other.path for other in read_mounts() if other.device == mount.device]
+    return [other.path for other in read_mounts() if other.st_dev == mount.st_dev]
 
 
 @contextmanager

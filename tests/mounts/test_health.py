@@ -27,7 +27,7 @@ def proc() -> Mount:
     """A mount that is there for sure, as one of this user's."""
     (first, *_) = (mount for mount in read_mounts() if mount.path == "/proc")
     options = (f"user_id={os.getuid()}", f"group_id={os.getgid()}")
-    return Mount(first.device, first.path, first.fstype, options, id=first.id)
+    return Mount(first.st_dev, first.path, first.fstype, options, id=first.id)
 
 
 @pytest.mark.parametrize(

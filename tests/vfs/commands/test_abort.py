@@ -40,7 +40,7 @@ def abort(connections: Path) -> Abort:
     def abort(path: Path) -> None:
         mount = mount_at(str(path))
         assert mount is not None
-        (connections / mount.device.partition(":")[2] / "abort").write_text("1")
+        (connections / mount.st_dev.partition(":")[2] / "abort").write_text("1")
 
     return abort
 
@@ -128,7 +128,7 @@ def test_abort_of_a_mount_below_another(
     """What somebody has mounted on top of it stays, and so does what is below, as the log says."""
     with orphan(mountpoint / "scullv0") as fd:
         device = mount_at(str(mountpoint))
-        connection = tmp_path / "connections" / str(device and device.device).partition(":")[2]
+        connection = tmp_path / "connections" / str(device and device.st_dev).partition(":")[2]
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", mountpoint], check=True)
         try:
             (mountpoint / "mine").write_text("kept")
@@ -149,7 +149,7 @@ def test_unmounted_and_mounted_anew(
     with orphan(mountpoint / "scullv0") as fd:
         connection = mount_at(str(mountpoint))
         assert connection is not None
-        number = connection.device.partition(":")[2]
+        number = connection.st_dev.partition(":")[2]
         assert scullvfs("umount", "--lazy", mountpoint).returncode == 0
         assert scullvfs("mount", "-o", "mem=16M", mountpoint).returncode == 0
         (mountpoint / "scullv0").write_bytes(b"new")

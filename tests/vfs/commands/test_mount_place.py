@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scullvfs.daemon.lock import MountPointLock
-from scullvfs.host.requirements import DEVICE
+from scullvfs.host.requirements import DEV_FUSE
 from scullvfs.mounts.mountinfo import read_mounts
 
 from ..helpers import DEADLINE
@@ -40,7 +40,7 @@ def stands(pid: int) -> bool:
 def has_device_open(pid: int) -> bool:
     """Whether a process is at work with FUSE."""
     try:
-        return DEVICE in [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        return DEV_FUSE in [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
     except FileNotFoundError:  # a descriptor was closed meanwhile
         return False
 
