@@ -1,4 +1,4 @@
-"""`scullvfs`, `mount.scullvfs` and ``python -m scullvfs``: how each program begins.
+"""`scullvfs`, `mount.scullvfs` and `python -m scullvfs`: how each program begins.
 
 Before anything is imported that takes its time Ctrl-C gets an end of its own, what was inherited
 is put right, and where a mount is asked for, its daemon is on its way.
@@ -75,7 +75,7 @@ def _drop() -> None:
 
 
 def _has_flag(arguments: list[str], flags: str) -> bool:
-    """Whether one of *flags* seems to be among *arguments*, or anything in long.
+    """Whether one of `flags` seems to be among `arguments`, or anything in long.
 
     Behind an "o" comes its value, which has letters of its own: `-odevs=2`.
     """

@@ -1,8 +1,8 @@
-"""Every way in which ``scullvfs`` can fail, and the exit status of each.
+"""Every way in which `scullvfs` can fail, and the exit status of each.
 
-Defined here and only here: the table of exit statuses, which ``scullvfs --help``
-prints, and one exception a status. The rest of ``scullvfs.daemon`` raises them, with a
-message of one line that says what is wrong and what to do; ``scullvfs.cli`` prints that
+Defined here and only here: the table of exit statuses, which `scullvfs --help`
+prints, and one exception a status. The rest of `scullvfs.daemon` raises them, with a
+message of one line that says what is wrong and what to do; `scullvfs.cli` prints that
 line and exits. Imports nothing of scullvfs::
 
     ScullvfsError            1
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class ExitStatus(IntEnum):
-    """The exit statuses of ``scullvfs``, each with its meaning."""
+    """The exit statuses of `scullvfs`, each with its meaning."""
 
     meaning: str
 
@@ -103,7 +103,7 @@ class BusyError(ScullvfsError):
 
 
 def error_of_status(status: int, message: str) -> ScullvfsError:
-    """Make the exception that *status* belongs to; the way back from an exit status.
+    """Make the exception that `status` belongs to; the way back from an exit status.
 
     A status without an exception of its own gives a plain `ScullvfsError`.
     """

@@ -46,7 +46,7 @@ def heeded() -> tuple[signal.Signals, ...]:
 
 
 def close_all_but(*kept: int) -> None:
-    """Close every descriptor above the standard streams' that is not *kept* (daemon(7), step 1).
+    """Close every descriptor above the standard streams' that is not `kept` (daemon(7), step 1).
 
     Somebody else waits for the end of a pipe, or for a lock, that came along with them.
     """

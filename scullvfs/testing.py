@@ -244,7 +244,7 @@ def mounted(
 
 @contextmanager
 def served(command: Sequence[str], mountpoint: str | os.PathLike[str]) -> Iterator[Mount]:
-    """The mount that *command* serves on *mountpoint* while it runs, as `mounted()` has it."""
+    """The mount that `command` serves on `mountpoint` while it runs, as `mounted()` has it."""
     try:
         path = resolve(os.fspath(mountpoint))
     except OSError:  # the command says what is wrong with it
@@ -291,7 +291,7 @@ def _text(options: Mapping[str, str | int]) -> str:
 
 @contextmanager
 def _guard(path: str) -> Iterator[None]:
-    """If this process dies within the context, what is mounted on *path* is unmounted.
+    """If this process dies within the context, what is mounted on `path` is unmounted.
 
     A shell reads a pipe until a line comes, or its end, which is that of this process.
     """

@@ -25,7 +25,7 @@ _OCTAL: Final = "scullvfs.octal"
 
 
 def shown(value: Bytes) -> str:
-    r"""*value* for people, in one line and without ambiguity.
+    r"""`value` for people, in one line and without ambiguity.
 
     >>> shown(b"a b\n\xff\\")
     'a b\\012\\377\\134'
@@ -34,7 +34,7 @@ def shown(value: Bytes) -> str:
 
 
 def one_line(text: str) -> str:
-    """*text*, which holds no value that is not `shown`, made safe all the same: the last net.
+    """`text`, which holds no value that is not `shown`, made safe all the same: the last net.
 
     A backslash stays, as it may be that of an escape.
     """
@@ -46,7 +46,7 @@ def one_line(text: str) -> str:
 
 
 def shell_word(value: Bytes) -> str:
-    r"""*value* as one word of a command line, quoted where it has to be.
+    r"""`value` as one word of a command line, quoted where it has to be.
 
     What does not print is written as bash, zsh and ksh have it: `$'a\012b'`.
     """
@@ -60,13 +60,13 @@ def shell_word(value: Bytes) -> str:
 
 
 def argument(value: Bytes) -> str:
-    """*value* as the last word of a command line that is suggested: it is never an option."""
+    """`value` as the last word of a command line that is suggested: it is never an option."""
     word = shell_word(value)
     return f"-- {word}" if _utf8(value).startswith("-") else word
 
 
 def unicode(value: Bytes) -> str:
-    """*value* as Unicode, for JSON: as it is if it is UTF-8, else as it is `shown`."""
+    """`value` as Unicode, for JSON: as it is if it is UTF-8, else as it is `shown`."""
     text = _utf8(value)
     return text if _is_unicode(text) else shown(value)
 
@@ -81,7 +81,7 @@ def make_streams_safe() -> None:
 
 
 def _utf8(value: Bytes) -> str:
-    """The bytes of *value* as UTF-8, whatever the locale has made of them."""
+    """The bytes of `value` as UTF-8, whatever the locale has made of them."""
     return os.fsencode(value).decode("utf-8", "surrogateescape")
 
 

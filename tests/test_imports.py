@@ -83,6 +83,70 @@ def test_imports_go_down(module: Path) -> None:
     assert offences((ROOT / module).read_text(), module) == []
 
 
+def written_otherwise(source: str, module: Path) -> list[str]:
+    """The imports that are not relative within a room, or not absolute from one to another."""
+    depth = len(module.parts) - 2  # packages that the module is in, below scullvfs
+    room = ".".join(module.parts[:2]) if depth else "no room"
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+            if node.level == 0 and names == ["scullvfs"]:
+                names = [f"scullvfs.{alias.name}" for alias in node.names]
+            if node.level > depth:
+                found.append(f"{module}:{node.lineno}: relative, out of its room")
+            if node.level:
+                continue
+        else:
+            continue
+        found += [
+            f"{module}:{node.lineno}: absolute, within its room"
+            for name in names
+            if f"{name}.".startswith(f"{room}.")
+        ]
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_are_written_alike(module: Path) -> None:
+    """Within a room they are relative, from one room to another absolute."""
+    assert written_otherwise((ROOT / module).read_text(), module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mounts/probe.py", "from scullvfs.mounts.place import resolve"),
+        ("mounts/probe.py", "from scullvfs.mounts import place"),
+        ("mounts/probe.py", "from scullvfs import mounts"),
+        ("mounts/probe.py", "import scullvfs.mounts.place"),
+        ("mounts/probe.py", "from ..options import table"),
+        ("mounts/probe.py", "from .. import text"),
+        ("fuse/lowlevel/build.py", "from ...text import shown"),
+        ("testing.py", "from .text import shown"),
+    ],
+)
+def test_written_otherwise_finds(module: str, source: str) -> None:
+    """Either way to mix them is seen."""
+    assert len(written_otherwise(source, "scullvfs" / Path(module))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("mounts/probe.py", "import os\nfrom . import place\nfrom .place import resolve"),
+        ("mounts/probe.py", "import scullvfs\nfrom scullvfs.options.table import OPTIONS"),
+        ("fuse/lowlevel/build.py", "from ..slices import read\nfrom . import request"),
+        ("testing.py", "from scullvfs.text import shown"),
+    ],
+)
+def test_written_otherwise_accepts(module: str, source: str) -> None:
+    """As it is meant."""
+    assert written_otherwise(source, "scullvfs" / Path(module)) == []
+
+
 def test_every_room_is_there() -> None:
     """The test above reads the real package, all of it, and no room is without a rule."""
     assert {module.parts[1] for module in MODULES if len(module.parts) > 2} == set(ROOMS)

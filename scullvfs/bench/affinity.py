@@ -15,7 +15,7 @@ __all__ = ["moved", "pinned"]
 
 @contextmanager
 def pinned(cpu: int | None) -> Iterator[None]:
-    """Run on *cpu*, with all that is started meanwhile; None changes nothing.
+    """Run on `cpu`, with all that is started meanwhile; None changes nothing.
 
     Raises:
         UsageError: there is no such CPU for this process.
@@ -34,7 +34,7 @@ def pinned(cpu: int | None) -> Iterator[None]:
 
 @contextmanager
 def moved(pid: int | None, cpu: int | None) -> Iterator[None]:
-    """Have the process *pid* run on *cpu* meanwhile; None of either changes nothing.
+    """Have the process `pid` run on `cpu` meanwhile; None of either changes nothing.
 
     Raises:
         RefusedError: it is another user's.

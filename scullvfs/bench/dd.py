@@ -8,7 +8,7 @@ so that whoever types the same command sees the same. dd starts its clock after 
 both files, so what a write-only open or O_TRUNC frees is not part of it, nor is the start
 of the process.
 
-A rewrite is ``seek=1 conv=notrunc``: dd opens for reading and writing only if it seeks, and a
+A rewrite is `seek=1 conv=notrunc`: dd opens for reading and writing only if it seeks, and a
 write-only open would empty a device that goes by the driver's rules. So it leaves out the
 first block.
 """
@@ -57,7 +57,7 @@ class Outcome:
 
 
 def command(call: str, file: str, size: int, blocks: int) -> list[str]:
-    """The command line that measures *call* on *blocks* blocks of *size* bytes of *file*."""
+    """The command line that measures `call` on `blocks` blocks of `size` bytes of `file`."""
     bs = f"bs={format_size(size)}"
     if call == "read":  # to the end of the file: a short read counts as a block for count=
         return ["dd", f"if={file}", "of=/dev/null", bs]

@@ -156,7 +156,7 @@ class Watch:
 def watched(servers: Iterable[int], *, pinned: int | None = None) -> Iterator[Watch]:
     """Watch the machine; what was `seen` is complete once the context is left.
 
-    *servers* are the pids of the FUSE servers whose work belongs to the measurement.
+    `servers` are the pids of the FUSE servers whose work belongs to the measurement.
     """
     watch = Watch(servers, pinned)
     yield watch

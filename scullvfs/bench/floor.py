@@ -79,7 +79,7 @@ def compiled() -> Iterator[str]:
 
 @contextmanager
 def served(program: str, directory: str) -> Iterator[int]:
-    """The server's pid, while *program* serves a mount on *directory*."""
+    """The server's pid, while `program` serves a mount on `directory`."""
     with ExitStack() as stack:
         said = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
         with put_off_interrupts():

@@ -53,7 +53,7 @@ def measure(
 
 
 def _blocks(plan: Plan, targets: Sequence[Target], size: int, tell: Tell) -> int:
-    """How many blocks of *size* a run moves; the first runs, which show it, are not counted.
+    """How many blocks of `size` a run moves; the first runs, which show it, are not counted.
 
     They also warm up caches and per-cpu lists.
     """

@@ -105,9 +105,9 @@ def trial_blocks(size: int, room: int) -> int:
 
 
 def blocks_for(plan: Plan, size: int, seconds_a_block: Iterable[float], room: int) -> int:
-    """How many blocks of *size* a run moves: a power of two, at least MIN_BLOCKS.
+    """How many blocks of `size` a run moves: a power of two, at least MIN_BLOCKS.
 
-    *seconds_a_block* is how long a block takes on each target, *room* how many bytes the
+    `seconds_a_block` is how long a block takes on each target, `room` how many bytes the
     smallest of them can hold.
 
     Raises:
@@ -118,7 +118,7 @@ def blocks_for(plan: Plan, size: int, seconds_a_block: Iterable[float], room: in
 
 
 def _blocks(wanted: int, size: int, room: int) -> int:
-    """About *wanted* bytes in blocks of *size*."""
+    """About `wanted` bytes in blocks of `size`."""
     if room < MIN_BLOCKS * size:
         raise ScullvfsError(
             f"blocks of {format_size(size)} need room for {format_size(MIN_BLOCKS * size)}, and "
@@ -128,5 +128,5 @@ def _blocks(wanted: int, size: int, room: int) -> int:
 
 
 def _power_of_two(number: int) -> int:
-    """The largest that is not above *number*; 0 for 0."""
+    """The largest that is not above `number`; 0 for 0."""
     return 1 << (number.bit_length() - 1) if number else 0

@@ -32,7 +32,7 @@ def check(path: str) -> None:
 
     Raises:
         ScullvfsError: matplotlib is missing.
-        UsageError: *path* names no kind of picture that it knows, or cannot be written.
+        UsageError: `path` names no kind of picture that it knows, or cannot be written.
     """
     if find_spec("matplotlib") is None:  # not imported: its threads would be there at the fork
         raise ScullvfsError(MISSING)
@@ -47,7 +47,7 @@ def check(path: str) -> None:
 
 
 def draw(rows: Sequence[Row], title: str, path: str) -> None:
-    """Draw *rows* into the file *path*; bars show the spread."""
+    """Draw `rows` into the file `path`; bars show the spread."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -61,7 +61,7 @@ class Row:
     """By target, in the order of the columns."""
 
     def ratio(self, target: str) -> float | None:
-        """How fast scullvfs is beside *target*; None if that was not measured."""
+        """How fast scullvfs is beside `target`; None if that was not measured."""
         other = self.cells.get(target)
         if other is None:
             return None
@@ -147,7 +147,7 @@ def _three_digits(value: float) -> str:
 def as_json(
     rows: Sequence[Row], disturbance: Disturbance, about: dict[str, Any], notes: Sequence[str]
 ) -> str:
-    """Everything, the rate of each round included; *about* says what was measured on what."""
+    """Everything, the rate of each round included; `about` says what was measured on what."""
     whole = {
         **about,
         "notes": list(notes),

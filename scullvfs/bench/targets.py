@@ -158,9 +158,9 @@ def _end(pid: int) -> None:
 
 @contextmanager
 def existing_mount(path: str, device: str | None, cpu: int | None) -> Iterator[Target]:
-    """A device of a mount that is there: *path* is that of the mount or of the device.
+    """A device of a mount that is there: `path` is that of the mount or of the device.
 
-    It is empty in the end. With *cpu* its daemon runs there meanwhile. What is written through the
+    It is empty in the end. With `cpu` its daemon runs there meanwhile. What is written through the
     mount of another user goes where that one's daemon wants, so it is not for that.
 
     Raises:
@@ -202,7 +202,7 @@ def _empty(file: str) -> None:
 
 
 def _find(path: str) -> tuple[Mount, str]:
-    """The mount that *path* is or lies in, and the name of the device, if it is one.
+    """The mount that `path` is or lies in, and the name of the device, if it is one.
 
     Looks at nothing in the mount, whose daemon may be stopped.
     """
@@ -221,7 +221,7 @@ def _find(path: str) -> tuple[Mount, str]:
 
 
 def _target(directory: str, device: str) -> Target:
-    """*device* of the living mount on *directory*."""
+    """`device` of the living mount on `directory`."""
     found = mount_at(directory)
     if found is None:
         raise NotMountedError(f"the mount on {shown(directory)} is gone already")

@@ -203,7 +203,7 @@ def _temporary(options: Sequence[str]) -> str:
 
 
 def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool) -> list[Target]:
-    """What to compare with; what there is not here is said in *notes*."""
+    """What to compare with; what there is not here is said in `notes`."""
     from scullvfs.bench import targets
     from scullvfs.bench.floor import floor, floor_missing
 

@@ -63,7 +63,7 @@ class Finding:
 
 
 def examine(*, try_mount: bool) -> Iterator[Finding]:
-    """Look at one thing after the other; with *try_mount* make a mount at the end.
+    """Look at one thing after the other; with `try_mount` make a mount at the end.
 
     The mount is made only if nothing is missing, on a temporary directory, and is taken
     down again.

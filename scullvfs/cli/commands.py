@@ -63,7 +63,7 @@ class OnDemand(click.Group):
             formatter.write_dl(sorted(SUMMARIES.items()))
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """The commands that begin like *incomplete*, and the options that do."""
+        """The commands that begin like `incomplete`, and the options that do."""
         names = [
             CompletionItem(name, help=summary)
             for name, summary in sorted(SUMMARIES.items())

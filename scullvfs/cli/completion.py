@@ -168,7 +168,7 @@ SHELLS: Final = {shell.name: shell for shell in (Bash, Zsh, Fish)}
 
 
 def _escaped(word: str) -> str:
-    """*word* as it is typed at a prompt."""
+    """`word` as it is typed at a prompt."""
     return re.sub(r"([^\w@%+=:,./~-])", r"\\\1", word)
 
 

@@ -1,4 +1,4 @@
-"""``scullvfs demo``: a first tour, with real commands on a mount in a temporary directory.
+"""`scullvfs demo`: a first tour, with real commands on a mount in a temporary directory.
 
 Nothing here is a transcript: what is printed comes from the commands, and a step whose
 outcome is not what the text says ends the tour. However the tour ends, the mount and the
@@ -147,7 +147,7 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def _temporary_directory() -> Iterator[str]:
-    """Make a directory with the mount point ``mnt``; at the end unmount and remove it."""
+    """Make a directory with the mount point `mnt`; at the end unmount and remove it."""
     with interruptible():
         directory = os.path.realpath(tempfile.mkdtemp(prefix="scullvfs-demo-"))
         try:

@@ -41,7 +41,7 @@ class OneLineErrors(OnDemand):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the program and exit, unless *standalone_mode* is false; see click."""
+        """Run the program and exit, unless `standalone_mode` is false; see click."""
         make_streams_safe()
         if COMPLETE_VAR in os.environ:
             from . import completion  # noqa: F401  (it tells click of its shells)
@@ -82,7 +82,7 @@ class OneLineErrors(OnDemand):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that *args* begins with, or suggest one."""
+        """Find the command that `args` begins with, or suggest one."""
         name = args[0]
         known = self.get_command(ctx, name) is not None
         # Shell completion asks with "resilient parsing", and wants no errors.

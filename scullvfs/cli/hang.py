@@ -10,10 +10,10 @@ NARROW = 20
 
 
 def hang(text: str, indent: int, *, after: str = " ", terminal: bool | None = None) -> str:
-    """*text* as it goes behind a head of *indent* columns; the lines that follow begin below it.
+    """`text` as it goes behind a head of `indent` columns; the lines that follow begin below it.
 
-    On a terminal a line ends behind the last *after* that fits. Elsewhere, for grep and its like,
-    all of it stays one line. *terminal* says which of it stdout is; not given, it is asked.
+    On a terminal a line ends behind the last `after` that fits. Elsewhere, for grep and its like,
+    all of it stays one line. `terminal` says which of it stdout is; not given, it is asked.
     """
     if not (sys.stdout.isatty() if terminal is None else terminal):
         return text

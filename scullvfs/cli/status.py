@@ -83,7 +83,7 @@ def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
 
 
 def _find(mountpoints: tuple[str, ...]) -> tuple[list[Mount], list[NotMountedError]]:
-    """The mounts on *mountpoints*, and what is to be said about the others."""
+    """The mounts on `mountpoints`, and what is to be said about the others."""
     found, missing = [], []
     for path in mountpoints:
         try:
@@ -186,7 +186,7 @@ def _use(of: dict[str, int]) -> str:
 
 
 def _size(count: int) -> str:
-    """*count* bytes in the largest unit that it fills, with a digit behind the point."""
+    """`count` bytes in the largest unit that it fills, with a digit behind the point."""
     size = float(count)
     for unit in "BKMGT":
         if size < 1024 or unit == "T":

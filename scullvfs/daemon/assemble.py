@@ -23,7 +23,7 @@ __all__ = ["assemble"]
 
 
 def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operations]:
-    """Build the machine, load the driver, make the tree; *undo* gets what closes them.
+    """Build the machine, load the driver, make the tree; `undo` gets what closes them.
 
     Raises:
         UsageError: the options do not go together.

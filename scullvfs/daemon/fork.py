@@ -104,7 +104,7 @@ class Daemon:
         os.close(replies)
 
     def start(self, order: object) -> None:
-        """Let it begin, by *order*, which pickle can pack, and wait until it is ready.
+        """Let it begin, by `order`, which pickle can pack, and wait until it is ready.
 
         Raises:
             ScullvfsError: what its main function raised before it was ready, or that it just
@@ -169,7 +169,7 @@ def _how(ended: int) -> str:
 
 
 def _child(main: Callable[[Starter], ExitStatus], orders: int, replies: int) -> NoReturn:
-    """Become a daemon, run *main*, and end without any clean-up of the parent's."""
+    """Become a daemon, run `main`, and end without any clean-up of the parent's."""
     status = ExitStatus.FAILURE
     starter = Starter(orders, replies)
     try:
@@ -207,7 +207,7 @@ def _woken_by_signals() -> Iterator[int]:
 
 
 def _read(fd: int, wakeup: int) -> bytes:
-    """Some of what comes from *fd*; nothing at its end."""
+    """Some of what comes from `fd`; nothing at its end."""
     while True:
         ready = select.select([fd, wakeup], [], [])[0]
         if wakeup in ready:  # a handler that has raised nothing

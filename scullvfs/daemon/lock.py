@@ -25,7 +25,7 @@ PERIOD: Final = 0.01
 
 
 class MountPointLock:
-    """The right to mount on *path*, by whatever name; held until `release`, or the context's end.
+    """The right to mount on `path`, by whatever name; held until `release`, or the context's end.
 
     Where there is nothing to lock, as without FUSE, nothing is locked: the checks say why.
 

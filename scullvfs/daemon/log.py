@@ -45,7 +45,7 @@ PRIORITIES: Final = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL"
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr what is of *level* or above."""
+    """Log to stderr what is of `level` or above."""
     make_streams_safe()
     if _stderr_is_the_journal():
         handler = _LineByLine(logging.StreamHandler(sys.stderr), _prioritised)
@@ -55,9 +55,9 @@ def log_to_stderr(level: str) -> None:
 
 
 def log_to_syslog(level: str, socket: str = SYSLOG, mountpoint: str | None = None) -> None:
-    """Log to the syslog daemon at *socket*, or to the fallback file when it does not listen.
+    """Log to the syslog daemon at `socket`, or to the fallback file when it does not listen.
 
-    Below the *mountpoint*, absolute and resolved, is no place for that file.
+    Below the `mountpoint`, absolute and resolved, is no place for that file.
     """
     marked = _marked(f"scullvfs[{os.getpid()}]: ")
     _log_to(_LineByLine(_Syslog(socket, mountpoint), marked), level)
@@ -81,7 +81,7 @@ def destination(socket: str = SYSLOG) -> str:
 def can_be_kept(socket: str = SYSLOG, mountpoint: str | None = None) -> bool:
     """Whether there is a place for the words of a daemon; tries it, and leaves nothing behind.
 
-    Below its *mountpoint* is none: it would have to ask itself, and what it wrote before and after
+    Below its `mountpoint` is none: it would have to ask itself, and what it wrote before and after
     would be in the way of the next mount.
     """
     if os.path.exists(socket):
@@ -144,7 +144,7 @@ def _find_fallback_file() -> Path | None:
 
 
 class _LineByLine(logging.Handler):
-    """Hands each line of a message on as a message of its own, its text as *layout* makes it."""
+    """Hands each line of a message on as a message of its own, its text as `layout` makes it."""
 
     def __init__(self, target: logging.Handler, layout: Callable[[str, str], str]) -> None:
         super().__init__()

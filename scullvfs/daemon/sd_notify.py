@@ -45,7 +45,7 @@ class Notifier:
         return cls(address, int(usec) / 1_000_000 if mine else None)
 
     def __call__(self, **state: str) -> None:
-        """Send *state*: `notify(READY="1", STATUS="...")`.
+        """Send `state`: `notify(READY="1", STATUS="...")`.
 
         A service manager that cannot be reached is none: nothing is raised.
         """

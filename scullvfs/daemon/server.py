@@ -40,9 +40,9 @@ def run(
     ready: Callable[[], None],
     starter: Starter | None = None,
 ) -> ExitStatus:
-    """Mount, call *ready*, serve until a stop signal or an unmount from outside; unmount.
+    """Mount, call `ready`, serve until a stop signal or an unmount from outside; unmount.
 
-    A *starter* that ends before it has told the daemon to stay ends it, too. Returns
+    A `starter` that ends before it has told the daemon to stay ends it, too. Returns
     FAILURE if the mount was aborted: nobody could save what was in it.
 
     Raises:

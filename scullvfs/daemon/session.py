@@ -111,7 +111,7 @@ class FuseSession:
 def fuse_session(
     operations: pyfuse3.Operations, mountpoint: str, mount_options: MountOptions
 ) -> Iterator[FuseSession]:
-    """Mount on *mountpoint*, absolute and resolved, and unmount at the end.
+    """Mount on `mountpoint`, absolute and resolved, and unmount at the end.
 
     Raises:
         ScullvfsError: libfuse or the kernel refuses, with their own words.
@@ -215,5 +215,5 @@ def _refusal(mountpoint: str, said: str) -> ScullvfsError:
 
 
 def _sentences(said: str) -> list[str]:
-    """The lines of *said*, each once: libfuse tries twice, with fusermount3 quiet at first."""
+    """The lines of `said`, each once: libfuse tries twice, with fusermount3 quiet at first."""
     return list(dict.fromkeys(shown(line.strip()) for line in said.splitlines() if line.strip()))

@@ -38,7 +38,7 @@ ANSWER_TIMEOUT: Final = 30.0
 
 
 def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = False) -> ExitStatus:
-    """Mount on *path*; in the background, return once the mount answers.
+    """Mount on `path`; in the background, return once the mount answers.
 
     In the foreground, return when the mount is gone again. Whatever is raised, in the background
     Ctrl-C included, leaves no mount and no daemon.
@@ -71,7 +71,7 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
 
 
 def check(options: MountOptions, path: str) -> str:
-    """Check all that can be checked without mounting; returns *path*, absolute and resolved.
+    """Check all that can be checked without mounting; returns `path`, absolute and resolved.
 
     Raises:
         ScullvfsError: there cannot be such a mount, and why.

@@ -38,7 +38,7 @@ class Version(NamedTuple):
     """A counter of memory.stat, with the groups below."""
 
     def serves(self, mount: Mount) -> bool:
-        """Whether *mount* is a hierarchy of this version with the memory controller."""
+        """Whether `mount` is a hierarchy of this version with the memory controller."""
         return mount.fstype == self.fstype and (self is V2 or "memory" in mount.super_options)
 
 
@@ -55,7 +55,7 @@ def needed_memory(mem: int, order: int) -> int:
 
 
 def check_memory(mem: int, order: int) -> None:
-    """Raise HostMemoryError unless the host can give now what *mem* bytes of RAM take."""
+    """Raise HostMemoryError unless the host can give now what `mem` bytes of RAM take."""
     available = available_memory()
     needed = needed_memory(mem, order)
     if needed > available:

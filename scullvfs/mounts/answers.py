@@ -26,7 +26,7 @@ DEPTH: Final = 4
 
 
 def parse_report(answer: bytes) -> dict[str, Any]:
-    """The report in *answer*.
+    """The report in `answer`.
 
     Raises:
         ValueError: there is none that can be believed, and why.
@@ -89,7 +89,7 @@ def _are_options(value: Any) -> bool:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """*value*, of any type that JSON has, within bounds."""
+    """`value`, of any type that JSON has, within bounds."""
     if isinstance(value, str):
         return one_line(value)
     if isinstance(value, dict) and depth:

@@ -112,7 +112,7 @@ class Inquiry:
         return self._question.fileno()
 
     def health(self, timeout: float) -> Health:
-        """Wait for the answer, up to *timeout* seconds; to be called once."""
+        """Wait for the answer, up to `timeout` seconds; to be called once."""
         try:
             said = self._question.answer(timeout)
         except OSError as error:
@@ -127,18 +127,18 @@ class Inquiry:
 
 
 def how_is(mount: Mount, *, timeout: float) -> Health:
-    """Ask *mount* for its daemon's pid, and wait up to *timeout* seconds."""
+    """Ask `mount` for its daemon's pid, and wait up to `timeout` seconds."""
     return Inquiry(mount).health(timeout)
 
 
 def no_answer(path: str, timeout: float, advice: str = "") -> BusyError:
-    """What to say of a HUNG mount on *path*, or of the one that *path* lies in."""
+    """What to say of a HUNG mount on `path`, or of the one that `path` lies in."""
     words = f"the daemon of {shown(path)} does not answer within {timeout:g} s"
     return BusyError(f"{words}; {advice}" if advice else words)
 
 
 def is_dead(path: str) -> NotMountedError:
-    """What to say of a DEAD mount on *path*."""
+    """What to say of a DEAD mount on `path`."""
     return NotMountedError(
         f"the mount on {shown(path)} is dead; 'scullvfs umount {argument(path)}' clears it away"
     )

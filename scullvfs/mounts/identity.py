@@ -31,7 +31,7 @@ PROC_TIMEOUT: Final = 5.0
 
 
 def put_on_badge(mount: Mount) -> int:
-    """Make this process known as the daemon of *mount*; it is until the descriptor is closed.
+    """Make this process known as the daemon of `mount`; it is until the descriptor is closed.
 
     Raises:
         OSError: the kernel gives no file in memory.
@@ -54,14 +54,14 @@ class Daemon:
         os.close(self._pidfd)
 
     def ends_within(self, timeout: float) -> bool:
-        """Wait for its end, up to *timeout* seconds."""
+        """Wait for its end, up to `timeout` seconds."""
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(timeout * 1000))
 
 
 def find_daemon(mount: Mount, claimed: bytes) -> Daemon | None:
-    """The daemon of *mount*, which gives its pid as *claimed*; None if that is not proven.
+    """The daemon of `mount`, which gives its pid as `claimed`; None if that is not proven.
 
     It is found from outside its pid namespace, too, but not from another one.
     """

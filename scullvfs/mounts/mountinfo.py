@@ -94,12 +94,12 @@ def scullvfs_mounts() -> list[Mount]:
 
 
 def mount_at(path: str) -> Mount | None:
-    """The uppermost mount on *path*, which must be resolved; None if there is none."""
+    """The uppermost mount on `path`, which must be resolved; None if there is none."""
     return next((mount for mount in reversed(read_mounts()) if mount.path == path), None)
 
 
 def is_mounted(mount: Mount) -> bool:
-    """Whether *mount* is still there, and no other mount on top of it."""
+    """Whether `mount` is still there, and no other mount on top of it."""
     now = mount_at(mount.path)
     return now is not None and now.st_dev == mount.st_dev
 

@@ -31,9 +31,9 @@ AUTOFS: Final = "autofs"
 
 
 def check_mount_point(path: str, *, remount_stale: bool = False) -> str:
-    """The absolute, resolved form of *path*, which is fit to be mounted on.
+    """The absolute, resolved form of `path`, which is fit to be mounted on.
 
-    With *remount_stale* the dead scullvfs mounts there are taken down, lazily as programs
+    With `remount_stale` the dead scullvfs mounts there are taken down, lazily as programs
     may still have files of theirs open. One that lives or only does not answer stays.
 
     Raises:
@@ -121,7 +121,7 @@ def _may_mount(directory: str) -> bool:
 
 
 def _clear(mount: Mount, path: str, remount_stale: bool) -> None:
-    """Take down the *mount* that is already on *path*, or raise what is to be said about it."""
+    """Take down the `mount` that is already on `path`, or raise what is to be said about it."""
     where, word = shown(path), argument(path)
     if not mount.is_scullvfs:
         raise MountPointError(

@@ -17,12 +17,12 @@ CLONE_NEWNS: Final = 0x00020000
 
 
 def enter_mount_namespace(namespace: str) -> None:
-    """Make *namespace*, a file such as /proc/17/ns/mnt, that of this process.
+    """Make `namespace`, a file such as /proc/17/ns/mnt, that of this process.
 
     Its files need not be ours, so what is needed later has to be imported before.
 
     Raises:
-        UsageError: *namespace* is none.
+        UsageError: `namespace` is none.
         RefusedError: this user may not enter it.
     """
     libc = ctypes.CDLL(None, use_errno=True)

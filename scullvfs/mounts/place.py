@@ -26,7 +26,7 @@ LOOK_TIMEOUT: Final = 5.0
 
 
 def find_mount(path: str) -> Mount:
-    """The uppermost mount on *path*, of whatever type.
+    """The uppermost mount on `path`, of whatever type.
 
     Raises:
         NotMountedError: there is none.
@@ -41,7 +41,7 @@ def find_mount(path: str) -> Mount:
 
 
 def find_scullvfs(path: str) -> Mount:
-    """The scullvfs mount on *path*, dead or alive.
+    """The scullvfs mount on `path`, dead or alive.
 
     Raises:
         NotMountedError: there is none.
@@ -59,7 +59,7 @@ def find_scullvfs(path: str) -> Mount:
 
 
 def resolve(path: str) -> str:
-    """The absolute path of *path* without symbolic links.
+    """The absolute path of `path` without symbolic links.
 
     As `os.path.realpath`, but a mount point is taken as it is, without a look at it.
 
@@ -91,7 +91,7 @@ def resolve(path: str) -> str:
 
 
 def lies_in_fuse(path: str, mounts: Mapping[str, Mount] | None = None) -> bool:
-    """Whether what is at *path*, which is resolved, is served from user space, and may hang."""
+    """Whether what is at `path`, which is resolved, is served from user space, and may hang."""
     if mounts is None:
         mounts = {mount.path: mount for mount in read_mounts()}
     while path not in mounts and path != "/":
@@ -100,7 +100,7 @@ def lies_in_fuse(path: str, mounts: Mapping[str, Mount] | None = None) -> bool:
 
 
 def _absolute(path: str) -> str:
-    """*path*, and if this directory has no name any more, what the kernel finds from there.
+    """`path`, and if this directory has no name any more, what the kernel finds from there.
 
     It still has its parent, so that `..` leads out of it.
     """
@@ -120,7 +120,7 @@ def _absolute(path: str) -> str:
 
 
 def _readlink(path: str, mounts: Mapping[str, Mount]) -> str | None:
-    """Where the symbolic link at *path* leads; None if there is none."""
+    """Where the symbolic link at `path` leads; None if there is none."""
     try:
         if not lies_in_fuse(path, mounts):
             return os.readlink(path)

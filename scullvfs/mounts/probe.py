@@ -47,11 +47,11 @@ Identity = tuple[int, int]
 def ask(
     question: Callable[[], bytes], *, timeout: float, identity: Identity | None = None
 ) -> bytes:
-    """The answer of *question*, called in a child process, as *identity* if given.
+    """The answer of `question`, called in a child process, as `identity` if given.
 
     Raises:
-        TimeoutError: no answer within *timeout* seconds.
-        OSError: what *question* raised.
+        TimeoutError: no answer within `timeout` seconds.
+        OSError: what `question` raised.
     """
     return Question(question, identity).answer(timeout)
 
@@ -104,12 +104,12 @@ class Question:
 
 
 def enter(mount: Mount) -> str:
-    """A path that leads to the root of *mount* and of no other, whatever is mounted over it.
+    """A path that leads to the root of `mount` and of no other, whatever is mounted over it.
 
     Asks the kernel only, not the daemon. For a child process: it leaves a descriptor open.
 
     Raises:
-        OSError: ESTALE, *mount* is not what its path leads to; ENOENT, ENOTDIR or EACCES, it
+        OSError: ESTALE, `mount` is not what its path leads to; ENOENT, ENOTDIR or EACCES, it
             leads nowhere.
     """
     fd = os.open(mount.path, os.O_PATH | os.O_CLOEXEC)

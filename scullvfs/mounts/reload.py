@@ -29,13 +29,13 @@ LONGEST: Final = 32
 
 
 def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
-    """Set the PARAMETERS of the mount on *path* to what *options* says.
+    """Set the PARAMETERS of the mount on `path` to what `options` says.
 
     Returns:
         parameter -> its old and its new value, for those that were another.
 
     Raises:
-        NotMountedError: there is no scullvfs mount on *path*, or a dead one.
+        NotMountedError: there is no scullvfs mount on `path`, or a dead one.
         RefusedError: this user may not set them.
         BusyError: the mount does not answer.
     """
@@ -72,7 +72,7 @@ def _failure(path: str, error: OSError) -> ScullvfsError:
 
 
 def _open(mount: Mount, path: str) -> int:
-    """Open a file of *mount* to read and write, and nothing that a link in it leads to.
+    """Open a file of `mount` to read and write, and nothing that a link in it leads to.
 
     Raises:
         OSError: ELOOP, a link is on the way; ENXIO, it is no regular file; or as open(2).

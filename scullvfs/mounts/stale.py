@@ -13,9 +13,9 @@ __all__ = ["unmount_dead"]
 
 
 def unmount_dead(path: str, *, timeout: float) -> None:
-    """Unmount *path* at once if there is a scullvfs mount whose daemon is gone, even one in use.
+    """Unmount `path` at once if there is a scullvfs mount whose daemon is gone, even one in use.
 
-    A mount that does not answer within *timeout* seconds is not dead.
+    A mount that does not answer within `timeout` seconds is not dead.
 
     Raises:
         RefusedError: the mount is dead, but another user's.

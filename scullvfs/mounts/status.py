@@ -48,7 +48,7 @@ class MountStatus:
 
 
 def status(mounts: Sequence[Mount], *, timeout: float = ANSWER_TIMEOUT) -> list[MountStatus]:
-    """Ask all of *mounts*, and wait up to *timeout* seconds for their answers."""
+    """Ask all of `mounts`, and wait up to `timeout` seconds for their answers."""
     deadline = time.monotonic() + timeout
     inquiries = [Inquiry(mount, report_of_daemon) for mount in mounts]
     return [

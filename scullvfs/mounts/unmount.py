@@ -36,15 +36,15 @@ PATIENCE: Final = 0.5
 
 
 def unmount(path: str, *, lazy: bool, timeout: float) -> None:
-    """Unmount *path* and wait, up to *timeout* seconds, until its daemon is gone.
+    """Unmount `path` and wait, up to `timeout` seconds, until its daemon is gone.
 
-    With *lazy* only the name goes at once; the daemon follows, unwaited for, when the
+    With `lazy` only the name goes at once; the daemon follows, unwaited for, when the
     last file is closed. A dead mount has no daemon to wait for.
 
     Raises:
-        NotMountedError: there is no scullvfs mount on *path*.
+        NotMountedError: there is no scullvfs mount on `path`.
         RefusedError: it is another user's.
-        BusyError: it is in use, or the daemon does not answer or end within *timeout*.
+        BusyError: it is in use, or the daemon does not answer or end within `timeout`.
     """
     mount = _find(path)
     if lazy:
@@ -66,13 +66,13 @@ def unmount(path: str, *, lazy: bool, timeout: float) -> None:
 
 
 def _other_names(mount: Mount) -> list[str]:
-    """Where else in this namespace the file system of *mount* is seen, by bind mounts."""
+    """Where else in this namespace the file system of `mount` is seen, by bind mounts."""
     return [other.path for other in read_mounts() if other.st_dev == mount.st_dev]
 
 
 @contextmanager
 def _daemon_of(mount: Mount, timeout: float) -> Iterator[Daemon | None]:
-    """The daemon behind *mount*; None if it is gone, or not proven to be a process of ours."""
+    """The daemon behind `mount`; None if it is gone, or not proven to be a process of ours."""
     health = how_is(mount, timeout=timeout)
     advice = f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"
     if health.state == State.HUNG:
@@ -90,7 +90,7 @@ def _daemon_of(mount: Mount, timeout: float) -> Iterator[Daemon | None]:
 
 
 def _find(path: str) -> Mount:
-    """The scullvfs mount on *path*, if this user may unmount it."""
+    """The scullvfs mount on `path`, if this user may unmount it."""
     mount = find_mount(path)
     if not mount.is_scullvfs:
         raise NotMountedError(

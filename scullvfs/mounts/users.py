@@ -16,7 +16,7 @@ __all__ = ["describe_users", "user_name", "users_of"]
 
 
 def users_of(mountpoint: str, *, but_not: int | None = None) -> list[int]:
-    """The pids of all that can be seen to use it, without *but_not*."""
+    """The pids of all that can be seen to use it, without `but_not`."""
     return [
         pid
         for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())

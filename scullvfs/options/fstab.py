@@ -23,9 +23,9 @@ _OF_MOUNT_WITH_VALUE: Final = ("user", "comment", "uhelper", "helper")
 
 
 def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> MountOptions:
-    """Read *arguments*, those of a helper's `-o`, and name the mount after *source*.
+    """Read `arguments`, those of a helper's `-o`, and name the mount after `source`.
 
-    With *sloppy*, what nobody knows is left out; a bad value of what is known is not.
+    With `sloppy`, what nobody knows is left out; a bad value of what is known is not.
 
     Raises:
         UsageError: an option that does not exist, or a value that cannot be.

@@ -6,7 +6,7 @@ __all__ = ["did_you_mean"]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'order'?` if one of *known* is close to *word*, else nothing."""
+    """`; did you mean 'order'?` if one of `known` is close to `word`, else nothing."""
     import difflib  # for those who mistype only
 
     close = difflib.get_close_matches(word, known, n=1)

@@ -50,6 +50,6 @@ OF_MOUNT_ALONE: Final = frozenset(
 
 
 def set_flag(flags: frozenset[str], word: str) -> frozenset[str]:
-    """*flags* after *word*, one of KERNEL_FLAGS."""
+    """`flags` after `word`, one of KERNEL_FLAGS."""
     flag, on = KERNEL_FLAGS[word]
     return flags | {flag} if on else flags - {flag}

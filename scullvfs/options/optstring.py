@@ -21,22 +21,22 @@ _ESCAPE: Final = re.compile(rb"\\([0-3][0-7]{2}|.)", re.DOTALL)
 
 
 def split(text: str) -> list[str]:
-    """The items of *text* that are not empty, their escapes left in."""
+    """The items of `text` that are not empty, their escapes left in."""
     return _ITEM.findall(text)
 
 
 def unescape(item: str) -> str:
-    """*item* without its escapes; a backslash at the end is one."""
+    """`item` without its escapes; a backslash at the end is one."""
     return os.fsdecode(_ESCAPE.sub(_byte, os.fsencode(item)))
 
 
 def escape(value: str) -> str:
-    """*value* as it stands behind `-o` and can be shown; `unescape` is the way back."""
+    """`value` as it stands behind `-o` and can be shown; `unescape` is the way back."""
     return shown(value).replace(",", r"\,")
 
 
 def escape_for_libfuse(value: str) -> str:
-    """*value* in ASCII, which is all that pyfuse3 passes on; libfuse makes the bytes of it."""
+    """`value` in ASCII, which is all that pyfuse3 passes on; libfuse makes the bytes of it."""
     plain = range(0x20, 0x7F)
     return "".join(
         chr(byte) if byte in plain and byte not in rb"\," else f"\\{byte:03o}"

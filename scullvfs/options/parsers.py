@@ -60,12 +60,12 @@ class Parse:
     """The way back: a value as a user would write it."""
 
     def __call__(self, text: str) -> Any:
-        """The value of *text*; `ValueError` if it has none."""
+        """The value of `text`; `ValueError` if it has none."""
         return self.convert(text)
 
 
 def _decimal(text: str, low: int, high: int) -> int:
-    """*text* as a decimal number from *low* to *high*, both included.
+    """`text` as a decimal number from `low` to `high`, both included.
 
     Stricter than `int`, which also takes blanks, underscores and other scripts' digits.
     """
@@ -75,7 +75,7 @@ def _decimal(text: str, low: int, high: int) -> int:
 
 
 def number(low: int, high: int) -> Parse:
-    """A decimal number from *low* to *high*, both included."""
+    """A decimal number from `low` to `high`, both included."""
     few = range(low, high + 1) if high - low < LISTABLE else range(0)
     return Parse(
         f"a number from {low} to {high}",
@@ -112,7 +112,7 @@ def text() -> Parse:
 
 
 def choice(words: Iterable[str]) -> Parse:
-    """One of *words*."""
+    """One of `words`."""
     known = tuple(words)
 
     def convert(text: str) -> str:
@@ -125,7 +125,7 @@ def choice(words: Iterable[str]) -> Parse:
 
 
 def size(low: int) -> Parse:
-    """A size in bytes, at least *low* and a multiple of PAGE_SIZE; K, M, G and T are binary."""
+    """A size in bytes, at least `low` and a multiple of PAGE_SIZE; K, M, G and T are binary."""
 
     def convert(text: str) -> int:
         value = parse_size(text)
@@ -138,7 +138,7 @@ def size(low: int) -> Parse:
 
 
 def parse_size(text: str) -> int:
-    """The number of bytes in *text*, like 512, 64k or 4M; the suffixes are binary.
+    """The number of bytes in `text`, like 512, 64k or 4M; the suffixes are binary.
 
     Raises:
         ValueError: there is none.
@@ -150,7 +150,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(value: int) -> str:
-    """*value* bytes with the largest suffix that leaves it a whole number: 1G, 1536M, 4097."""
+    """`value` bytes with the largest suffix that leaves it a whole number: 1G, 1536M, 4097."""
     shift, suffix = max(
         (shift, suffix) for suffix, shift in UNITS.items() if value % (1 << shift) == 0
     )

@@ -139,7 +139,7 @@ class Option:
         return (self.name, self.short) if self.short else (self.name,)
 
     def value_of(self, form: str, text: str | None) -> Any:
-        """The value of `form=text`, where *text* is None if there was no `=`."""
+        """The value of `form=text`, where `text` is None if there was no `=`."""
         if self.parse is None:
             if text is not None:
                 raise UsageError(f"option '{form}' takes no value; write just '{form}'")
@@ -208,7 +208,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
 
 
 def largest_mem(arch: str) -> int:
-    """Bytes of RAM that *arch*, a key of LAYOUTS, can address."""
+    """Bytes of RAM that `arch`, a key of LAYOUTS, can address."""
     return 1 << LAYOUTS[arch].phys_bits
 
 
@@ -223,12 +223,12 @@ def _check_together(options: MountOptions) -> None:
 
 
 def is_option(item: str) -> bool:
-    """Whether *item*, as in `-o item`, names an option that there is."""
+    """Whether `item`, as in `-o item`, names an option that there is."""
     return item in KERNEL_FLAGS or item.partition("=")[0] in _BY_FORM
 
 
 def format_options(values: Mapping[str, Any]) -> str:
-    """*values*, by name, as they would stand behind `-o`; unknown names as they are.
+    """`values`, by name, as they would stand behind `-o`; unknown names as they are.
 
     `parse_options` takes it, and gives the same values.
     """
@@ -236,7 +236,7 @@ def format_options(values: Mapping[str, Any]) -> str:
 
 
 def changed_options(values: Mapping[str, Any], *, uid: int, gid: int) -> dict[str, Any]:
-    """Those of *values*, by name, that are not what a mount by this user has by default."""
+    """Those of `values`, by name, that are not what a mount by this user has by default."""
     defaults = MountOptions(uid=uid, gid=gid).as_dict()
     return {name: value for name, value in values.items() if value != defaults.get(name)}
 

@@ -26,7 +26,7 @@ bind -x '"\C-xp": printf "\n<<%s>>\n" "$READLINE_LINE"'
 
 
 def said_on_a_terminal(command: list[str], env: dict[str, str], columns: int = 80) -> str:
-    """What *command* prints where its stdout is a terminal of so many columns."""
+    """What `command` prints where its stdout is a terminal of so many columns."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with subprocess.Popen(command, stdout=theirs, env=env):
@@ -48,11 +48,11 @@ class Terminal:
         """Printed, and not asked for yet."""
 
     def send(self, text: str) -> None:
-        """Type *text*."""
+        """Type `text`."""
         os.write(self._fd, text.encode())
 
     def read_until(self, end: str) -> str:
-        """What is printed until *end*, without it."""
+        """What is printed until `end`, without it."""
         deadline = time.monotonic() + DEADLINE
         while end not in self._read:
             timeout = max(0.0, deadline - time.monotonic())
@@ -62,7 +62,7 @@ class Terminal:
         return said
 
     def completed(self, line: str, key: str = "\t") -> str:
-        """The line after *key* was typed behind *line*."""
+        """The line after `key` was typed behind `line`."""
         self.send(f"\x15{line}{key}\x18p")
         self.read_until("<<")
         return self.read_until(">>")
@@ -70,7 +70,7 @@ class Terminal:
 
 @contextmanager
 def bash(script: str, env: dict[str, str]) -> Iterator[Terminal]:
-    """An interactive bash that has run *script*."""
+    """An interactive bash that has run `script`."""
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         ["bash", "--norc", "--noprofile", "-i"],

@@ -30,7 +30,7 @@ def run(instruction: str, **variables: str) -> str:
 
 
 def fitting(line: str) -> list[str]:
-    """What a bash that splits words at blanks only is offered at the end of *line*."""
+    """What a bash that splits words at blanks only is offered at the end of `line`."""
     answers = run("bash_complete", COMP_WORDS=f"scullvfs {line}", COMP_WORDBREAKS=" ").splitlines()
     assert all(answer.startswith("plain,") for answer in answers if answer)
     return [answer.removeprefix("plain,") for answer in answers if answer]

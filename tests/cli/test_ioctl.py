@@ -25,7 +25,7 @@ LETTERS = {
 
 
 def run(*arguments: object) -> Result:
-    """Run `scullvfs ioctl` with *arguments* in this process."""
+    """Run `scullvfs ioctl` with `arguments` in this process."""
     return CliRunner().invoke(main, ["ioctl", *map(str, arguments)], prog_name="scullvfs")
 
 

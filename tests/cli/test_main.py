@@ -21,7 +21,7 @@ from .interactive import said_on_a_terminal
 
 
 def run(*arguments: str) -> Result:
-    """Run `scullvfs` with *arguments* in this process."""
+    """Run `scullvfs` with `arguments` in this process."""
     return CliRunner().invoke(main, arguments, prog_name="scullvfs")
 
 

@@ -61,12 +61,12 @@ def by_click() -> set[str]:
 
 
 def large(modules: set[str]) -> set[str]:
-    """Those of LARGE that are among *modules*."""
+    """Those of LARGE that are among `modules`."""
     return {name for name in LARGE for module in modules if f"{module}.".startswith(f"{name}.")}
 
 
 def commands(modules: set[str]) -> set[str]:
-    """The commands whose modules are among *modules*."""
+    """The commands whose modules are among `modules`."""
     return {name for name in SUMMARIES if f"scullvfs.cli.{name}" in modules}
 
 

@@ -8,12 +8,12 @@ from scullvfs.options.table import MountOptions, parse_options
 
 
 def read(*arguments: str, sloppy: bool = False) -> MountOptions:
-    """What a helper makes of *arguments*, on the source `none`."""
+    """What a helper makes of `arguments`, on the source `none`."""
     return options_of_fstab(arguments, source="none", sloppy=sloppy)
 
 
 def refusal(*arguments: str, sloppy: bool = False) -> str:
-    """What a helper says against *arguments*."""
+    """What a helper says against `arguments`."""
     with pytest.raises(UsageError) as refused:
         read(*arguments, sloppy=sloppy)
     return str(refused.value)

@@ -27,7 +27,7 @@ PAGES = Path(__file__).parents[2]
 
 
 def refusal(*arguments: str) -> str:
-    """What `parse_options` says against *arguments*."""
+    """What `parse_options` says against `arguments`."""
     with pytest.raises(UsageError) as refused:
         parse_options(arguments)
     return str(refused.value)
@@ -221,7 +221,7 @@ def test_options_are_documented(page: str) -> None:
 
 
 def numbers(text: str) -> list[str]:
-    """Those in *text*, with their suffixes."""
+    """Those in `text`, with their suffixes."""
     return re.findall(r"\d+[KMGT]?", text)
 
 

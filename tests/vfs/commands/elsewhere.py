@@ -56,7 +56,7 @@ class Elsewhere:
         self.scratch = scratch
 
     def __call__(self, change: str, script: str) -> subprocess.CompletedProcess[str]:
-        """Run *script* where *change* holds; in it, `scullvfs` is root's and `nobody` nobody's."""
+        """Run `script` where `change` holds; in it, `scullvfs` is root's and `nobody` nobody's."""
         nobody = shlex.join([sys.executable, "-c", AS_NOBODY])
         prelude = (
             f"set -e\ncd {shlex.quote(os.getcwd())}\n"

@@ -57,7 +57,7 @@ def daemon(scullvfs: Scullvfs, mountpoint: Path) -> Iterator[subprocess.Popen[st
 
 
 def ended(daemon: subprocess.Popen[str], *names: str) -> None:
-    """The daemon has ended as after an abort, and logged the rows *names* after the first line."""
+    """The daemon has ended as after an abort, and logged the rows `names` after the first line."""
     _, said = daemon.communicate(timeout=DEADLINE)
     assert daemon.returncode == ExitStatus.FAILURE, said
     lines = [line.removeprefix("scullvfs: ") for line in said.splitlines()]

@@ -80,7 +80,7 @@ def results(done: subprocess.CompletedProcess[str]) -> dict[tuple[str, int, str]
 
 
 def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
-    """The one line of a command that failed with *status*."""
+    """The one line of a command that failed with `status`."""
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("scullvfs: ")

@@ -44,7 +44,7 @@ def findings(done: Any) -> dict[str, tuple[str, str]]:
 
 
 def elsewhere(scullvfs: Any, scratch: Path, change: str, user: str = "scullvfs") -> Any:
-    """Run `doctor --json` where *change* holds, as root or as `nobody`."""
+    """Run `doctor --json` where `change` holds, as root or as `nobody`."""
     script = (
         f"set -e; cd {shlex.quote(os.getcwd())}\n"
         f'scullvfs() {{ {shlex.join(scullvfs.command)} "$@"; }}\n'

@@ -33,7 +33,7 @@ def helper(scullvfs: Any, *arguments: object) -> subprocess.CompletedProcess[str
 
 
 def refusal(done: subprocess.CompletedProcess[str], status: MountStatus) -> str:
-    """The one line of a helper that failed with *status*."""
+    """The one line of a helper that failed with `status`."""
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("mount.scullvfs: ")

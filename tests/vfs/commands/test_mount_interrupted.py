@@ -57,7 +57,7 @@ fork.Daemon.keep = lambda daemon: (interrupt(), keep(daemon))
 
 
 def program(scullvfs: Any, change: str) -> None:
-    """Let the command be one with this *change*."""
+    """Let the command be one with this `change`."""
     scullvfs.command = [sys.executable, "-c", BEGIN + change + RUN]
 
 

@@ -278,7 +278,7 @@ def test_libfuse_missing(elsewhere: Elsewhere, theirs: Path, damage: str) -> Non
 
 
 def without_package(name: str, directory: Path) -> None:
-    """Fill *directory* with links to all installed packages but *name*."""
+    """Fill `directory` with links to all installed packages but `name`."""
     for path in sys.path:
         if path.endswith("-packages") and os.path.isdir(path):
             for entry in Path(path).iterdir():

@@ -17,7 +17,7 @@ LAST = "every other option takes effect at the next mount only\n"
 
 
 def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
-    """The one line of a command that failed with *status*."""
+    """The one line of a command that failed with `status`."""
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("scullvfs: ")

@@ -28,7 +28,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes mount
 
 
 def as_json(scullvfs: Any, *paths: Path, status: int = 0) -> list[dict[str, Any]]:
-    """What `status --json` prints of *paths*."""
+    """What `status --json` prints of `paths`."""
     done = scullvfs("status", "--json", *paths)
     assert done.returncode == status, done.stderr
     objects: list[dict[str, Any]] = json.loads(done.stdout)
@@ -184,7 +184,7 @@ def test_status_not_mounted(scullvfs: Any, mounted: Path, tmp_path: Path) -> Non
 
 
 def elsewhere(scullvfs: Any, script: str) -> Any:
-    """Run *script* in a mount namespace of its own; in it, `nobody` is an ordinary user."""
+    """Run `script` in a mount namespace of its own; in it, `nobody` is an ordinary user."""
     prelude = (
         f"set -e; cd {shlex.quote(os.getcwd())}\n"
         f'scullvfs() {{ {shlex.join(scullvfs.command)} "$@"; }}\n'
