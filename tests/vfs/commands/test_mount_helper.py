@@ -97,7 +97,7 @@ def test_mount_helper_fake(scullvfs: Any, mountpoint: Path, word: str) -> None:
         ("order=19", "order=19 is not possible", MountStatus.USAGE),
         ("remount,ro", "'mount -i'", MountStatus.USAGE),
         ("remount,order=2", "'scullvfs reload'", MountStatus.USAGE),
-        ("mem=1000000T", "more than this host can give", MountStatus.SYSTEM),
+        ("mem=64T", "more than this host can give", MountStatus.SYSTEM),
     ],
 )
 def test_mount_helper_options(
