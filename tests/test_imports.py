@@ -44,6 +44,8 @@ RESERVED = {
     "trio": {"fuse", "daemon"},
     "click": {"cli"},
     "matplotlib": {"bench"},
+    "psutil": {"bench"},
+    "humanize": {"cli"},
 }
 
 

@@ -100,7 +100,11 @@ def _cell(runs: Sequence[Sample], reads: Sequence[Sample]) -> Cell:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A table for people, a part for each call, for terminals of 80 columns."""
+    """A table for people, a part for each call, for terminals of 80 columns.
+
+    Not by a library: tabulate drops the blanks that keep the numbers of a column in line where
+    only some bear a mark, and takes longer to import than the command; rich takes longer still.
+    """
     targets = list(rows[0].cells)
     against = [target for target in (TMPFS, FLOOR) if target in targets]
     width = 17

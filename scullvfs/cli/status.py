@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Final
 
 import click
@@ -151,7 +152,7 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
         said = {name: value for name, value in report.items() if name not in ("pid", "version")}
         yield from ((name, json.dumps(value)) for name, value in said.items())
         return
-    yield "uptime", _duration(report["uptime"])
+    yield "uptime", str(timedelta(seconds=int(report["uptime"])))  # 2 days, 4:05:06
     yield "cost", f"{_size(report['rss'])} resident, {report['cpu']:.2f} s of CPU time"
     yield "options", _options(answer)
     yield "RAM", _use(report["ram"])
@@ -186,18 +187,7 @@ def _use(of: dict[str, int]) -> str:
 
 
 def _size(count: int) -> str:
-    """`count` bytes in the largest unit that it fills, with a digit behind the point."""
-    size = float(count)
-    for unit in "BKMGT":
-        if size < 1024 or unit == "T":
-            break
-        size /= 1024
-    return f"{size:.1f}".removesuffix(".0") + unit.removesuffix("B")
+    """`count` bytes in the largest unit that it fills; a whole number as it is in `-o`: 1G."""
+    from humanize import naturalsize  # not for --help and TAB
 
-
-def _duration(seconds: float) -> str:
-    """`0:00:07`, `3 d 4:05:06`"""
-    minutes, second = divmod(int(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    days, hour = divmod(hours, 24)
-    return (f"{days} d " if days else "") + f"{hour}:{minute:02}:{second:02}"
+    return naturalsize(count, gnu=True).replace(".0", "")

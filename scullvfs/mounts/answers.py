@@ -18,6 +18,9 @@ __all__ = ["parse_report"]
 MOST: Final = (1 << 64) - 1
 """The largest number that is believed."""
 
+LONGEST_TIME: Final = 1000 * 365 * 86400
+"""The most seconds that are believed: more than any clock here can count or show."""
+
 LONGEST: Final = 64
 """Characters of a version."""
 
@@ -55,6 +58,10 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return _is_count(value) or (type(value) is float and math.isfinite(value) and 0 <= value < MOST)
+
+
+def _is_time(value: Any) -> bool:
+    return _is_number(value) and value <= LONGEST_TIME
 
 
 def _has(*names: str) -> Callable[[Any], bool]:
@@ -108,7 +115,7 @@ def _plain(value: Any, depth: int) -> Any:
 FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "pid": lambda value: _is_count(value) and value > 0,
     "version": _is_version,
-    "uptime": _is_number,
+    "uptime": _is_time,
     "options": _are_options,
     "ram": _has("used", "total"),
     "vmalloc": _has("used", "lazy", "total"),
@@ -116,6 +123,6 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "requests": lambda value: value is None or _is_count(value),
     "lowlevel": lambda value: type(value) is bool,
     "rss": _is_count,
-    "cpu": _is_number,
+    "cpu": _is_time,
 }
 """What a report of this version has, and whether a value can be one of it."""

@@ -63,14 +63,33 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stdout.splitlines() == [
         "/mnt/running: running",
         f"  daemon    pid 17 of root, scullvfs {scullvfs.__version__}",
-        "  uptime    2 d 1:01:01",
-        "  cost      1023 resident, 0.50 s of CPU time",
+        "  uptime    2 days, 1:01:01",
+        "  cost      1023B resident, 0.50 s of CPU time",
         "  options   scullv_order=3,mem=16M",
         "  RAM       2.5M of 1G in use",
         "  vmalloc   4K of 32T in use, 68K freed and not yet purged",
         "  devices   4",
         "  requests  123456",
     ]
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        (1, "1B"),
+        (1 << 20, "1M"),
+        ((1 << 20) - 1, "1M"),
+        (2000, "2K"),
+        (110 << 20, "110M"),
+        (10 << 40, "10T"),
+        ((10 << 30) + (1 << 27), "10.1G"),
+    ],
+)
+def test_sizes(monkeypatch: pytest.MonkeyPatch, size: int, shown: str) -> None:
+    """Rounded to a digit behind the point, which a whole number has not, as nobody writes it."""
+    report = REPORT | {"rss": size}
+    stdout = run(monkeypatch, mount(State.RUNNING, report)).stdout
+    assert f"\n  cost      {shown} resident, " in stdout
 
 
 @pytest.mark.parametrize(

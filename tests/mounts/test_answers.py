@@ -69,7 +69,8 @@ def test_report_no_version(text: str) -> None:
     ("name", "value"),
     [
         *(("pid", value) for value in ("1", True, 0, -1, 1.0, None, 1 << 64)),
-        *(("uptime", value) for value in (float("nan"), float("inf"), 10**400, -1, "1")),
+        *(("uptime", value) for value in (float("nan"), float("inf"), 10**400, 10**15, -1, "1")),
+        ("cpu", 1e15),
         *(("rss", value) for value in (-1, 1.5, [1])),
         *(("ram", value) for value in ([], {}, {"used": 1}, {"used": 1, "total": "x"})),
         *(("options", OPTIONS | value) for value in ({"mem": "x"}, {"mem": 1}, {"\x1b": 1})),
