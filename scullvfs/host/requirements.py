@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scullvfs.errors import FuseMissingError, RefusedError
-from scullvfs.mounts.fusermount import find_fusermount
+from scullvfs.mounts.fusermount import find_fusermount, fusermount_missing
 from scullvfs.text import argument, shown
 
 __all__ = [
@@ -63,9 +63,7 @@ def check_fusermount() -> str:
     """
     path = find_fusermount()
     if path is None:
-        raise FuseMissingError(
-            "fusermount3 is missing, without which only root can mount; run 'apt install fuse3'"
-        )
+        raise fusermount_missing("mount")
     if not (os.stat(path).st_mode & stat.S_ISUID or _has_capabilities(path)):
         raise FuseMissingError(
             f"{shown(path)} is not setuid root, without which only root can mount; "

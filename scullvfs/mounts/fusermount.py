@@ -4,12 +4,21 @@ import os
 import shutil
 import subprocess
 
-__all__ = ["find_fusermount", "why_no_fusermount"]
+from scullvfs.errors import FuseMissingError
+
+__all__ = ["find_fusermount", "fusermount_missing", "why_no_fusermount"]
 
 
 def find_fusermount() -> str | None:
     """The path of fusermount3, None if it is not installed."""
     return shutil.which("fusermount3", path=_where_it_is())
+
+
+def fusermount_missing(to_do: str) -> FuseMissingError:
+    """What to say where it is not installed, and it is needed to mount or to unmount."""
+    return FuseMissingError(
+        f"fusermount3 is missing, without which only root can {to_do}; run 'apt install fuse3'"
+    )
 
 
 def why_no_fusermount() -> str | None:

@@ -15,14 +15,13 @@ from typing import Final
 
 from scullvfs.errors import (
     BusyError,
-    FuseMissingError,
     NotMountedError,
     RefusedError,
     ScullvfsError,
 )
 from scullvfs.text import argument, shown
 
-from .fusermount import find_fusermount
+from .fusermount import find_fusermount, fusermount_missing
 from .health import State, how_is, no_answer
 from .identity import Daemon, find_daemon
 from .mountinfo import Mount, is_mounted, read_mounts
@@ -139,9 +138,7 @@ def unmount_command(*, lazy: bool) -> list[str]:
         return [fusermount, "-u", "-z"] if lazy else [fusermount, "-u"]
     if os.getuid() == 0:
         return ["umount", "-l"] if lazy else ["umount"]
-    raise FuseMissingError(
-        "fusermount3 is missing, without which only root can unmount; run 'apt install fuse3'"
-    )
+    raise fusermount_missing("unmount")
 
 
 def _refusal(mountpoint: str, said: str, users: Sequence[int]) -> ScullvfsError:
