@@ -10,6 +10,32 @@
     status_report        what the daemon says of itself
     log                  where its words go
 
+The life of a mount, in the middle, and who moves it on:
+
+    absent      an empty directory, maybe a dead mount, which `remount_stale` takes away
+      |           start.mount(): MountPointLock, then check()
+    locked      nobody else looks at the directory or mounts there
+      |           Daemon.start() gives the order; assemble(), fuse_session()
+    mounted     it is in mountinfo, and the lock goes; requests are served by fuse.loop
+      |           start.mount(), with -f service_manager: health.Inquiry, the first device
+    answering   an OSError here, or the end of the command, and it is stopped
+      |           Daemon.keep(); with -f it is kept from the start
+    kept        the command has ended, the mount has not
+      |
+      +-- SIGTERM, SIGINT, SIGHUP, or no keep(): server has it stopped
+      |     -> stopped    fuse_session() unmounts, by all its names -> absent, status 0
+      +-- umount(8), fusermount3 -u, `scullvfs umount`: the kernel ends the connection
+      |     -> unmounted  the machine is given back, the process ends -> absent, status 0
+      +-- fusectl, umount -f: the connection ends, the name stays
+      |     -> aborted    FuseSession.dead finds the names, forget() takes them down
+      |                   -> absent, status 1
+      +-- SIGKILL, the OOM killer, a crash: nobody is left who could do anything
+            -> dead       each call gives ENOTCONN, until `umount`, `umount --dead` or
+                          `remount_stale` -> absent
+
+Seen from outside a mount that is answering or kept is RUNNING, or HUNG while its daemon is
+stopped; one that is aborted or dead is DEAD (`mounts.health`).
+
 The only room that wires the others together.  Called by `scullvfs.cli` (`start`, `log`), by
 `scullvfs.__main__` (`ahead`) and by tests.  Must not import `cli`, `bench`, click or anything
 that is drawn for people.  pyfuse3 and trio come with `server`, `session`, `service_manager` and
