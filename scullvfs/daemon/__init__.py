@@ -17,8 +17,8 @@ The life of a mount, in the middle, and who moves it on:
     locked      nobody else looks at the directory or mounts there
       |           Daemon.start() gives the order; assemble(), fuse_session()
     mounted     it is in mountinfo, and the lock goes; requests are served by fuse.loop
-      |           start.mount(), with -f service_manager: health.Inquiry, the first device
-    answering   an OSError here, or the end of the command, and it is stopped
+      |           the first device is looked at: by start.mount(), with -f by service_manager
+    answering   if not, or if the command ends before it gets further, it is stopped
       |           Daemon.keep(); with -f it is kept from the start
     kept        the command has ended, the mount has not
       |

@@ -84,7 +84,7 @@ async def _main(
             if starter is not None:
                 nursery.start_soon(_terminate_unless_kept, starter, stopped)
             nursery.start_soon(housekeeping, machine)
-            nursery.start_soon(keep_informed, served.mount, mountpoint, str(options))
+            nursery.start_soon(keep_informed, mountpoint, str(options))
             await serve(operations, options.busy_poll)
             aborted = not served.connected and bool(served.dead)
             if aborted:

@@ -6,13 +6,14 @@ foreground only: a daemon in the background is nobody's main process.
 """
 
 import logging
+import os
+import subprocess
+import sys
 from typing import Final
 
 import pyfuse3
 import trio
 
-from scullvfs.mounts.health import Inquiry, State, first_device
-from scullvfs.mounts.mountinfo import Mount
 from scullvfs.text import shown
 
 from .sd_notify import Notifier
@@ -21,15 +22,18 @@ __all__ = ["keep_informed"]
 
 log = logging.getLogger(__name__)
 
-END_TIMEOUT: Final = 5.0
-"""Seconds from the first byte of an answer to its end, which nobody has to serve any more."""
+_LOOK: Final = (sys.executable, "-I", "-S", "-c", "import os, sys; os.stat(sys.argv[1])")
+"""A process that looks at a file; on its own mount the daemon must not.
+
+Not a `mounts.health.Inquiry`, which forks: of a daemon all of `mem=` would be accounted for a
+second time, and refused where overcommit is strict. This is started by vfork(2).
+"""
 
 
-async def keep_informed(mount: Mount | None, mountpoint: str, what: str) -> None:
+async def keep_informed(mountpoint: str, what: str) -> None:
     """Tell the service manager, if there is one, how the mount fares, until cancelled.
 
     Args:
-        mount: the mount; None if it is gone already.
         mountpoint: where it is, absolute.
         what: a few words on the mount, for `systemctl status`.
     """
@@ -40,7 +44,7 @@ async def keep_informed(mount: Mount | None, mountpoint: str, what: str) -> None
         async with trio.open_nursery() as nursery:
             if notify.watchdog is not None:
                 nursery.start_soon(_feed, notify, notify.watchdog / 2)
-            if mount is not None and await _answers(mount):
+            if await _answers(mountpoint):
                 notify(READY="1", STATUS=f"mounted on {shown(mountpoint)}: {what}")
             else:
                 log.error("the new mount on %s does not answer", shown(mountpoint))
@@ -56,12 +60,8 @@ async def _feed(notify: Notifier, period: float) -> None:
         await trio.sleep(period)
 
 
-async def _answers(mount: Mount) -> bool:
-    """Whether the mount answers; by this loop, which must not wait for that but in trio's way."""
-    inquiry = Inquiry(mount, first_device)
-    try:
-        await trio.lowlevel.wait_readable(inquiry)
-    except trio.Cancelled:
-        inquiry.drop()
-        raise
-    return inquiry.health(END_TIMEOUT).state == State.RUNNING
+async def _answers(mountpoint: str) -> bool:
+    """Whether a request to the mount, which this loop has to serve, succeeds."""
+    device = os.path.join(mountpoint, "scullv0")
+    look = await trio.run_process([*_LOOK, device], check=False, stderr=subprocess.DEVNULL)
+    return look.returncode == 0

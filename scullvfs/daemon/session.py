@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Final
 
 from scullvfs.fuse import lowlevel  # before pyfuse3: its docstring says why
 
@@ -47,8 +46,7 @@ class FuseSession:
     """A mount that is served, and what has become of it."""
 
     def __init__(self, mount: Mount | None, fuse: int | None) -> None:
-        self.mount: Final = mount
-        """None if it was gone before it could be looked for."""
+        self._mount = mount
         self._fuse = fuse
         self.left: list[Mount] = []
         """Names at which it stays behind after all."""
@@ -56,7 +54,7 @@ class FuseSession:
     @property
     def mounted(self) -> bool:
         """Whether it is there, and no other mount on top of it."""
-        return self.mount is not None and is_mounted(self.mount)
+        return self._mount is not None and is_mounted(self._mount)
 
     @property
     def connected(self) -> bool:
@@ -85,13 +83,13 @@ class FuseSession:
 
         Only for one that is connected.
         """
-        return [name for name in self._names() if name != self.mount and is_mounted(name)]
+        return [name for name in self._names() if name != self._mount and is_mounted(name)]
 
     def _names(self) -> list[Mount]:
-        if self.mount is None:
+        if self._mount is None:
             return []
         return [
-            name for name in read_mounts() if name.is_scullvfs and name.st_dev == self.mount.st_dev
+            name for name in read_mounts() if name.is_scullvfs and name.st_dev == self._mount.st_dev
         ]
 
     def forget(self, name: Mount) -> None:

@@ -18,7 +18,7 @@ from scullvfs.errors import BusyError, ExitStatus, ScullvfsError
 from scullvfs.host.memory import check_memory
 from scullvfs.host.requirements import check_requirements, explain_import_error
 from scullvfs.interrupts import ignore_interrupts
-from scullvfs.mounts.health import Inquiry, State, first_device
+from scullvfs.mounts.health import State, first_device, how_is
 from scullvfs.mounts.mountinfo import mount_at
 from scullvfs.mounts.mountpoint import check_mount_point
 from scullvfs.options.table import MountOptions
@@ -91,7 +91,7 @@ def _wait_until_it_answers(mountpoint: str) -> None:
     mount = mount_at(mountpoint)
     if mount is None or not mount.is_scullvfs:
         raise BusyError("the new mount does not answer (it is not there any more)")
-    health = Inquiry(mount, first_device).health(ANSWER_TIMEOUT)
+    health = how_is(mount, first_device, timeout=ANSWER_TIMEOUT)
     if health.state != State.RUNNING:
         raise BusyError(f"the new mount does not answer ({health.reason})")
 

@@ -1,10 +1,11 @@
 """Does a mount answer, and if not, why not: the one place that decides what an answer means.
 
 Whoever wants to know puts an `Inquiry`, or calls `how_is()`; what errno means dead, and what
-closed, stands here. The question is put by a child process (`probe`), so the process that serves
-the mount may put it, too, as long as it goes on serving until the answer is there. (Only
-`scullvfs.testing` looks by a program of its own: the process of a test may have threads, and is
-not to be forked.) Beside it stand the errors that every command has for a mount in trouble.
+closed, stands here. The question is put by a child process (`probe`). Two look at the first device
+by a program of their own instead, since they are not to be forked: `scullvfs.testing`, as the
+process of a test may have threads, and `daemon.service_manager`, as the daemon has all of the RAM,
+and a loop that must go on. Beside it stand the errors that every command has for a mount in
+trouble.
 """
 
 import errno
@@ -104,12 +105,8 @@ class Inquiry:
             `pid_of_daemon`, `report_of_daemon` or `first_device`.
     """
 
-    def __init__(self, mount: Mount, ask: Callable[[str], bytes] = pid_of_daemon) -> None:
+    def __init__(self, mount: Mount, ask: Callable[[str], bytes]) -> None:
         self._question = Question(partial(_enter_and, ask, mount), who_may_enter(mount))
-
-    def fileno(self) -> int:
-        """What can be read from when `health` has not long to wait."""
-        return self._question.fileno()
 
     def health(self, timeout: float) -> Health:
         """Wait for the answer, up to `timeout` seconds; to be called once."""
@@ -121,14 +118,17 @@ class Inquiry:
             return Health(State.HIDDEN, reason=os.strerror(int(said[1:])))
         return Health(State.RUNNING, said.removeprefix(_SAID))
 
-    def drop(self) -> None:
-        """Wait for no answer."""
-        self._question.drop()
 
+def how_is(mount: Mount, ask: Callable[[str], bytes] = pid_of_daemon, *, timeout: float) -> Health:
+    """Put an `Inquiry` to `mount`, and wait up to `timeout` seconds for the answer.
 
-def how_is(mount: Mount, *, timeout: float) -> Health:
-    """Ask `mount` for its daemon's pid, and wait up to `timeout` seconds."""
-    return Inquiry(mount).health(timeout)
+    Where it cannot be asked at all, for want of memory or of processes, its state is UNKNOWN.
+    """
+    try:
+        inquiry = Inquiry(mount, ask)
+    except OSError as error:
+        return Health(State.UNKNOWN, reason=str(error.strerror))
+    return inquiry.health(timeout)
 
 
 def no_answer(path: str, timeout: float, advice: str = "") -> BusyError:

@@ -67,19 +67,6 @@ class Question:
         os.close(sender)
         self._receiver = receiver
 
-    def fileno(self) -> int:
-        """What can be read from when there is something of an answer."""
-        return self._receiver
-
-    def drop(self) -> None:
-        """Leave it without an answer; instead of `answer`, which does so at its time limit."""
-        os.close(self._receiver)
-        self._leave_behind()
-
-    def _leave_behind(self) -> None:
-        """Not waited for: Linux does not even kill it while the daemon holds its request."""
-        os.kill(self._pid, signal.SIGKILL)
-
     def answer(self, timeout: float) -> bytes:
         """Wait for the answer, see `ask`; to be called once."""
         deadline = time.monotonic() + timeout
@@ -92,7 +79,8 @@ class Question:
                     break
                 said += part
             else:
-                self._leave_behind()
+                os.kill(self._pid, signal.SIGKILL)
+                # Not waited for: Linux does not even kill it while the daemon holds its request.
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         error, blank, answer = said.partition(b" ")
         with suppress(ChildProcessError):  # in a process that ignores SIGCHLD

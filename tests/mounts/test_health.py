@@ -3,7 +3,6 @@
 import errno
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -69,19 +68,25 @@ def test_first_device() -> None:
 def test_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it says is handed on as it is."""
     monkeypatch.setattr(health.os, "getxattr", lambda *_: b"-1 +")
-    inquiry = Inquiry(proc())
-    assert inquiry.health(DEADLINE) == Health(State.RUNNING, b"-1 +")
+    assert how_is(proc(), timeout=DEADLINE) == Health(State.RUNNING, b"-1 +")
 
 
-def test_hung(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No answer is an answer, too; and nobody needs to wait for it."""
+def test_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer is an answer, too."""
     monkeypatch.setattr(health.os, "getxattr", lambda *_: signal.pause())
     assert how_is(proc(), timeout=0.05).state == State.HUNG
-    inquiry = Inquiry(proc())
-    descriptor = inquiry.fileno()
-    inquiry.drop()
-    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
-        os.fstat(descriptor)
+
+
+def test_how_is_without_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cannot ask does not know, and goes on."""
+
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    assert how_is(proc(), timeout=DEADLINE) == Health(
+        State.UNKNOWN, reason=os.strerror(errno.EAGAIN)
+    )
 
 
 def test_words() -> None:
