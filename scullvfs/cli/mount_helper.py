@@ -20,10 +20,10 @@ from scullvfs.text import make_streams_safe, one_line, shown
 
 from .mount import warn_of_huge_quantum, warn_of_silence
 
-__all__ = ["MountStatus", "main"]
+__all__ = ["HelperStatus", "main"]
 
 
-class MountStatus(IntEnum):
+class HelperStatus(IntEnum):
     """The exit statuses of mount(8) that its helper uses."""
 
     SUCCESS = 0
@@ -40,12 +40,12 @@ class MountStatus(IntEnum):
 
 
 _STATUSES: Final = {
-    ExitStatus.FAILURE: MountStatus.INTERNAL,
-    ExitStatus.USAGE: MountStatus.USAGE,
-    ExitStatus.PERMISSION: MountStatus.USAGE,
-    ExitStatus.NO_MEMORY: MountStatus.SYSTEM,
+    ExitStatus.FAILURE: HelperStatus.INTERNAL,
+    ExitStatus.USAGE: HelperStatus.USAGE,
+    ExitStatus.PERMISSION: HelperStatus.USAGE,
+    ExitStatus.NO_MEMORY: HelperStatus.SYSTEM,
 }
-"""Of failures; those that are not here are a MountStatus.FAILED."""
+"""Of failures; those that are not here are a HelperStatus.FAILED."""
 
 
 @click.command("mount.scullvfs", context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,13 +95,13 @@ def main() -> NoReturn:
     try:
         sys.exit(_helper.main(prog_name="mount.scullvfs", standalone_mode=False))
     except click.ClickException as error:
-        _fail(error.format_message().rstrip("."), MountStatus.USAGE)
+        _fail(error.format_message().rstrip("."), HelperStatus.USAGE)
     except ScullvfsError as error:
-        _fail(str(error), _STATUSES.get(error.status, MountStatus.FAILED))
+        _fail(str(error), _STATUSES.get(error.status, HelperStatus.FAILED))
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", MountStatus.INTERRUPTED)
+        _fail("interrupted", HelperStatus.INTERRUPTED)
 
 
-def _fail(message: str, status: MountStatus) -> NoReturn:
+def _fail(message: str, status: HelperStatus) -> NoReturn:
     click.echo(f"mount.scullvfs: {one_line(message)}", err=True)
     sys.exit(status)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scullvfs.cli.mount_helper import MountStatus
+from scullvfs.cli.mount_helper import HelperStatus
 from scullvfs.mounts.mountinfo import mount_at
 
 from ..helpers import DEADLINE, SOURCE
@@ -32,7 +32,7 @@ def helper(scullvfs: Any, *arguments: object) -> subprocess.CompletedProcess[str
     )
 
 
-def refusal(done: subprocess.CompletedProcess[str], status: MountStatus) -> str:
+def refusal(done: subprocess.CompletedProcess[str], status: HelperStatus) -> str:
     """The one line of a helper that failed with `status`."""
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     (line,) = done.stderr.splitlines()
@@ -87,21 +87,21 @@ def test_mount_helper_fake(scullvfs: Any, mountpoint: Path, word: str) -> None:
     assert mount_at(str(mountpoint)) is None
     (mountpoint / "file").touch()
     done = helper(scullvfs, "none", mountpoint, flags, "-o", "mem=16M")
-    assert "is not empty" in refusal(done, MountStatus.FAILED)
+    assert "is not empty" in refusal(done, HelperStatus.FAILED)
 
 
 @pytest.mark.parametrize(
     ("options", "words", "status"),
     [
-        ("ordr=3", "unknown option 'ordr'; did you mean 'order'?", MountStatus.USAGE),
-        ("order=19", "order=19 is not possible", MountStatus.USAGE),
-        ("remount,ro", "'mount -i'", MountStatus.USAGE),
-        ("remount,order=2", "'scullvfs reload'", MountStatus.USAGE),
-        ("mem=64T", "more than this host can give", MountStatus.SYSTEM),
+        ("ordr=3", "unknown option 'ordr'; did you mean 'order'?", HelperStatus.USAGE),
+        ("order=19", "order=19 is not possible", HelperStatus.USAGE),
+        ("remount,ro", "'mount -i'", HelperStatus.USAGE),
+        ("remount,order=2", "'scullvfs reload'", HelperStatus.USAGE),
+        ("mem=64T", "more than this host can give", HelperStatus.SYSTEM),
     ],
 )
 def test_mount_helper_options(
-    scullvfs: Any, mountpoint: Path, options: str, words: str, status: MountStatus
+    scullvfs: Any, mountpoint: Path, options: str, words: str, status: HelperStatus
 ) -> None:
     """What cannot be is one line, with the status that mount(8) has for it."""
     assert words in refusal(helper(scullvfs, "none", mountpoint, "-o", options), status)
@@ -110,12 +110,12 @@ def test_mount_helper_options(
 def test_mount_helper_in_the_way(scullvfs: Any, mounted: Path) -> None:
     """A mount that is there already is a failure to mount."""
     done = helper(scullvfs, "none", mounted, "-o", "mem=16M")
-    assert "already mounted" in refusal(done, MountStatus.FAILED)
+    assert "already mounted" in refusal(done, HelperStatus.FAILED)
 
 
 def test_mount_helper_usage(scullvfs: Any) -> None:
     """Called in another way than mount(8) does."""
-    assert "TARGET" in refusal(helper(scullvfs, "none"), MountStatus.USAGE)
+    assert "TARGET" in refusal(helper(scullvfs, "none"), HelperStatus.USAGE)
 
 
 @needs_root
@@ -144,6 +144,6 @@ def test_mount_helper_namespace(scullvfs: Any, mountpoint: Path) -> None:
 def test_mount_helper_no_namespace(scullvfs: Any, mountpoint: Path) -> None:
     """-N with a file that is none, or no file."""
     done = helper(scullvfs, "none", mountpoint, "-N", "/no/such/file")
-    assert "No such file" in refusal(done, MountStatus.USAGE)
+    assert "No such file" in refusal(done, HelperStatus.USAGE)
     done = helper(scullvfs, "none", mountpoint, "-N", "/dev/null")
-    assert "cannot enter the namespace /dev/null" in refusal(done, MountStatus.USAGE)
+    assert "cannot enter the namespace /dev/null" in refusal(done, HelperStatus.USAGE)
