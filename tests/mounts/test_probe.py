@@ -93,7 +93,9 @@ def test_ask_holds_nothing(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     question = Question(lambda: os.read(os.open(fifo, os.O_RDONLY), 1))
     writer = os.open(fifo, os.O_WRONLY)  # comes back once the child has let go, and hangs
-    links = [path.readlink() for path in Path(f"/proc/{question._pid}/fd").iterdir()]
+    links: list[Path] = []
+    while fifo not in links:  # its descriptor comes a moment after both ends are there
+        links = [path.readlink() for path in Path(f"/proc/{question._pid}/fd").iterdir()]
     assert sorted(link for link in map(str, links) if not link.startswith("pipe:")) == (
         3 * [os.devnull] + [str(fifo)]
     )

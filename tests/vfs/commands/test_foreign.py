@@ -36,7 +36,7 @@ def test_hostile_user(elsewhere: Elsewhere, theirs: Path) -> None:
     words = [sys.executable, "-c", AS_NOBODY, HOSTILE.read_text(), str(theirs), json.dumps(lies)]
     script = f"""
         {shlex.join(words)} >{elsewhere.scratch}/said & hostile=$!
-        while ! grep -q ready {elsewhere.scratch}/said; do kill -0 $hostile; sleep 0.01; done
+        while ! grep -qs ready {elsewhere.scratch}/said; do kill -0 $hostile; sleep 0.01; done
         scullvfs status --json {theirs}
         scullvfs mount {theirs} || echo "status $?"
         scullvfs umount {theirs}; wait $hostile
