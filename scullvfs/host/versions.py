@@ -19,7 +19,7 @@ __all__ = ["kernel", "libfuse", "libfuse_soname", "package", "version_line"]
 def version_line() -> str:
     """`scullvfs 1.0 (Python 3.11.2, Linux 6.1.0, pyfuse3 3.5.0, trio 0.35.0, libfuse 3.14.0)`
 
-    In one line, everything that a report of a bug should name.
+    In one line, everything that a bug report should name.
     """
     parts = [
         f"Python {platform.python_version()}",
