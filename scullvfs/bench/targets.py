@@ -26,12 +26,12 @@ from scullvfs.errors import (
     UsageError,
 )
 from scullvfs.interrupts import put_off_interrupts
-from scullvfs.mounts.health import ANSWER_TIMEOUT, State, how_is, is_dead, no_answer
+from scullvfs.mounts.health import State, how_is, is_dead, no_answer
 from scullvfs.mounts.identity import find_daemon
 from scullvfs.mounts.mountinfo import FSTYPE, Mount, mount_at
 from scullvfs.mounts.mountpoint import temporary_mount_point
 from scullvfs.mounts.place import resolve
-from scullvfs.mounts.probe import ask
+from scullvfs.mounts.probe import ANSWER_TIMEOUT, ask
 from scullvfs.mounts.unmount import unmount
 from scullvfs.mounts.users import user_name
 from scullvfs.options.table import MountOptions

@@ -20,8 +20,7 @@ from scullvfs.errors import (
     ScullvfsError,
     UsageError,
 )
-from scullvfs.mounts.health import ANSWER_TIMEOUT, no_answer
-from scullvfs.mounts.probe import ask
+from scullvfs.mounts.probe import ANSWER_TIMEOUT, ask
 from scullvfs.options.hint import did_you_mean
 from scullvfs.scull import COMMANDS
 from scullvfs.scull.ioctl import INT
@@ -140,6 +139,8 @@ def _call(device: str, name: str, number: int) -> int | None:
     try:
         kind, _, result = ask(call, timeout=ANSWER_TIMEOUT).decode().partition(" ")
     except TimeoutError:
+        from scullvfs.mounts.health import no_answer
+
         raise no_answer(device, ANSWER_TIMEOUT) from None
     except OSError as error:
         raise _explain(error, device, number) from None

@@ -11,10 +11,9 @@ trouble.
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from scullvfs.errors import BusyError, NotMountedError
 from scullvfs.text import argument, shown
@@ -24,7 +23,6 @@ from .probe import PID_XATTR, STATUS_XATTR, Question, enter, who_may_enter
 
 __all__ = [
     "ALIVE_TIMEOUT",
-    "ANSWER_TIMEOUT",
     "Health",
     "Inquiry",
     "State",
@@ -37,9 +35,6 @@ __all__ = [
     "state_of",
 ]
 
-
-ANSWER_TIMEOUT: Final = 10.0
-"""Seconds that a mount has to answer a command that cannot go on without."""
 
 ALIVE_TIMEOUT: Final = 5.0
 """Seconds that a mount in the way of another has to say that it lives."""
@@ -62,8 +57,7 @@ class State(StrEnum):
     """It answered, but not with what it was asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """How a mount is."""
 
     state: State

@@ -26,6 +26,7 @@ from scullvfs.inherited import close_all_but, leave_terminal
 from .mountinfo import Mount
 
 __all__ = [
+    "ANSWER_TIMEOUT",
     "PID_XATTR",
     "STATUS_XATTR",
     "Question",
@@ -39,6 +40,9 @@ PID_XATTR: Final = "user.scullvfs.pid"
 
 STATUS_XATTR: Final = "user.scullvfs.status"
 """The one that holds what the daemon says of itself, see `daemon.status_report`."""
+
+ANSWER_TIMEOUT: Final = 10.0
+"""Seconds that a mount has to answer a command that cannot go on without."""
 
 Identity = tuple[int, int]
 """uid and gid."""

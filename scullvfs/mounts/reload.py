@@ -14,10 +14,10 @@ from scullvfs.errors import RefusedError, ScullvfsError
 from scullvfs.options.table import MountOptions
 from scullvfs.text import shown
 
-from .health import ANSWER_TIMEOUT, State, is_dead, no_answer, state_of
+from .health import State, is_dead, no_answer, state_of
 from .mountinfo import Mount
 from .place import find_scullvfs
-from .probe import ask, enter
+from .probe import ANSWER_TIMEOUT, ask, enter
 
 __all__ = ["PARAMETERS", "reload"]
 
