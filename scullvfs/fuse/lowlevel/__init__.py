@@ -7,9 +7,10 @@
 
 The dynamic linker resolves pyfuse3's call to the first library that has the name, so
 `_interpose` has to be loaded before pyfuse3, and globally.  Importing this package does that;
-`scullvfs.fuse` does it before anything else.  interpose.c is what stands between the two, and
-knows no Python; module.c is its way into Python, with request.c, a request that is answered
-later.  build.py compiles them.
+`scullvfs.fuse` does it before anything else.  What stands between the two knows no Python:
+session.c has the table of operations, loop.c waits for requests, and scatterlist.c knows the
+memory that they are answered with.  module.c is their way into Python, with request.c, a request
+that is answered later.  build.py compiles them.
 
 The operations call straight into Python, and answer at once: a read with the page frames that
 the driver names, which the host's kernel copies from where they are; a write from the buffer
@@ -61,7 +62,7 @@ MISSING: Final = (
 
 
 class Served(IntEnum):
-    """How a call of `serve()` ended (interpose.c: enum scullvfs_outcome)."""
+    """How a call of `serve()` ended (loop.c: enum scullvfs_outcome)."""
 
     OTHER = 0
     """With something for pyfuse3: another request, or the end of the mount."""

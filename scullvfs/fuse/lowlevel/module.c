@@ -1,6 +1,6 @@
 /* The way into Python, and out of it: the extension module `_interpose`.
  *
- * What interpose.c takes from libfuse arrives at the functions in the middle of this file, which
+ * What session.c takes from libfuse arrives at the functions in the middle of this file, which
  * call the handlers that serve_with() was given, and answer the request, or let them do that
  * later (request.c).  The GIL is held all the time but for waiting: by serve(), and by pyfuse3
  * when it processes a request.
@@ -8,7 +8,9 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "interpose.c"
+#include "scatterlist.c"
+#include "session.c"
+#include "loop.c"
 
 /* -- exceptions and calls ------------------------------------------------------------------ */
 
@@ -137,7 +139,7 @@ failed:
 	return false;
 }
 
-/* -- requests: interpose.c calls these ----------------------------------------------------- */
+/* -- requests: session.c calls these ----------------------------------------------------- */
 
 /* Whose call it is: a thread as the daemon's pid namespace numbers it, 0 for the kernel's own. */
 static PyObject *caller(fuse_req_t req)

@@ -1,5 +1,7 @@
 /* The extension without Python: in the place of module.c, what answers the requests says so. */
-#include "interpose.c"
+#include "scatterlist.c"
+#include "session.c"
+#include "loop.c"
 
 static void said(const char *what, uint64_t fh, size_t size, int64_t off)
 {

@@ -1,24 +1,17 @@
-/* Between pyfuse3 and libfuse; __init__.py tells the story.
+/* Between pyfuse3 and libfuse: the table of operations, and the session; __init__.py tells the story.
  *
  * pyfuse3 calls fuse_session_new() with its table of operations.  This library is loaded
  * before it, with RTLD_GLOBAL, so the call arrives here: the table is copied, what is
- * missing is filled in, and the real function is called with the copy.  In the same way
- * fuse_session_receive_buf() arrives here, since scullvfs_serve() may have received already
- * what pyfuse3 is to process.
+ * missing is filled in, and the real function is called with the copy.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fuse.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <time.h>
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 
@@ -26,7 +19,6 @@ static int scullvfs_copy_file_range_errno = EOPNOTSUPP;
 static unsigned int scullvfs_max_write = 1 << 20;	/* bytes of a request, writes and reads */
 static bool scullvfs_auto_inval_data = true;	/* drop cached pages when st_mtime changes */
 static bool scullvfs_hooked;
-static uint64_t scullvfs_requests;	/* received until now */
 
 /* In module.c: requests for Python, each of which is answered there. */
 static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache);
@@ -36,10 +28,9 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 			   const void *in, size_t in_size);
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence);
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length);
-/* readable(), while other threads run Python. */
-static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms);
 
 static struct fuse_lowlevel_ops pyfuse3;
+static struct fuse_session *session;
 /* What pyfuse3 has made a coroutine of; it begins before the next request is processed. */
 static fuse_req_t scullvfs_current;
 
@@ -147,194 +138,6 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 	scullvfs_hooked = true;
 	return &ops;
 }
-
-/* -- memory in scattered page frames (scullvfs/mm/scatterlist.py) ---------------------------- */
-
-enum { MM_PAGE_SIZE = 4096 };	/* of the emulated machine */
-
-struct scullvfs_sg {
-	char *ram;
-	const void *entries;	/* of page tables, one for each page */
-	size_t entry_size;	/* 4 or 8 */
-	uint64_t phys_mask;
-	size_t offset;		/* in the first page */
-	size_t count;
-};
-
-static size_t nr_pages(const struct scullvfs_sg *sg)
-{
-	return (sg->offset + sg->count + MM_PAGE_SIZE - 1) / MM_PAGE_SIZE;
-}
-
-static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
-{
-	uint64_t entry = sg->entry_size == 4 ? ((const uint32_t *)sg->entries)[n]
-					     : ((const uint64_t *)sg->entries)[n];
-
-	return entry & sg->phys_mask;
-}
-
-/* What there is of it in its n-th page. */
-static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
-{
-	size_t begin = n ? 0 : sg->offset;
-	size_t end = sg->offset + sg->count - n * MM_PAGE_SIZE;
-
-	return (struct iovec){
-		.iov_base = sg->ram + phys(sg, n) + begin,
-		.iov_len = (end < MM_PAGE_SIZE ? end : MM_PAGE_SIZE) - begin,
-	};
-}
-
-static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t nr_entries)
-{
-	if (sg->entry_size != 4 && sg->entry_size != 8)
-		return false;
-	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
-		return false;
-	for (size_t n = 0; n < nr_pages(sg); n++)
-		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < MM_PAGE_SIZE)
-			return false;
-	return true;
-}
-
-static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
-{
-	for (size_t n = 0; n < nr_pages(sg); n++) {
-		struct iovec to = piece(sg, n);
-
-		memcpy(to.iov_base, buf, to.iov_len);
-		buf += to.iov_len;
-	}
-}
-
-/* The kernel of the host takes it from where it is. */
-static void reply_sg(fuse_req_t req, const struct scullvfs_sg *sg)
-{
-	enum { MOST = (1 << 20) / MM_PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
-	struct iovec iov[MOST];
-	size_t nr = nr_pages(sg);
-
-	if (nr > MOST) {
-		fuse_reply_err(req, EIO);
-		return;
-	}
-	for (size_t n = 0; n < nr; n++)
-		iov[n] = piece(sg, n);
-	fuse_reply_iov(req, iov, nr);
-}
-
-/* -- the loop; polling.py tells when which part of it is used ------------------------------ */
-
-enum scullvfs_outcome {
-	SCULLVFS_OTHER,		/* something for pyfuse3: a request, or the end of the mount */
-	SCULLVFS_TURN,		/* the time is over, and there may be more to do */
-	SCULLVFS_IDLE,		/* nothing came */
-	SCULLVFS_CLOSED,	/* the session is to end */
-};
-
-static struct fuse_session *session;
-static struct {
-	struct fuse_buf buf;
-	int result;		/* of fuse_session_receive_buf() */
-	bool full;
-} received;			/* and left for pyfuse3 */
-
-static int64_t nanoseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
-}
-
-/* Wait for a request: first without sleeping, then asleep.  A signal ends the wait, since
- * Python has to see it. */
-static bool readable(int64_t now, int64_t spin_ns, int sleep_ms)
-{
-	struct pollfd fd = { .fd = fuse_session_fd(session), .events = POLLIN };
-	int64_t end = now + spin_ns;
-	int ready = 0;
-
-	while (spin_ns && ready == 0 && nanoseconds() < end)
-		ready = poll(&fd, 1, 0);
-	if (ready == 0)
-		ready = poll(&fd, 1, sleep_ms);
-	return ready > 0;
-}
-
-static int receive(struct fuse_session *se, struct fuse_buf *buf)
-{
-	static int (*real)(struct fuse_session *, struct fuse_buf *);
-	int result;
-
-	if (!real)
-		real = dlsym(RTLD_NEXT, "fuse_session_receive_buf");
-	result = real(se, buf);
-	if (result > 0)
-		scullvfs_requests++;
-	return result;
-}
-
-static bool is_read_or_write(const struct fuse_buf *buf)
-{
-	const struct fuse_in_header *in = buf->mem;
-
-	return !(buf->flags & FUSE_BUF_IS_FD) &&
-	       (in->opcode == FUSE_READ || in->opcode == FUSE_WRITE);
-}
-
-/* A request that was there when poll(2) looked may be gone: its caller was killed meanwhile.
- * Then a read must not wait for the next one. */
-static void never_block(int fd)
-{
-	static int done = -1;
-
-	if (fd != done)
-		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	done = fd;
-}
-
-/* Serve reads and writes as they come, until the time on CLOCK_MONOTONIC is `end`. */
-static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sleep_ms)
-{
-	int64_t now;
-
-	never_block(fuse_session_fd(session));
-	while ((now = nanoseconds()) < end) {
-		if (fuse_session_exited(session))
-			return SCULLVFS_CLOSED;
-		if (!scullvfs_wait(now, spin_ns, sleep_ms))
-			return SCULLVFS_IDLE;
-		received.result = receive(session, &received.buf);
-		if (received.result == -EINTR || received.result == -EAGAIN)
-			continue;
-		if (received.result <= 0 || !is_read_or_write(&received.buf)) {
-			received.full = true;
-			return SCULLVFS_OTHER;
-		}
-		fuse_session_process_buf(session, &received.buf);
-	}
-	return SCULLVFS_TURN;
-}
-
-/* Called by pyfuse3. */
-int fuse_session_receive_buf(struct fuse_session *se, struct fuse_buf *buf)
-{
-	struct fuse_buf mine = received.buf;
-	int result;
-
-	if (!received.full) {
-		result = receive(se, buf);
-		return result == -EAGAIN ? -EINTR : result;
-	}
-	received.full = false;
-	received.buf = *buf;	/* its memory is used for the next request */
-	*buf = mine;
-	return received.result;
-}
-
-/* -- the session -------------------------------------------------------------------------- */
 
 #undef fuse_session_new
 

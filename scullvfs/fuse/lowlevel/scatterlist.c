@@ -1,0 +1,81 @@
+/* Memory in page frames that are scattered over RAM (scullvfs/mm/scatterlist.py). */
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/uio.h>
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+
+enum { MM_PAGE_SIZE = 4096 };	/* of the emulated machine */
+
+struct scullvfs_sg {
+	char *ram;
+	const void *entries;	/* of page tables, one for each page */
+	size_t entry_size;	/* 4 or 8 */
+	uint64_t phys_mask;
+	size_t offset;		/* in the first page */
+	size_t count;
+};
+
+static size_t nr_pages(const struct scullvfs_sg *sg)
+{
+	return (sg->offset + sg->count + MM_PAGE_SIZE - 1) / MM_PAGE_SIZE;
+}
+
+static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
+{
+	uint64_t entry = sg->entry_size == 4 ? ((const uint32_t *)sg->entries)[n]
+					     : ((const uint64_t *)sg->entries)[n];
+
+	return entry & sg->phys_mask;
+}
+
+/* What there is of it in its n-th page. */
+static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
+{
+	size_t begin = n ? 0 : sg->offset;
+	size_t end = sg->offset + sg->count - n * MM_PAGE_SIZE;
+
+	return (struct iovec){
+		.iov_base = sg->ram + phys(sg, n) + begin,
+		.iov_len = (end < MM_PAGE_SIZE ? end : MM_PAGE_SIZE) - begin,
+	};
+}
+
+static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t nr_entries)
+{
+	if (sg->entry_size != 4 && sg->entry_size != 8)
+		return false;
+	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
+		return false;
+	for (size_t n = 0; n < nr_pages(sg); n++)
+		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < MM_PAGE_SIZE)
+			return false;
+	return true;
+}
+
+static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
+{
+	for (size_t n = 0; n < nr_pages(sg); n++) {
+		struct iovec to = piece(sg, n);
+
+		memcpy(to.iov_base, buf, to.iov_len);
+		buf += to.iov_len;
+	}
+}
+
+/* The kernel of the host takes it from where it is. */
+static void reply_sg(fuse_req_t req, const struct scullvfs_sg *sg)
+{
+	enum { MOST = (1 << 20) / MM_PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
+	struct iovec iov[MOST];
+	size_t nr = nr_pages(sg);
+
+	if (nr > MOST) {
+		fuse_reply_err(req, EIO);
+		return;
+	}
+	for (size_t n = 0; n < nr; n++)
+		iov[n] = piece(sg, n);
+	fuse_reply_iov(req, iov, nr);
+}
