@@ -2,7 +2,7 @@
 
 pyfuse3 waits for each request in trio, which costs more than to serve it, and makes a
 coroutine of each.  Here a burst of reads and writes is served in one call into the
-extension (lowlevel/loop.c:scullvfs_serve()), which waits by itself as long as the next
+extension (lowlevel/module.c:serve()), which waits by itself as long as the next
 request is likely to come within microseconds:
 
 1. for some tens of microseconds it polls the FUSE descriptor without sleeping (the client

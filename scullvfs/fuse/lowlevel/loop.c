@@ -1,8 +1,8 @@
-/* The loop: requests are received, and reads and writes processed; polling.py tells when which
- * part of it is used.
+/* The loop's part without Python: waiting for a request, and receiving it; polling.py tells when
+ * which part of it is used.
  *
  * fuse_session_receive_buf() arrives here, as fuse_session_new() in session.c, since
- * scullvfs_serve() may have received already what pyfuse3 is to process.
+ * scullvfs_next() may have received already what pyfuse3 is to process.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -19,21 +19,19 @@
 
 static uint64_t scullvfs_requests;	/* received until now */
 
-/* In module.c: readable(), while other threads run Python. */
-static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms);
-
 enum scullvfs_outcome {
 	SCULLVFS_OTHER,		/* something for pyfuse3: a request, or the end of the mount */
 	SCULLVFS_TURN,		/* the time is over, and there may be more to do */
 	SCULLVFS_IDLE,		/* nothing came */
 	SCULLVFS_CLOSED,	/* the session is to end */
+	SCULLVFS_READY,		/* a read or a write, for scullvfs_process() */
 };
 
 static struct {
 	struct fuse_buf buf;
 	int result;		/* of fuse_session_receive_buf() */
-	bool full;
-} received;			/* and left for pyfuse3 */
+	bool full;		/* it is left for pyfuse3 */
+} received;
 
 static int64_t nanoseconds(void)
 {
@@ -90,8 +88,8 @@ static void never_block(int fd)
 	done = fd;
 }
 
-/* Serve reads and writes as they come, until the time on CLOCK_MONOTONIC is `end`. */
-static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sleep_ms)
+/* Wait for a request and receive it, until the time on CLOCK_MONOTONIC is `end`. */
+static enum scullvfs_outcome scullvfs_next(int64_t end, int64_t spin_ns, int sleep_ms)
 {
 	int64_t now;
 
@@ -99,18 +97,23 @@ static enum scullvfs_outcome scullvfs_serve(int64_t end, int64_t spin_ns, int sl
 	while ((now = nanoseconds()) < end) {
 		if (fuse_session_exited(session))
 			return SCULLVFS_CLOSED;
-		if (!scullvfs_wait(now, spin_ns, sleep_ms))
+		if (!readable(now, spin_ns, sleep_ms))
 			return SCULLVFS_IDLE;
 		received.result = receive(session, &received.buf);
 		if (received.result == -EINTR || received.result == -EAGAIN)
 			continue;
-		if (received.result <= 0 || !is_read_or_write(&received.buf)) {
-			received.full = true;
-			return SCULLVFS_OTHER;
-		}
-		fuse_session_process_buf(session, &received.buf);
+		if (received.result > 0 && is_read_or_write(&received.buf))
+			return SCULLVFS_READY;
+		received.full = true;
+		return SCULLVFS_OTHER;
 	}
 	return SCULLVFS_TURN;
+}
+
+/* What has been received comes to the operations in session.c, and is answered. */
+static void scullvfs_process(void)
+{
+	fuse_session_process_buf(session, &received.buf);
 }
 
 /* Called by pyfuse3. */

@@ -1,9 +1,19 @@
 /* The way into Python, and out of it: the extension module `_interpose`.
  *
- * What session.c takes from libfuse arrives at the functions in the middle of this file, which
- * call the handlers that serve_with() was given, and answer the request, or let them do that
- * later (request.c).  The GIL is held all the time but for waiting: by serve(), and by pyfuse3
- * when it processes a request.
+ * The way of a read or a write, from the top down; each line is called by the one that stands
+ * further out above it:
+ *
+ *     serve()                    module.c       called by polling.py
+ *         scullvfs_next()        loop.c         without the GIL: wait, and receive; it returns what
+ *                                               has come, and anything but such a request is
+ *                                               the result of serve()
+ *         scullvfs_process()     loop.c         with the GIL, as all that follows
+ *             op_read()          session.c      libfuse calls it with the request taken apart
+ *                 scullvfs_read()    module.c   the one way in: calls the handler, and answers
+ *                     scullvfs_iov() scatterlist.c  where the bytes of the answer are
+ *
+ * Other requests are processed by pyfuse3, with the GIL, and those that session.c has taken from it
+ * come the same way from op_ioctl() ... on.  A handler may leave its answer for later (request.c).
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -158,10 +168,16 @@ static bool reply_data(fuse_req_t req, PyObject *data)
 		PyBuffer_Release(&buffer);
 	} else {
 		struct view view;
+		struct iovec iov[SCULLVFS_MAX_IOV];
+		size_t nr;
 
 		if (!get_view(data, &view))
 			return false;
-		reply_sg(req, &view.sg);
+		nr = scullvfs_iov(&view.sg, iov);
+		if (nr)		/* the kernel of the host takes it from where it is */
+			fuse_reply_iov(req, iov, nr);
+		else
+			fuse_reply_err(req, EIO);
 		release(&view);
 	}
 	return true;
@@ -259,16 +275,6 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 	begun(request, req, call(FALLOCATE, args, 6));
 }
 
-static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms)
-{
-	bool ready;
-
-	Py_BEGIN_ALLOW_THREADS
-	ready = readable(now, spin_ns, sleep_ms);
-	Py_END_ALLOW_THREADS
-	return ready;
-}
-
 /* -- the module: __init__.py calls these, and has their documentation ----------------------- */
 
 static PyObject *hooked(PyObject *module, PyObject *none)
@@ -311,11 +317,19 @@ static PyObject *serve(PyObject *module, PyObject *args)
 {
 	long long end, spin_ns;
 	int sleep_ms;
+	enum scullvfs_outcome outcome;
 
 	(void)module;
 	if (!PyArg_ParseTuple(args, "LLi", &end, &spin_ns, &sleep_ms))
 		return NULL;
-	return PyLong_FromLong(scullvfs_serve(end, spin_ns, sleep_ms));
+	for (;;) {
+		Py_BEGIN_ALLOW_THREADS
+		outcome = scullvfs_next(end, spin_ns, sleep_ms);
+		Py_END_ALLOW_THREADS
+		if (outcome != SCULLVFS_READY)
+			return PyLong_FromLong(outcome);
+		scullvfs_process();
+	}
 }
 
 static PyObject *sg_copy_from_buffer(PyObject *module, PyObject *args)

@@ -1,10 +1,9 @@
 /* Memory in page frames that are scattered over RAM (scullvfs/mm/scatterlist.py). */
-#include <errno.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/uio.h>
-#define FUSE_USE_VERSION 314
-#include <fuse_lowlevel.h>
 
 enum { MM_PAGE_SIZE = 4096 };	/* of the emulated machine */
 
@@ -64,18 +63,16 @@ static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
 	}
 }
 
-/* The kernel of the host takes it from where it is. */
-static void reply_sg(fuse_req_t req, const struct scullvfs_sg *sg)
+enum { SCULLVFS_MAX_IOV = (1 << 20) / MM_PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
+
+/* Where all of it is; returns in how many pieces, 0 if they are too many. */
+static size_t scullvfs_iov(const struct scullvfs_sg *sg, struct iovec iov[SCULLVFS_MAX_IOV])
 {
-	enum { MOST = (1 << 20) / MM_PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
-	struct iovec iov[MOST];
 	size_t nr = nr_pages(sg);
 
-	if (nr > MOST) {
-		fuse_reply_err(req, EIO);
-		return;
-	}
+	if (nr > SCULLVFS_MAX_IOV)
+		return 0;
 	for (size_t n = 0; n < nr; n++)
 		iov[n] = piece(sg, n);
-	fuse_reply_iov(req, iov, nr);
+	return nr;
 }

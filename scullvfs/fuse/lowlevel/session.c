@@ -1,4 +1,5 @@
-/* Between pyfuse3 and libfuse: the table of operations, and the session; __init__.py tells the story.
+/* Between pyfuse3 and libfuse: the table of operations, and the session; __init__.py tells the
+ * story.
  *
  * pyfuse3 calls fuse_session_new() with its table of operations.  This library is loaded
  * before it, with RTLD_GLOBAL, so the call arrives here: the table is copied, what is

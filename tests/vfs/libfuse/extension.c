@@ -44,22 +44,22 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 	fuse_reply_err(req, EXDEV);
 }
 
-static bool scullvfs_wait(int64_t now, int64_t spin_ns, int sleep_ms)
-{
-	return readable(now, spin_ns, sleep_ms);
-}
-
 void serve(void);
 
 /* As fuse/polling.py: until there is something for the server. */
 void serve(void)
 {
+	enum scullvfs_outcome outcome;
+
 	scullvfs_copy_file_range_errno = EDQUOT;
-	while (scullvfs_serve(INT64_MAX, 0, 1000) == SCULLVFS_IDLE)
-		;
+	do {
+		outcome = scullvfs_next(INT64_MAX, 0, 1000);
+		if (outcome == SCULLVFS_READY)
+			scullvfs_process();
+	} while (outcome == SCULLVFS_IDLE || outcome == SCULLVFS_READY);
 }
 
 /* What else module.c uses. */
 bool (*const check)(const struct scullvfs_sg *, size_t, size_t) = in_ram;
 void (*const copy)(const struct scullvfs_sg *, const char *) = copy_from_buffer;
-void (*const reply)(fuse_req_t, const struct scullvfs_sg *) = reply_sg;
+size_t (*const pieces)(const struct scullvfs_sg *, struct iovec *) = scullvfs_iov;
