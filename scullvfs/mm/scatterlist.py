@@ -9,16 +9,16 @@ What `vmalloc` gives is contiguous to the CPU alone.  Whoever has to do without 
 
     frames      0x2a1f7        0x00c44        0x31b02
 
-They are named by the page tables' own entries, and nothing is copied before somebody asks for it.
+They are named by their physical addresses, and nothing is copied before somebody asks for it.
 Linux: include/linux/scatterlist.h
 """
 
 from __future__ import annotations
 
-from array import array
 from typing import Final
 
 from .layout import PAGE_SIZE
+from .ram import WORD_FORMAT
 
 __all__ = ["Buffer", "Scatterlist", "sg_copy_from_buffer"]
 
@@ -33,25 +33,25 @@ class Scatterlist:
 
     Args:
         ram: all of RAM, indexed by physical address.
-        entries: the page-table entries of its pages, all of them mapped.
-        phys_mask: the bits of an entry that are a physical address.
+        pages: the physical addresses of its pages, as numbers in the host's order.
+        width: bytes of such a number, 4 or 8.
         offset: where it begins in the first page.
         count: how many bytes it has, 1 or more.
     """
 
-    __slots__ = ("count", "entries", "offset", "phys_mask", "ram")
+    __slots__ = ("count", "offset", "pages", "ram", "width")
 
     def __init__(
         self,
         ram: memoryview,
-        entries: memoryview[int] | array[int],
-        phys_mask: int,
+        pages: bytes,
+        width: int,
         offset: int,
         count: int,
     ) -> None:
         self.ram: Final = ram
-        self.entries: Final = entries
-        self.phys_mask: Final = phys_mask
+        self.pages: Final = pages
+        self.width: Final = width
         self.offset: Final = offset
         self.count: Final = count
 
@@ -61,13 +61,12 @@ class Scatterlist:
 
     def runs(self) -> list[tuple[int, int]]:
         """(physical address, bytes); pages that follow each other in RAM make one run."""
-        phys_mask, rest = self.phys_mask, self.count
-        entries = self.entries.tolist()
-        start = (entries[0] & phys_mask) + self.offset
+        rest = self.count
+        pages = memoryview(self.pages).cast(WORD_FORMAT[self.width]).tolist()
+        start = pages[0] + self.offset
         length = PAGE_SIZE - self.offset
         runs: list[tuple[int, int]] = []
-        for entry in entries[1:]:
-            phys = entry & phys_mask
+        for phys in pages[1:]:
             if phys == start + length:
                 length += PAGE_SIZE
             else:

@@ -18,7 +18,6 @@ from scullvfs.mm import scatterlist as in_python
 from scullvfs.mm.scatterlist import Scatterlist
 
 P = PAGE_SIZE
-MASK = LAYOUTS["x86_64"].phys_mask
 
 
 def test_it_is_in_c() -> None:
@@ -36,7 +35,9 @@ def test_sg_copy_from_buffer(arch: str, offset: int, count: int) -> None:
         machine = Machine(4 << 20, arch, seed=3)
         address = machine.vm.vzalloc(16 * P)
         assert address is not None
-        copy(machine.memory._scatterlist(address + offset, count, write=True), data)
+        sg, is_ram = machine.memory._scatterlist(address + offset, count, write=True)
+        assert is_ram
+        copy(sg, data)
         assert bytes(machine.memory.read(address + offset, count)) == data
         rams.append(bytes(machine.ram.bytes))
     assert rams[0] == rams[1]
@@ -58,12 +59,17 @@ def test_a_mount_copies_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
 RAM = 8 * P
 
 
+def pages(*frames: int) -> bytes:
+    """The physical addresses of frames."""
+    return array("Q", [frame * P for frame in frames]).tobytes()
+
+
 def sg(**changed: Any) -> Any:
     """Two pages of a RAM of eight, but for what is changed."""
     fields = {
         "ram": memoryview(bytearray(RAM)),
-        "entries": array("Q", [5 * P | 1, 7 * P | 1]),
-        "phys_mask": MASK,
+        "pages": pages(5, 7),
+        "width": 8,
         "offset": 0,
         "count": 2 * P,
     }
@@ -73,15 +79,19 @@ def sg(**changed: Any) -> Any:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"entries": array("Q", [5 * P | 1, RAM | 1])},
-        {"entries": array("Q", [5 * P | 1])},
-        {"entries": array("H", [1] * 8)},
+        {"pages": pages(5, 8)},
+        {"pages": pages(5)},
+        {"pages": pages(5) + b"1234567"},
+        {"pages": b"", "count": 1},
+        {"width": 0},
+        {"width": 2},
+        {"width": 1 << 63},
         {"offset": 1},
         {"offset": P, "count": P},
         {"count": 1 << 63},
         {"ram": memoryview(bytearray(P))},
     ],
-    ids=["frame", "entries", "width", "offset", "page", "count", "ram"],
+    ids=["frame", "one", "bytes", "none", "0", "2", "wide", "offset", "page", "count", "ram"],
 )
 def test_sg_copy_from_buffer_stays_in_ram(changed: dict[str, Any]) -> None:
     """A frame behind RAM, or more bytes than there are pages, and nothing is copied."""
@@ -97,9 +107,9 @@ def test_sg_copy_from_buffer_stays_in_ram(changed: dict[str, Any]) -> None:
         ({}, b"x" * (2 * P - 1), ValueError),
         ({}, "text", TypeError),
         ({"ram": bytes(RAM)}, b"x" * 2 * P, BufferError),
-        ({"entries": [1, 2]}, b"x" * 2 * P, TypeError),
+        ({"pages": [1, 2]}, b"x" * 2 * P, TypeError),
         ({"offset": -1}, b"x" * 2 * P, OverflowError),
-        ({"phys_mask": None}, b"x" * 2 * P, TypeError),
+        ({"width": None}, b"x" * 2 * P, TypeError),
     ],
     ids=["data", "type", "read-only", "list", "negative", "none"],
 )
@@ -120,9 +130,9 @@ def test_sg_copy_from_buffer_of_something_else(
 def test_sg_copy_from_buffer_keeps_nothing() -> None:
     """No reference to what it was given."""
     ram, data = memoryview(bytearray(RAM)), b"x" * 2 * P
-    entries = array("Q", [5 * P, 7 * P])
-    view = Scatterlist(ram, entries, MASK, 0, 2 * P)
-    objects = (ram, entries, view, data, MASK)
+    addresses = pages(5, 7)
+    view = Scatterlist(ram, addresses, 8, 0, 2 * P)
+    objects = (ram, addresses, view, data)
     before = [sys.getrefcount(each) for each in objects]
     for _ in range(1000):
         lowlevel.sg_copy_from_buffer(view, data)

@@ -87,12 +87,12 @@ static PyObject *call(int handler, PyObject *args[], size_t nr)
 /* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
 
 static struct {
-	PyObject *ram, *entries, *phys_mask, *offset, *count;
+	PyObject *ram, *pages, *width, *offset, *count;
 } names;
 
 struct view {
 	struct scullvfs_sg sg;
-	Py_buffer ram, entries;		/* what it points into */
+	Py_buffer ram, pages;		/* what it points into */
 };
 
 static bool get_buffer(PyObject *object, PyObject *name, Py_buffer *buffer, int flags)
@@ -115,7 +115,7 @@ static bool get_number(PyObject *object, PyObject *name, uint64_t *number)
 
 static void release(struct view *view)
 {
-	PyBuffer_Release(&view->entries);
+	PyBuffer_Release(&view->pages);
 	PyBuffer_Release(&view->ram);
 }
 
@@ -123,25 +123,24 @@ static void release(struct view *view)
  * object: from here on it is addresses, so they had better be in RAM. */
 static bool get_view(PyObject *object, struct view *view)
 {
-	uint64_t phys_mask, offset, count;
+	uint64_t width, offset, count;
 
 	*view = (struct view){ 0 };
 	/* One after the other: a look for an attribute may drop an exception that there is. */
 	if (!get_buffer(object, names.ram, &view->ram, PyBUF_WRITABLE) ||
-	    !get_buffer(object, names.entries, &view->entries, PyBUF_ND | PyBUF_FORMAT) ||
-	    !get_number(object, names.phys_mask, &phys_mask) ||
+	    !get_buffer(object, names.pages, &view->pages, PyBUF_SIMPLE) ||
+	    !get_number(object, names.width, &width) ||
 	    !get_number(object, names.offset, &offset) ||
 	    !get_number(object, names.count, &count))
 		goto failed;
 	view->sg = (struct scullvfs_sg){
 		.ram = view->ram.buf,
-		.entries = view->entries.buf,
-		.entry_size = view->entries.itemsize,
-		.phys_mask = phys_mask,
+		.pages = view->pages.buf,
+		.width = width,
 		.offset = offset,
 		.count = count,
 	};
-	if (in_ram(&view->sg, view->ram.len, view->entries.len / view->entries.itemsize))
+	if (in_ram(&view->sg, view->ram.len, view->pages.len))
 		return true;
 	PyErr_SetString(PyExc_ValueError, "a scatterlist that is not in RAM");
 failed:
@@ -374,8 +373,8 @@ static struct PyModuleDef definition = {
 PyMODINIT_FUNC PyInit__interpose(void)
 {
 	names.ram = PyUnicode_InternFromString("ram");
-	names.entries = PyUnicode_InternFromString("entries");
-	names.phys_mask = PyUnicode_InternFromString("phys_mask");
+	names.pages = PyUnicode_InternFromString("pages");
+	names.width = PyUnicode_InternFromString("width");
 	names.offset = PyUnicode_InternFromString("offset");
 	names.count = PyUnicode_InternFromString("count");
 	if (PyErr_Occurred() || PyType_Ready(&request_type) < 0)

@@ -9,9 +9,8 @@ enum { MM_PAGE_SIZE = 4096 };	/* of the emulated machine */
 
 struct scullvfs_sg {
 	char *ram;
-	const void *entries;	/* of page tables, one for each page */
-	size_t entry_size;	/* 4 or 8 */
-	uint64_t phys_mask;
+	const void *pages;	/* the physical address of each, as a number */
+	size_t width;		/* of such a number: 4 or 8 bytes */
 	size_t offset;		/* in the first page */
 	size_t count;
 };
@@ -23,10 +22,7 @@ static size_t nr_pages(const struct scullvfs_sg *sg)
 
 static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
 {
-	uint64_t entry = sg->entry_size == 4 ? ((const uint32_t *)sg->entries)[n]
-					     : ((const uint64_t *)sg->entries)[n];
-
-	return entry & sg->phys_mask;
+	return sg->width == 4 ? ((const uint32_t *)sg->pages)[n] : ((const uint64_t *)sg->pages)[n];
 }
 
 /* What there is of it in its n-th page. */
@@ -41,11 +37,12 @@ static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
 	};
 }
 
-static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t nr_entries)
+static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t pages_size)
 {
-	if (sg->entry_size != 4 && sg->entry_size != 8)
+	if (sg->width != 4 && sg->width != 8)
 		return false;
-	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size || nr_pages(sg) > nr_entries)
+	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size ||
+	    nr_pages(sg) > pages_size / sg->width)
 		return false;
 	for (size_t n = 0; n < nr_pages(sg); n++)
 		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < MM_PAGE_SIZE)
