@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import sys
 from array import array
@@ -12,6 +13,7 @@ import pytest
 
 from scullvfs.fs.tree import Directory, Tree
 from scullvfs.fuse import lowlevel
+from scullvfs.fuse.lowlevel import Handlers
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.mm import scatterlist as in_python
@@ -54,6 +56,31 @@ def test_a_mount_copies_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.memory.write(address, b"x" * P)
     machine.memory.write(address, b"x" * 2 * P)
     assert copied == [2 * P]
+
+
+def handlers() -> Handlers:
+    """Some that nobody calls."""
+
+    def never(*args: Any) -> Any:
+        raise AssertionError
+
+    return Handlers(never, never, never, never, never)
+
+
+@pytest.mark.parametrize(
+    ("max_write", "number"),
+    [(P - 1, 1), ((1 << 20) + 1, 1), (-1, 1), (P, 0), (P, -5), (P, 1000)],
+)
+def test_serve_with_bounds(max_write: int, number: int) -> None:
+    """A size that no request can have, or no errno, is refused."""
+    with pytest.raises(ValueError, match=r"requests of|no errno"):
+        lowlevel.serve_with(handlers(), max_write, number, True)
+
+
+@pytest.mark.parametrize(("max_write", "number"), [(P, 1), (1 << 20, 999), (65537, errno.EINVAL)])
+def test_serve_with(max_write: int, number: int) -> None:
+    """The first and the last of each, and what a mount takes."""
+    lowlevel.serve_with(handlers(), max_write, number, True)
 
 
 RAM = 8 * P

@@ -33,7 +33,14 @@ ERRORS = [
 ]
 """What the driver and the machine may raise, and what the caller gets."""
 
-BUGS = [RuntimeError("a bug"), OSError("without an errno"), KeyError(5), AssertionError()]
+BUGS = [
+    RuntimeError("a bug"),
+    OSError("without an errno"),
+    OSError(0, "success"),
+    OSError(1000, "none"),
+    KeyError(5),
+    AssertionError(),
+]
 """What nobody expects: EIO, and a traceback in the log."""
 
 

@@ -71,6 +71,36 @@ def test_broken_driver(scullvfs: Scullvfs, mountpoint: Path) -> None:
     assert "PageFault" not in said
 
 
+KEEPING = """
+from scullvfs.scull import ScullvDev
+
+kept = []
+
+def write(self, pos, data):
+    kept.append(data)
+    return len(data)
+
+def read(self, pos, count):
+    try:
+        return bytes(kept[-1])
+    except ValueError as error:
+        return str(error).encode()
+
+ScullvDev.read, ScullvDev.write = read, write
+
+from scullvfs.cli import main
+main()
+"""
+
+
+def test_written_bytes_are_taken_back(scullvfs: Scullvfs, mountpoint: Path) -> None:
+    """A driver that keeps what it was given has a ValueError, not the next request's bytes."""
+    command = [sys.executable, "-c", KEEPING, "mount", "-f", "-o", "mem=16M", str(mountpoint)]
+    with foreground(scullvfs, mountpoint, command), opened(mountpoint / "scullv0") as fd:
+        assert os.write(fd, b"written") == 7
+        assert b"released memoryview" in os.read(fd, 100)
+
+
 BREAKABLE = """
 import sys
 from functools import wraps

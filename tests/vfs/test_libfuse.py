@@ -121,8 +121,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     server = SOURCES / "server.c"
     compiled("gcc", *WARNINGS, *cflags, "-o", "server", server, *libs, cwd=path)
     compiled("gcc", *WARNINGS, *cflags, "-DOLD", "-o", "old-server", server, *libs, cwd=path)
-    shared = ["-shared", "-o", "extension.so", SOURCES / "extension.c"]
-    compiled("gcc", *WARNINGS, *cflags, *shared, *libs, cwd=path)
+    for name, *options in (("extension.so",), ("no-memory.so", "-DNO_MEMORY")):
+        shared = ["-shared", *options, "-o", name, SOURCES / "extension.c"]
+        compiled("gcc", *WARNINGS, *cflags, *shared, *libs, cwd=path)
     return path
 
 
@@ -192,6 +193,18 @@ def test_server_with_the_extension(programs: Path, server: str, mountpoint: Path
         f"lseek fh 33: {os.SEEK_DATA} at 9",
         "fallocate fh 33: 11 at 10",
     ]
+
+
+@pytest.mark.parametrize("server", ["server", "old-server"])
+def test_server_without_memory(programs: Path, server: str, mountpoint: Path) -> None:
+    """Where libfuse has none for another option there is no session, and no mount with less."""
+    done = subprocess.run(
+        [programs / server, mountpoint],
+        env={**os.environ, "LD_PRELOAD": str(programs / "no-memory.so")},
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 1
+    assert mount_at(str(mountpoint)) is None
 
 
 @pytest.mark.parametrize("server", ["server", "old-server"])

@@ -99,8 +99,8 @@ class Handlers:
     which no system call asked for.  The result is used at once, so it may be a view of what
     changes later."""
     write: Callable[[int, int, Buffer, int | None, int], int]
-    """(fh, off, data, flags, pid): write(2) to an open file that has these `flags` now; `data` is
-    gone when it returns."""
+    """(fh, off, data, flags, pid): write(2) to an open file that has these `flags` now.  `data` is
+    released when it returns: a ValueError for who keeps it.  A slice of it must not be kept."""
     ioctl: Callable[[int, int, int, bytes, int], tuple[int, bytes]]
     """(fh, cmd, arg, data, pid): ioctl(2); `data` is what the kernel fetched as `cmd` says.
     Result, and what to store."""
@@ -147,11 +147,14 @@ def serve_with(
 
     Args:
         max_write: bytes that the kernel puts into one request at the most, of reads and of
-            writes; up to 1 MiB.
-        copy_file_range_errno: what copy_file_range(2) within the mount gives; with
+            writes; 4 KiB to 1 MiB.
+        copy_file_range_errno: what copy_file_range(2) within the mount gives, 1..999; with
             EOPNOTSUPP the kernel copies by itself.
         auto_inval_data: whether the kernel drops what it has cached of a file when the file's
             st_mtime is not what it was, which it is after each write, too.
+
+    Raises:
+        ValueError: a number out of its range; nothing has changed.
     """
     if _extension is not None:
         _extension.serve_with(handlers, errno_of, max_write, copy_file_range_errno, auto_inval_data)
@@ -190,6 +193,9 @@ def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:
         end: when it returns at the latest, as `time.monotonic_ns()` tells time.
         spin_ns: for how long to poll for a request without sleeping.
         sleep_ms: for how long to sleep then until one comes, in milliseconds.
+
+    Raises:
+        OSError: the descriptor of the session cannot be made one that does not block.
     """
     assert _extension is not None
     outcome: int = _extension.serve(end, spin_ns, sleep_ms)

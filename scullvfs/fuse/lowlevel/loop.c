@@ -79,21 +79,26 @@ static bool is_read_or_write(const struct fuse_buf *buf)
 
 /* A request that was there when poll(2) looked may be gone: its caller was killed meanwhile.
  * Then a read must not wait for the next one. */
-static void never_block(int fd)
+static bool never_block(int fd)
 {
 	static int done = -1;
+	int flags;
 
-	if (fd != done)
-		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	if (fd == done)
+		return true;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return false;	/* with an errno */
 	done = fd;
+	return true;
 }
 
-/* Wait for a request and receive it, until the time on CLOCK_MONOTONIC is `end`. */
+/* Wait for a request and receive it, until the time on CLOCK_MONOTONIC is `end`.  The session's
+ * descriptor is one that does not block. */
 static enum scullvfs_outcome scullvfs_next(int64_t end, int64_t spin_ns, int sleep_ms)
 {
 	int64_t now;
 
-	never_block(fuse_session_fd(session));
 	while ((now = nanoseconds()) < end) {
 		if (fuse_session_exited(session))
 			return SCULLVFS_CLOSED;

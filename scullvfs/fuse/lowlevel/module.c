@@ -49,6 +49,12 @@ static PyObject *raised(void)
 #endif
 }
 
+/* What fuse_reply_err() passes on. */
+static bool is_errno(long value)
+{
+	return 0 < value && value < 1000;
+}
+
 /* Answer with the errno of the exception that has been raised. */
 static void fail(fuse_req_t req)
 {
@@ -56,10 +62,10 @@ static void fail(fuse_req_t req)
 	PyObject *number = PyObject_CallOneArg(errno_of, error);
 	long value = number ? PyLong_AsLong(number) : -1;
 
-	if (PyErr_Occurred()) {
+	if (PyErr_Occurred())
 		PyErr_WriteUnraisable(errno_of);
+	if (!is_errno(value))	/* libfuse would make ERANGE of it, and success of 0 */
 		value = EIO;
-	}
 	Py_XDECREF(number);
 	Py_DECREF(error);
 	fuse_reply_err(req, value);
@@ -87,7 +93,7 @@ static PyObject *call(int handler, PyObject *args[], size_t nr)
 /* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
 
 static struct {
-	PyObject *ram, *pages, *width, *offset, *count;
+	PyObject *ram, *pages, *width, *offset, *count, *release;
 } names;
 
 struct view {
@@ -199,14 +205,27 @@ static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off,
 	Py_XDECREF(data);
 }
 
+/* Release a memoryview of libfuse's memory: who has kept it gets a ValueError, not what comes to
+ * lie there. */
+static void take_back(PyObject *view)
+{
+	PyObject *result = PyObject_CallMethodNoArgs(view, names.release);
+
+	if (!result)		/* a part of it is in use as a buffer */
+		PyErr_WriteUnraisable(handlers[WRITE]);
+	Py_XDECREF(result);
+	Py_DECREF(view);
+}
+
 static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
 			   int flags)
 {
+	PyObject *data = PyMemoryView_FromMemory((char *)buf, size, PyBUF_READ);
 	PyObject *args[] = {
 		NULL,
 		PyLong_FromUnsignedLongLong(fh),
 		PyLong_FromLongLong(off),
-		PyMemoryView_FromMemory((char *)buf, size, PyBUF_READ),
+		Py_XNewRef(data),
 		PyLong_FromLong(flags),
 		caller(req),
 	};
@@ -218,6 +237,8 @@ static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t 
 	else
 		fuse_reply_write(req, count);
 	Py_XDECREF(result);
+	if (data)
+		take_back(data);
 }
 
 static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
@@ -291,13 +312,17 @@ static PyObject *requests(PyObject *module, PyObject *none)
 static PyObject *serve_with(PyObject *module, PyObject *args)
 {
 	PyObject *object, *translate;
-	unsigned int max_write;
-	int copy_file_range_errno, auto_inval_data;
+	int max_write, copy_file_range_errno, auto_inval_data;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOIip", &object, &translate, &max_write,
+	if (!PyArg_ParseTuple(args, "OOiip", &object, &translate, &max_write,
 			      &copy_file_range_errno, &auto_inval_data))
 		return NULL;
+	if (max_write < MM_PAGE_SIZE || max_write > SCULLVFS_MAX_REQUEST)
+		return PyErr_Format(PyExc_ValueError, "requests of %d bytes: it has to be %d to %d",
+				    max_write, MM_PAGE_SIZE, SCULLVFS_MAX_REQUEST);
+	if (!is_errno(copy_file_range_errno))
+		return PyErr_Format(PyExc_ValueError, "%d is no errno", copy_file_range_errno);
 	for (int i = 0; i < NR_HANDLERS; i++) {
 		PyObject *handler = PyObject_GetAttrString(object, handler_names[i]);
 
@@ -321,6 +346,8 @@ static PyObject *serve(PyObject *module, PyObject *args)
 	(void)module;
 	if (!PyArg_ParseTuple(args, "LLi", &end, &spin_ns, &sleep_ms))
 		return NULL;
+	if (!never_block(fuse_session_fd(session)))
+		return PyErr_SetFromErrno(PyExc_OSError);
 	for (;;) {
 		Py_BEGIN_ALLOW_THREADS
 		outcome = scullvfs_next(end, spin_ns, sleep_ms);
@@ -377,6 +404,7 @@ PyMODINIT_FUNC PyInit__interpose(void)
 	names.width = PyUnicode_InternFromString("width");
 	names.offset = PyUnicode_InternFromString("offset");
 	names.count = PyUnicode_InternFromString("count");
+	names.release = PyUnicode_InternFromString("release");
 	if (PyErr_Occurred() || PyType_Ready(&request_type) < 0)
 		return NULL;
 	return PyModule_Create(&definition);

@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 enum { MM_PAGE_SIZE = 4096 };	/* of the emulated machine */
+enum { SCULLVFS_MAX_REQUEST = 1 << 20 };	/* the kernel asks for 1 MiB at most */
 
 struct scullvfs_sg {
 	char *ram;
@@ -60,7 +61,7 @@ static void copy_from_buffer(const struct scullvfs_sg *sg, const char *buf)
 	}
 }
 
-enum { SCULLVFS_MAX_IOV = (1 << 20) / MM_PAGE_SIZE + 1 };	/* the kernel asks for 1 MiB at most */
+enum { SCULLVFS_MAX_IOV = SCULLVFS_MAX_REQUEST / MM_PAGE_SIZE + 1 };
 
 /* Where all of it is; returns in how many pieces, 0 if they are too many. */
 static size_t scullvfs_iov(const struct scullvfs_sg *sg, struct iovec iov[SCULLVFS_MAX_IOV])

@@ -142,19 +142,20 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 
 #undef fuse_session_new
 
-/* How large reads may be the kernel takes from the options of the mount. */
-static void add_max_read(struct fuse_args *to, const struct fuse_args *from)
+/* How large reads may be the kernel takes from the options of the mount.  Where there is no memory
+ * for them there is no session, and libfuse has said why. */
+static bool add_max_read(struct fuse_args *to, const struct fuse_args *from)
 {
 	char option[32];
 	bool there = false;	/* from libfuse 3.17 on, as in completed() */
 
 	snprintf(option, sizeof option, "-omax_read=%u", scullvfs_max_write);
 	for (int i = 0; i < from->argc; i++) {
-		fuse_opt_add_arg(to, from->argv[i]);
+		if (fuse_opt_add_arg(to, from->argv[i]) < 0)
+			return false;
 		there = there || !strcmp(from->argv[i], option);
 	}
-	if (!there)
-		fuse_opt_add_arg(to, option);
+	return there || fuse_opt_add_arg(to, option) == 0;
 }
 
 /* libfuse up to 3.16, and programs that were built with its headers. */
@@ -165,8 +166,9 @@ struct fuse_session *fuse_session_new(struct fuse_args *args, const struct fuse_
 				     void *) = dlsym(RTLD_NEXT, "fuse_session_new");
 	struct fuse_args mine = FUSE_ARGS_INIT(0, NULL);
 
-	add_max_read(&mine, args);
-	session = real ? real(&mine, completed(op, op_size), sizeof *op, userdata) : NULL;
+	session = real && add_max_read(&mine, args)
+			  ? real(&mine, completed(op, op_size), sizeof *op, userdata)
+			  : NULL;
 	fuse_opt_free_args(&mine);
 	return session;
 }
@@ -186,8 +188,9 @@ struct fuse_session *new_versioned(struct fuse_args *args, const struct fuse_low
 		dlsym(RTLD_NEXT, "fuse_session_new_versioned");
 	struct fuse_args mine = FUSE_ARGS_INIT(0, NULL);
 
-	add_max_read(&mine, args);
-	session = real ? real(&mine, completed(op, op_size), sizeof *op, version, userdata) : NULL;
+	session = real && add_max_read(&mine, args)
+			  ? real(&mine, completed(op, op_size), sizeof *op, version, userdata)
+			  : NULL;
 	fuse_opt_free_args(&mine);
 	return session;
 }

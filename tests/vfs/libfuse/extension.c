@@ -1,4 +1,19 @@
-/* The extension without Python: in the place of module.c, what answers the requests says so. */
+/* The extension without Python: in the place of module.c, what answers the requests says so.
+ *
+ * With NO_MEMORY defined libfuse has none for another option.
+ */
+#ifdef NO_MEMORY
+#define _GNU_SOURCE
+#include <stddef.h>
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+static int no_memory(struct fuse_args *args, const char *arg)
+{
+	(void)args, (void)arg;
+	return -1;
+}
+#define fuse_opt_add_arg no_memory
+#endif
 #include "scatterlist.c"
 #include "session.c"
 #include "loop.c"
@@ -52,6 +67,8 @@ void serve(void)
 	enum scullvfs_outcome outcome;
 
 	scullvfs_copy_file_range_errno = EDQUOT;
+	if (!never_block(fuse_session_fd(session)))
+		return;
 	do {
 		outcome = scullvfs_next(INT64_MAX, 0, 1000);
 		if (outcome == SCULLVFS_READY)
