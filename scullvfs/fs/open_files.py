@@ -14,9 +14,8 @@ from functools import partial
 from typing import Final, TypeVar
 
 from scullvfs.mm.access import Buffer, View
-from scullvfs.mm.printk import Task
+from scullvfs.mm.sched import Running, Task
 from scullvfs.mm.workqueue import Steps
-from scullvfs.text import shown
 
 from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
@@ -36,76 +35,69 @@ class OpenFiles:
 
     One call is served at a time, in one go, but for those that give steps: between two of these
     other calls may come.
+
+    Args:
+        running: who calls, as whoever passes a call on has said there before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, running: Running) -> None:
+        self._running: Final = running
         self._files: dict[int, Handle] = {}
         self._last = 0
-        self.caller = 0
-        """Process id of whose call is being served: that of a thread, as in every request."""
 
     def __len__(self) -> int:
         """How many files are open."""
         return len(self._files)
 
-    def open(self, file: File, flags: int, pid: int, root: bool = False) -> int:
-        """open(2) by a process; returns the handle.
+    def open(self, file: File, flags: int) -> int:
+        """open(2); returns the handle.
 
         Raises:
             OSError: the file cannot be opened so; ENFILE, NR_FILE are open, and it is not root
                 who asks (Linux: fs/file_table.c:alloc_empty_file()).
         """
-        if len(self._files) >= NR_FILE and not root:
+        task = self._running.current
+        if len(self._files) >= NR_FILE and task.uid != 0:
             raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
-        self.caller = pid
         before = file.mtime_ns
-        handle = file.open(flags, pid)
+        handle = file.open(flags, task.pid)
         if file.mode & PRIVILEGES and (flags & os.O_TRUNC or file.mtime_ns != before):
-            remove_privileges(file, pid)
-        handle.file, handle.opener, handle.flags = file, pid, flags
+            remove_privileges(file, task.pid)
+        handle.file, handle.flags = file, flags
         self._last += 1
         self._files[self._last] = handle
         return self._last
 
-    def opener(self, fh: int) -> int:
-        """Who opened a file, for calls that come without their caller."""
-        return self._files[fh].opener
-
-    def read(self, fh: int, off: int, size: int, page_cache: bool, pid: int) -> View:
+    def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
         """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""
-        self.caller = pid
         handle = self._files[fh]
         return handle.read_pages(off, size) if page_cache else handle.read(off, size)
 
-    def write(self, fh: int, off: int, data: Buffer, flags: int | None, pid: int) -> int:
+    def write(self, fh: int, off: int, data: Buffer, flags: int | None) -> int:
         """write(2); `flags` are those of the open file now, if they are known to have changed."""
-        self.caller = pid
         handle = self._files[fh]
         if handle.file.mode & PRIVILEGES and handle.file.direct_io:
-            remove_privileges(handle.file, pid)
+            remove_privileges(handle.file, self._running.current.pid)
         flags = handle.flags if flags is None else flags
         return handle.write(off, data, flags & os.O_APPEND != 0)
 
-    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes, pid: int) -> tuple[int, bytes]:
+    def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
         """ioctl(2)."""
-        self.caller = pid
         return self._files[fh].ioctl(cmd, arg, data)
 
-    def lseek(self, fh: int, off: int, whence: int, pid: int) -> Steps[int]:
+    def lseek(self, fh: int, off: int, whence: int) -> Steps[int]:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""
-        self.caller = pid
-        return self.on_behalf(pid, self._files[fh].lseek(off, whence))
+        return self.on_behalf(self._running.current, self._files[fh].lseek(off, whence))
 
-    def fallocate(self, fh: int, mode: int, off: int, length: int, pid: int) -> Steps[None]:
+    def fallocate(self, fh: int, mode: int, off: int, length: int) -> Steps[None]:
         """fallocate(2)."""
-        self.caller = pid
-        return self.on_behalf(pid, self._files[fh].fallocate(mode, off, length))
+        return self.on_behalf(self._running.current, self._files[fh].fallocate(mode, off, length))
 
-    def on_behalf(self, pid: int, steps: Steps[T]) -> Steps[T]:
+    def on_behalf(self, task: Task, steps: Steps[T]) -> Steps[T]:
         """Some work, and whose it is, whoever else calls between its steps."""
         go_on: Callable[[], None] = partial(next, steps)
         while True:
-            self.caller = pid
+            self._running.current = task
             try:
                 go_on()
             except StopIteration as end:
@@ -124,17 +116,3 @@ class OpenFiles:
     def release(self, fh: int) -> None:
         """The last descriptor and the last mapping of an open file are gone."""
         self._files.pop(fh).release()
-
-    def task(self) -> Task:
-        """Whose call is being served, for the kernel log.
-
-        A name is any bytes, and Linux cuts one at 15 of them, through a letter if need be.
-        """
-        try:
-            if os.readlink("/proc/self") != str(os.getpid()):  # /proc counts another namespace's
-                return Task(self.caller, "(unknown)")
-            with open(f"/proc/{self.caller}/comm", "rb") as file:
-                comm = shown(file.read().removesuffix(b"\n"))
-        except OSError:
-            comm = "(gone)"
-        return Task(self.caller, comm)

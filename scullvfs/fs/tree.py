@@ -46,9 +46,7 @@ class Handle:
     """An open file.  What it does not define is refused as the kernel refuses it."""
 
     file: File
-    """What is open; this, `opener` and `flags` are set once it is."""
-    opener = 0
-    """Process id of who opened it, which need not be who reads and writes."""
+    """What is open; this and `flags` are set once it is."""
     flags = 0
     """What it was opened with: the flags of open(2)."""
 

@@ -10,6 +10,7 @@ import pyfuse3
 import trio
 
 from scullvfs.mm import Machine
+from scullvfs.mm.sched import IDLE
 
 from . import lowlevel
 from .operations import Operations
@@ -67,9 +68,11 @@ async def housekeeping(machine: Machine) -> None:
         woken = trio.Event()
         try:
             over = monotonic_ns() + SLICE
+            machine.running.current = IDLE
             while machine.idle_work():
                 if monotonic_ns() >= over:
                     await trio.sleep(0)
+                    machine.running.current = IDLE
                     over = monotonic_ns() + SLICE
         except Exception:
             log.exception("unexpected error; freed memory stays with the daemon for %g s", pause)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from typing import Any, Final, NoReturn
 
 import pyfuse3
@@ -34,6 +34,7 @@ from pyfuse3 import (
 from scullvfs.fs.open_files import OpenFiles
 from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.sched import NOBODY, Running, Task
 from scullvfs.scull.parameters import SCULLV_ORDER
 
 from . import lowlevel
@@ -71,10 +72,14 @@ def _max_request(quantum: int) -> int:
 
 
 class _Answering(pyfuse3.Operations):
-    """Answers every request of a subclass with an errno, whatever the handler raises.
+    """Says who calls, and answers with an errno, whatever the handler of a subclass raises.
 
     pyfuse3 ends its main loop, and the mount with it, at any exception but a `FUSEError`.
     """
+
+    def __init__(self, running: Running) -> None:
+        super().__init__()
+        self.running: Final = running
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -84,10 +89,14 @@ class _Answering(pyfuse3.Operations):
 
 
 def _with_errno(handler: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    tells_who = "ctx" in signature(handler).parameters  # the last one, where there is one
+
     @wraps(handler)
-    async def answer(*args: Any) -> Any:
+    async def answer(self: _Answering, *args: Any) -> Any:
+        ctx = args[-1] if tells_who else None
+        self.running.current = Task(ctx.pid, ctx.uid, ctx.gid) if ctx else NOBODY
         try:
-            return await handler(*args)
+            return await handler(self, *args)
         except FUSEError:
             raise
         except Exception as error:
@@ -112,21 +121,21 @@ class Operations(_Answering):
         direct_io: bool = True,
         quantum: int = PAGE_SIZE << SCULLV_ORDER,
     ) -> None:
-        super().__init__()
+        super().__init__(machine.running)
         self._tree = tree
         self._machine = machine
-        self.files: Final = OpenFiles()
+        self.files: Final = OpenFiles(machine.running)
         self.slices: Final = Slices()
         """What does what takes long."""
         self.xattrs: dict[bytes, Callable[[], bytes]] = {
             PID_XATTR: lambda: str(os.getpid()).encode(),
         }
         """Extended attributes of the mount's root: name -> what makes its value."""
-        machine.log.current = self.files.task
         machine.memory.sg_copy_from_buffer = lowlevel.sg_copy_from_buffer
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
             Handlers(
+                running=machine.running,
                 read=self.files.read,
                 write=self.files.write,
                 ioctl=self.files.ioctl,
@@ -144,7 +153,6 @@ class Operations(_Answering):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         """Find a name in a directory."""
-        self.files.caller = ctx.pid
         node = self._tree.nodes[parent_inode].lookup(name)
         if node is None:
             raise FUSEError(errno.ENAMETOOLONG if len(name) > NAME_MAX else errno.ENOENT)
@@ -165,11 +173,10 @@ class Operations(_Answering):
     ) -> EntryAttributes:
         """truncate(2), chmod(2), chown(2), utimensat(2); the kernel has checked who may."""
         node = self._tree.nodes[inode]
-        self.files.caller = ctx.pid
         if node.frozen and (fields.update_mode or fields.update_uid or fields.update_gid):
             raise FUSEError(errno.EPERM)
         if fields.update_size:
-            await self._truncate(node, attr.st_size, ctx.pid)
+            await self._truncate(node, attr.st_size)
         if fields.update_mode:
             node.mode = attr.st_mode
         if fields.update_uid:
@@ -183,12 +190,13 @@ class Operations(_Answering):
         node.changed()
         return self._attributes(node)
 
-    async def _truncate(self, node: Node, length: int, pid: int) -> None:
+    async def _truncate(self, node: Node, length: int) -> None:
+        task = self.running.current
         queued = self._machine.workqueue.queued
         with lowlevel.request() as request:
             async with self.slices.lock(node.ino, request):
-                await self.slices.run(self.files.on_behalf(pid, node.truncate(length)))
-            await self._free(queued, request, pid)
+                await self.slices.run(self.files.on_behalf(task, node.truncate(length)))
+            await self._free(queued, request, task)
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """readlink(2)."""
@@ -247,46 +255,45 @@ class Operations(_Answering):
             raise FUSEError(errno.EISDIR)
         queued = self._machine.workqueue.queued
         atime = node.atime_ns
-        fh = self.files.open(node, flags, ctx.pid, root=ctx.uid == 0)
+        task = self.running.current
+        fh = self.files.open(node, flags)
         if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
             with suppress(OSError):
                 pyfuse3.invalidate_inode(inode, attr_only=True)
         if self._machine.workqueue.queued != queued:
             with lowlevel.request() as request:
-                await self._free(queued, request, ctx.pid)
+                await self._free(queued, request, task)
         return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
 
-    async def _free(self, queued: int, request: Request, pid: int) -> None:
+    async def _free(self, queued: int, request: Request, task: Task) -> None:
         """Free what a call has left to free, if it added to what was queued.
 
         A caller who is interrupted has what it wanted, and the rest is done in idle time.
         """
         if self._machine.workqueue.queued != queued:
             try:
-                work = self.files.on_behalf(pid, self._machine.workqueue.drain())
+                work = self.files.on_behalf(task, self._machine.workqueue.drain())
                 await self.slices.run(work, request)
             except InterruptedError:
                 self._machine.page_alloc.on_surplus()
 
     # The extension serves what follows past pyfuse3: the latter does not know the first two, and
-    # it saves half of the others' time.  pyfuse3 does not say who calls.
+    # it saves half of the others' time.  Without it nobody says who calls.
 
-    def _lseek(self, request: Request, fh: int, off: int, whence: int, pid: int) -> None:
-        self.slices.answer(request, self.files.ino(fh), self.files.lseek(fh, off, whence, pid))
+    def _lseek(self, request: Request, fh: int, off: int, whence: int) -> None:
+        self.slices.answer(request, self.files.ino(fh), self.files.lseek(fh, off, whence))
 
-    def _fallocate(
-        self, request: Request, fh: int, mode: int, off: int, length: int, pid: int
-    ) -> None:
-        steps = self.files.fallocate(fh, mode, off, length, pid)
+    def _fallocate(self, request: Request, fh: int, mode: int, off: int, length: int) -> None:
+        steps = self.files.fallocate(fh, mode, off, length)
         self.slices.answer(request, self.files.ino(fh), steps)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """read(2), pread(2)."""
-        return bytes(self.files.read(fh, off, size, False, self.files.opener(fh)))
+        return bytes(self.files.read(fh, off, size, False))
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """write(2), pwrite(2)."""
-        return self.files.write(fh, off, buf, None, self.files.opener(fh))
+        return self.files.write(fh, off, buf, None)
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2): there is nothing behind RAM to write to."""

@@ -14,6 +14,7 @@ from .page_alloc import PageAllocator
 from .pgtable import PageTables
 from .printk import KERN_INFO, KernelLog
 from .ram import Ram
+from .sched import Running, Task
 from .slab import Slab
 from .vmalloc import Vmalloc
 from .vmap import VmapSpace
@@ -72,7 +73,9 @@ class Machine:
             raise ValueError(f"{cpus} CPUs: there has to be one")
         self.layout: Final[Layout] = layout
         self.cpus: Final = cpus
-        self.log: Final = KernelLog(panic_on_warn)
+        self.running: Final = Running()
+        """Holds `current`, for those who set it, or read it and have no machine."""
+        self.log: Final = KernelLog(panic_on_warn, running=self.running)
         self.ram: Final = Ram(mem, layout.pointer_size)
         self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed)
         self.slab: Final = Slab(self.page_alloc, self.ram, layout)
@@ -96,6 +99,11 @@ class Machine:
             f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "
             f"{'shuffled' if shuffle else 'fresh'} page frames, seed {seed}",
         )
+
+    @property
+    def current(self) -> Task:
+        """Who is running."""
+        return self.running.current
 
     def idle_work(self) -> bool:
         """Do a step of what can wait, a few milliseconds at most.

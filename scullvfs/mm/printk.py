@@ -11,8 +11,9 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from .errors import KernelBug
+from .sched import Running
 
-__all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "Record", "Task"]
+__all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "Record"]
 
 KERN_ERR: Final = 3
 KERN_WARNING: Final = 4
@@ -20,14 +21,6 @@ KERN_INFO: Final = 6
 
 LOG_LINES: Final = 4096
 """How many lines the ring holds."""
-
-
-class Task(NamedTuple):
-    """Who is running: Linux's `current`, as far as a report names it."""
-
-    pid: int
-    comm: str
-    """Its name, as it can be shown."""
 
 
 class Record(NamedTuple):
@@ -51,14 +44,17 @@ class KernelLog:
         panic_on_warn: raise KernelBug from `warn()`, as the kernel's parameter of that
             name stops a machine at its first warning.  Tests run with it.
         clock: nanoseconds, monotonic.
+        running: asked for the task when a report names it.
     """
 
     def __init__(
-        self, panic_on_warn: bool = False, clock: Callable[[], int] = time.monotonic_ns
+        self,
+        panic_on_warn: bool = False,
+        clock: Callable[[], int] = time.monotonic_ns,
+        running: Running | None = None,
     ) -> None:
         self.panic_on_warn = panic_on_warn
-        self.current: Callable[[], Task] = lambda: Task(0, "swapper/0")
-        """Asked for the running task when a report names it; the mount puts its own here."""
+        self._running = running or Running()
         self._clock = clock
         self._start = clock()
         self._records: deque[Record] = deque(maxlen=LOG_LINES)
@@ -79,7 +75,7 @@ class KernelLog:
         Raises:
             KernelBug: under `panic_on_warn`.
         """
-        task = self.current()
+        task = self._running.current
         self.printk(
             KERN_WARNING,
             f"------------[ cut here ]------------\n{text}\n"
@@ -98,7 +94,7 @@ class KernelLog:
 
     def warn_alloc(self, text: str) -> None:
         """What Linux says when an allocation fails (Linux: mm/page_alloc.c:warn_alloc())."""
-        task = self.current()
+        task = self._running.current
         self.printk(KERN_WARNING, f"{task.comm}: {text}, mode:0xcc0(GFP_KERNEL), nodemask=(null)")
 
     def records(self) -> list[Record]:

@@ -20,7 +20,7 @@ __all__ = ["report_overrun"]
 def report_overrun(device: ScullvDev, quantum: int, fault: PageFault) -> None:
     """Write the report of an access that ran over the end of a quantum into the kernel log."""
     machine = device.module.machine
-    task = machine.log.current()
+    task = machine.current
     levels = zip(
         (level.name.upper() for level in machine.layout.levels), fault.entries, strict=False
     )

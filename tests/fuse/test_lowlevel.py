@@ -18,6 +18,7 @@ from scullvfs.fuse.operations import Operations
 from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.mm import scatterlist as in_python
 from scullvfs.mm.scatterlist import Scatterlist
+from scullvfs.mm.sched import Running
 
 P = PAGE_SIZE
 
@@ -64,7 +65,7 @@ def handlers() -> Handlers:
     def never(*args: Any) -> Any:
         raise AssertionError
 
-    return Handlers(never, never, never, never, never)
+    return Handlers(Running(), never, never, never, never, never)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from scullvfs.fs.tree import Directory, File, Handle, Symlink, Tree
 from scullvfs.fuse.errors import errno_of
 from scullvfs.fuse.operations import PID_XATTR, Operations
 from scullvfs.mm import Machine, PageFault
+from scullvfs.mm.sched import NOBODY
 from scullvfs.mm.workqueue import Steps
 
 from ..vfs.troubles import TROUBLES
@@ -188,8 +189,8 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
     call(operations.read, fh, 1 << 40, 10)
     call(operations.write, fh, 5, b"data")
     call(operations.write, appending, 6, b"more")
-    operations.files.write(appending, 7, b"fcntl", os.O_RDWR, 1)
-    operations.files.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND, 1)
+    operations.files.write(appending, 7, b"fcntl", os.O_RDWR)
+    operations.files.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND)
     setattr_size(operations, 99)
     assert file.asked[2:] == [
         ("read", 1 << 40, 10),
@@ -204,20 +205,23 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
 def test_ioctl(operations: Operations, file: FakeFile) -> None:
     """ioctl() is not pyfuse3's: it is called as it is, and its errors are the caller's to turn."""
     fh = handle(operations)
-    assert operations.files.ioctl(fh, 0x4B04, 5, b"in", 1) == (7, b"out")
+    assert operations.files.ioctl(fh, 0x4B04, 5, b"in") == (7, b"out")
     assert file.asked[-1] == ("ioctl", 0x4B04, 5, b"in")
 
 
 def test_current_task(operations: Operations, file: FakeFile) -> None:
-    """The kernel log names who made the request."""
+    """Who made the request is running, and nobody is where pyfuse3 does not say who did."""
+    machine = operations._machine
+    assert (machine.current.pid, machine.current.comm) == (0, "swapper/0")
     fh = handle(operations)
-    call(operations.read, fh, 0, 1)
-    task = operations._machine.log.current()
-    assert task.pid == os.getpid()
+    task = machine.current
+    assert task == (os.getpid(), CALLER.uid, CALLER.gid)
     with open("/proc/self/comm") as comm:
         assert task.comm == comm.read().strip()
-    call(operations.open, 2, os.O_RDWR, SimpleNamespace(pid=1 << 30, uid=0))
-    assert operations._machine.log.current() == (1 << 30, "(gone)")
+    call(operations.read, fh, 0, 1)
+    assert machine.current is NOBODY
+    call(operations.lookup, 1, b"file", SimpleNamespace(pid=1 << 30, uid=5, gid=6))
+    assert (machine.current, machine.current.comm) == ((1 << 30, 5, 6), "(gone)")
 
 
 # names and attributes

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from scullvfs.mm import KernelBug
-from scullvfs.mm.printk import KERN_ERR, KERN_INFO, LOG_LINES, KernelLog, Record, Task
+from scullvfs.mm.printk import KERN_ERR, KERN_INFO, LOG_LINES, KernelLog, Record
+from scullvfs.mm.sched import Running, Task
 
 
 def ticking() -> Iterator[int]:
@@ -18,9 +19,18 @@ def ticking() -> Iterator[int]:
         now += 1000
 
 
-def log(panic_on_warn: bool = False) -> KernelLog:
-    """A log with such a clock."""
-    return KernelLog(panic_on_warn, clock=ticking().__next__)
+class Named(Task):
+    """A task of a known name."""
+
+    comm = "fio"
+
+
+def log(panic_on_warn: bool = False, task: Task | None = None) -> KernelLog:
+    """A log with such a clock, of a machine on which a task is running."""
+    running = Running()
+    if task is not None:
+        running.current = task
+    return KernelLog(panic_on_warn, clock=ticking().__next__, running=running)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +82,7 @@ def test_printk_forgets_the_oldest_lines() -> None:
 
 def test_warn_names_the_running_task() -> None:
     """A report says who was running, and where."""
-    kernel_log = log()
-    kernel_log.current = lambda: Task(1234, "dd")
+    kernel_log = log(task=Named(1234, 0, 0))
 
     kernel_log.warn("something is odd", "vfree")
 
@@ -81,7 +90,7 @@ def test_warn_names_the_running_task() -> None:
         (4, "------------[ cut here ]------------"),
         (4, "something is odd"),
         (4, "WARNING: CPU: 0 PID: 1234 at vfree"),
-        (4, "CPU: 0 PID: 1234 Comm: dd"),
+        (4, "CPU: 0 PID: 1234 Comm: fio"),
         (4, "---[ end trace 0000000000000000 ]---"),
     ]
 
@@ -108,8 +117,7 @@ def test_warn_under_panic_on_warn_stops() -> None:
 
 def test_warn_alloc_is_no_reason_to_panic() -> None:
     """Running out of memory is told, with the task's name, and is not a bug."""
-    kernel_log = log(panic_on_warn=True)
-    kernel_log.current = lambda: Task(1, "fio")
+    kernel_log = log(panic_on_warn=True, task=Named(1, 0, 0))
 
     kernel_log.warn_alloc("vmalloc error: size 4096, failed to allocate pages")
 

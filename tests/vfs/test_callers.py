@@ -22,8 +22,9 @@ from scullvfs.mm.printk import KERN_INFO
 
 def telling(name, handler):
     def call(self, *args):
-        log = self._device.module.machine.log
-        log.printk(KERN_INFO, f"{{name}}: {{log.current()}}")
+        machine = self._device.module.machine
+        text = f"{{name}}: {{machine.current}} {{machine.current.comm}}"
+        machine.log.printk(KERN_INFO, text)
         return handler(self, *args)
     return call
 
@@ -61,12 +62,19 @@ def direct(fd: int, call: Callable[[], object]) -> object:
         fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
-def by(name: str, call: Callable[[], object]) -> int:
-    """Make a call in a process of this name; its pid."""
+IDS = (4321, 8765) if os.geteuid() == 0 else (os.getuid(), os.getgid())
+"""User and group of a caller."""
+
+
+def by(name: str, call: Callable[[], object], ids: tuple[int, int] | None = None) -> int:
+    """Make a call in a process of this name, and of this user and group; its pid."""
     pid = os.fork()
     if pid == 0:
         try:
             Path("/proc/self/comm").write_text(name)
+            if ids is not None:
+                os.setresgid(*[ids[1]] * 3)
+                os.setresuid(*[ids[0]] * 3)
             call()
             os._exit(0)
         finally:
@@ -84,7 +92,8 @@ def log(mount: Path) -> str:
 def test_caller_of_each_call(scullvfs: Scullvfs, mountpoint: Path, change: str) -> None:
     """The second of two processes, on a descriptor that a third one has opened, is it."""
     program = TELLING.format(change=LOOPS[change])
-    options = ["mount", "-f", "-o", "mem=16M,semantics=file", str(mountpoint)]
+    words = "mem=16M,semantics=file" + ",allow_other" * (os.geteuid() == 0)
+    options = ["mount", "-f", "-o", words, str(mountpoint)]
     with (
         foreground(scullvfs, mountpoint, [sys.executable, "-c", program, *options]),
         opened(mountpoint / "scullv0") as fd,
@@ -93,9 +102,9 @@ def test_caller_of_each_call(scullvfs: Scullvfs, mountpoint: Path, change: str) 
         for name, call in CALLS.items():
             by("before", lambda: os.pwrite(fd, b"x", 0))
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            pid = by("caller of it", lambda call=call: call(fd))  # type: ignore[misc]
+            pid = by("caller of it", lambda call=call: call(fd), IDS)  # type: ignore[misc]
             assert log(mountpoint).splitlines()[-1] == (
-                f"{name}: Task(pid={pid}, comm='caller of it')"
+                f"{name}: Task(pid={pid}, uid={IDS[0]}, gid={IDS[1]}) caller of it"
             )
 
 

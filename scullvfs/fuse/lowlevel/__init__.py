@@ -36,6 +36,7 @@ from typing import Final, Protocol
 
 from scullvfs.mm import scatterlist
 from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.sched import Running, Task
 
 from ..errors import errno_of
 
@@ -91,24 +92,26 @@ class Request(Protocol):
 class Handlers:
     """What serves the operations.  Each raises an OSError with the errno to answer.
 
-    `pid` is whose call it is, 0 for one of the kernel's own or of another pid namespace.
+    Whose call it is has been said in `running.current` before.
     """
 
-    read: Callable[[int, int, int, bool, int], View]
-    """(fh, off, size, page_cache, pid): read(2), or with `page_cache` a fill of the page cache,
+    running: Running
+
+    read: Callable[[int, int, int, bool], View]
+    """(fh, off, size, page_cache): read(2), or with `page_cache` a fill of the page cache,
     which no system call asked for.  The result is used at once, so it may be a view of what
     changes later."""
-    write: Callable[[int, int, Buffer, int | None, int], int]
-    """(fh, off, data, flags, pid): write(2) to an open file that has these `flags` now.  `data` is
+    write: Callable[[int, int, Buffer, int | None], int]
+    """(fh, off, data, flags): write(2) to an open file that has these `flags` now.  `data` is
     released when it returns: a ValueError for who keeps it.  A slice of it must not be kept."""
-    ioctl: Callable[[int, int, int, bytes, int], tuple[int, bytes]]
-    """(fh, cmd, arg, data, pid): ioctl(2); `data` is what the kernel fetched as `cmd` says.
+    ioctl: Callable[[int, int, int, bytes], tuple[int, bytes]]
+    """(fh, cmd, arg, data): ioctl(2); `data` is what the kernel fetched as `cmd` says.
     Result, and what to store."""
-    lseek: Callable[[Request, int, int, int, int], None]
-    """(request, fh, off, whence, pid): lseek(2) with SEEK_DATA or SEEK_HOLE; the kernel does the
+    lseek: Callable[[Request, int, int, int], None]
+    """(request, fh, off, whence): lseek(2) with SEEK_DATA or SEEK_HOLE; the kernel does the
     others.  Answers by `request`, at once or later, unless it raises."""
-    fallocate: Callable[[Request, int, int, int, int, int], None]
-    """(request, fh, mode, off, length, pid): fallocate(2), answered likewise."""
+    fallocate: Callable[[Request, int, int, int, int], None]
+    """(request, fh, mode, off, length): fallocate(2), answered likewise."""
 
 
 def _load() -> ModuleType | None:
@@ -157,7 +160,15 @@ def serve_with(
         ValueError: a number out of its range; nothing has changed.
     """
     if _extension is not None:
-        _extension.serve_with(handlers, errno_of, max_write, copy_file_range_errno, auto_inval_data)
+        _extension.serve_with(
+            handlers,
+            errno_of,
+            handlers.running,
+            Task,
+            max_write,
+            copy_file_range_errno,
+            auto_inval_data,
+        )
 
 
 class _Deaf:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from scullvfs.fuse.lowlevel import Handlers
 from scullvfs.mm.scatterlist import Buffer, Scatterlist
+from scullvfs.mm.sched import Running, Task
 
 class Request:
     def interrupted(self) -> bool: ...
@@ -17,6 +18,8 @@ def request() -> Request: ...
 def serve_with(
     handlers: Handlers,
     errno_of: Callable[[BaseException], int],
+    running: Running,
+    task: Callable[[int, int, int], Task],
     max_write: int,
     copy_file_range_errno: int,
     auto_inval_data: bool,

@@ -32,6 +32,10 @@ static const char *const handler_names[NR_HANDLERS] = {
 static PyObject *handlers[NR_HANDLERS];
 static PyObject *errno_of;	/* of an exception */
 
+static struct {
+	PyObject *current, *ram, *pages, *width, *offset, *count, *release;
+} names;
+
 static PyObject *raised(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
@@ -71,16 +75,52 @@ static void fail(fuse_req_t req)
 	fuse_reply_err(req, value);
 }
 
-/* Call a handler with the `nr` arguments behind args[0], which is CPython's to use.  The
- * arguments are given away; where one is NULL, an exception has been raised already. */
-static PyObject *call(int handler, PyObject *args[], size_t nr)
+/* -- who calls (scullvfs/mm/sched.py) ------------------------------------------------------ */
+
+static PyObject *running;	/* has the attribute that is set */
+static PyObject *task_type;	/* makes a task of pid, uid and gid */
+
+/* Those who have called, since the same ones call again and again. */
+static struct caller {
+	PyObject *task;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+} callers[16];
+
+/* Say whose request it is: a thread as the daemon's pid namespace numbers it, 0 for the kernel's
+ * own. */
+static bool set_current(fuse_req_t req)
+{
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct caller *caller = &callers[(unsigned int)ctx->pid % (sizeof callers / sizeof *callers)];
+
+	if (!caller->task || caller->pid != ctx->pid || caller->uid != ctx->uid ||
+	    caller->gid != ctx->gid) {
+		PyObject *task = PyObject_CallFunction(task_type, "iII", (int)ctx->pid,
+						       (unsigned int)ctx->uid,
+						       (unsigned int)ctx->gid);
+
+		if (!task)
+			return false;
+		Py_XSETREF(caller->task, task);
+		caller->pid = ctx->pid;
+		caller->uid = ctx->uid;
+		caller->gid = ctx->gid;
+	}
+	return PyObject_SetAttr(running, names.current, caller->task) == 0;
+}
+
+/* Call a handler for a request with the `nr` arguments behind args[0], which is CPython's to use.
+ * The arguments are given away; where one is NULL, an exception has been raised already. */
+static PyObject *call(int handler, fuse_req_t req, PyObject *args[], size_t nr)
 {
 	PyObject *result = NULL;
 	bool complete = true;
 
 	for (size_t i = 1; i <= nr; i++)
 		complete = complete && args[i];
-	if (complete)
+	if (complete && set_current(req))
 		result = PyObject_Vectorcall(handlers[handler], args + 1,
 					     nr | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
 	for (size_t i = 1; i <= nr; i++)
@@ -91,10 +131,6 @@ static PyObject *call(int handler, PyObject *args[], size_t nr)
 #include "request.c"
 
 /* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
-
-static struct {
-	PyObject *ram, *pages, *width, *offset, *count, *release;
-} names;
 
 struct view {
 	struct scullvfs_sg sg;
@@ -156,12 +192,6 @@ failed:
 
 /* -- requests: session.c calls these ----------------------------------------------------- */
 
-/* Whose call it is: a thread as the daemon's pid namespace numbers it, 0 for the kernel's own. */
-static PyObject *caller(fuse_req_t req)
-{
-	return PyLong_FromLong(fuse_req_ctx(req)->pid);
-}
-
 static bool reply_data(fuse_req_t req, PyObject *data)
 {
 	if (PyObject_CheckBuffer(data)) {
@@ -196,9 +226,8 @@ static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off,
 		PyLong_FromLongLong(off),
 		PyLong_FromSize_t(size),
 		PyBool_FromLong(page_cache),
-		caller(req),
 	};
-	PyObject *data = call(READ, args, 5);
+	PyObject *data = call(READ, req, args, 4);
 
 	if (!data || !reply_data(req, data))
 		fail(req);
@@ -227,9 +256,8 @@ static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t 
 		PyLong_FromLongLong(off),
 		Py_XNewRef(data),
 		PyLong_FromLong(flags),
-		caller(req),
 	};
-	PyObject *result = call(WRITE, args, 5);
+	PyObject *result = call(WRITE, req, args, 4);
 	size_t count = result ? PyLong_AsSize_t(result) : 0;
 
 	if (PyErr_Occurred())
@@ -250,9 +278,8 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 		PyLong_FromUnsignedLong(cmd),
 		PyLong_FromUnsignedLongLong(arg),
 		PyBytes_FromStringAndSize(in, in_size),
-		caller(req),
 	};
-	PyObject *result = call(IOCTL, args, 5);
+	PyObject *result = call(IOCTL, req, args, 4);
 	int value;
 	const char *out;
 	Py_ssize_t out_size;
@@ -273,10 +300,9 @@ static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 		PyLong_FromUnsignedLongLong(fh),
 		PyLong_FromLongLong(off),
 		PyLong_FromLong(whence),
-		caller(req),
 	};
 
-	begun(request, req, call(LSEEK, args, 5));
+	begun(request, req, call(LSEEK, req, args, 4));
 }
 
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
@@ -289,10 +315,9 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 		PyLong_FromLong(mode),
 		PyLong_FromLongLong(off),
 		PyLong_FromLongLong(length),
-		caller(req),
 	};
 
-	begun(request, req, call(FALLOCATE, args, 6));
+	begun(request, req, call(FALLOCATE, req, args, 5));
 }
 
 /* -- the module: __init__.py calls these, and has their documentation ----------------------- */
@@ -311,11 +336,11 @@ static PyObject *requests(PyObject *module, PyObject *none)
 
 static PyObject *serve_with(PyObject *module, PyObject *args)
 {
-	PyObject *object, *translate;
+	PyObject *object, *translate, *holder, *make_task;
 	int max_write, copy_file_range_errno, auto_inval_data;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOiip", &object, &translate, &max_write,
+	if (!PyArg_ParseTuple(args, "OOOOiip", &object, &translate, &holder, &make_task, &max_write,
 			      &copy_file_range_errno, &auto_inval_data))
 		return NULL;
 	if (max_write < MM_PAGE_SIZE || max_write > SCULLVFS_MAX_REQUEST)
@@ -331,6 +356,8 @@ static PyObject *serve_with(PyObject *module, PyObject *args)
 		Py_XSETREF(handlers[i], handler);
 	}
 	Py_XSETREF(errno_of, Py_NewRef(translate));
+	Py_XSETREF(running, Py_NewRef(holder));
+	Py_XSETREF(task_type, Py_NewRef(make_task));
 	scullvfs_max_write = max_write;
 	scullvfs_copy_file_range_errno = copy_file_range_errno;
 	scullvfs_auto_inval_data = auto_inval_data;
@@ -399,6 +426,7 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit__interpose(void)
 {
+	names.current = PyUnicode_InternFromString("current");
 	names.ram = PyUnicode_InternFromString("ram");
 	names.pages = PyUnicode_InternFromString("pages");
 	names.width = PyUnicode_InternFromString("width");
