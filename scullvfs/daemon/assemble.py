@@ -8,6 +8,7 @@ import errno
 from contextlib import ExitStack
 
 from scullvfs.errors import HostMemoryError, UsageError
+from scullvfs.fs.devices import FILE_RULES
 from scullvfs.fs.root import build_tree
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.operations import Operations
@@ -43,7 +44,7 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
     operations = Operations(
         tree,
         machine,
-        direct_io=options.semantics == "device",
+        direct_io=FILE_RULES[options.semantics].direct_io,
         quantum=PAGE_SIZE << options.scullv_order,
     )
     operations.xattrs[STATUS_XATTR.encode()] = Report(

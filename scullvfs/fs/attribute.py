@@ -14,7 +14,7 @@ from typing import Final
 
 from scullvfs.mm import PAGE_SIZE
 from scullvfs.mm.access import Buffer
-from scullvfs.mm.workqueue import Steps
+from scullvfs.mm.workqueue import Left, Steps
 
 from .shown import ShownFile, ShownHandle
 from .tree import Handle
@@ -89,9 +89,10 @@ class AttributeFile(ShownFile):
         self._store(kstrtoint(text))
         self.refresh()
 
-    def truncate(self, length: int) -> Steps[None]:
+    def truncate(self, length: int) -> Steps[Left]:
         """Nothing happens: `echo 4 > file` does that first (Linux: fs/kernfs/inode.c)."""
         yield from ()
+        return None
 
 
 class _AttributeHandle(ShownHandle):

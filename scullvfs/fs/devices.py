@@ -7,7 +7,7 @@ import os
 from typing import Final
 
 from scullvfs.mm.access import Buffer, View
-from scullvfs.mm.workqueue import Steps
+from scullvfs.mm.workqueue import Left, Steps
 from scullvfs.scull import ScullvDev, posix, scullv_ioctl
 
 from .atime import Atime
@@ -29,6 +29,8 @@ class DeviceFile(File):
 
     direct_io = True
     attr_timeout = 0  # an open may change the size under the kernel's feet
+    trim_of_nothing_modifies = False
+    """Whether to empty it when it is empty moves st_mtime."""
 
     def __init__(self, device: ScullvDev, permissions: int, uid: int, gid: int) -> None:
         super().__init__(permissions, uid, gid)
@@ -53,22 +55,36 @@ class DeviceFile(File):
         return self.device.quantum
 
     def open(self, flags: int, pid: int = 0) -> Handle:
-        """Open by the driver's rules; a device that is mapped is not emptied.
+        """Open, as the driver does with the flags that it gets to see.
+
+        Whether an open empties the device it alone decides; a set of rules may hide from it how
+        the file is opened, and then only O_TRUNC does.
+        """
+        size = self.device.size
+        shown = flags & ~os.O_ACCMODE | os.O_RDWR if self._hides_access() else flags
+        left = self.device.open(shown, later=True)
+        if left is not None and (size or self.trim_of_nothing_modifies):
+            self.modified()
+        handle = self._opened(flags)
+        handle.left = left
+        return handle
+
+    def _hides_access(self) -> bool:
+        """Whether it is mapped: then a write-only open does not empty it.
 
         The kernel does not tell of mappings.  What has been read into the page cache is taken
         for mapped until its open file is gone, and a mapping holds that.
         """
-        size = self.device.size
-        if flags & os.O_TRUNC or not self.mapped:
-            self.device.open(flags, later=True)
-        if size != self.device.size:
-            self.modified()
+        return bool(self.mapped)
+
+    def _opened(self, flags: int) -> Handle:
         return DeviceHandle(self)
 
-    def truncate(self, length: int) -> Steps[None]:
+    def truncate(self, length: int) -> Steps[Left]:
         """Set the device's size."""
-        yield from self.device.truncating(length)
+        left = yield from self.device.truncating(length)
         self.modified()
+        return left
 
 
 class DeviceHandle(Handle):
@@ -117,16 +133,17 @@ class PosixFile(DeviceFile):
 
     direct_io = False
     attr_timeout = 1  # every change comes through the kernel, which knows then
+    trim_of_nothing_modifies = True
 
-    def open(self, flags: int, pid: int = 0) -> Handle:
-        """Only O_TRUNC empties it.
+    def _hides_access(self) -> bool:
+        """Always."""
+        return True
 
-        To open for reading alone counts as reading: what the page cache has the kernel reads
-        without a word, and it has what was written.
+    def _opened(self, flags: int) -> Handle:
+        """To open for reading alone counts as reading.
+
+        What the page cache has the kernel reads without a word, and it has what was written.
         """
-        if flags & os.O_TRUNC:
-            self.device.trim(later=True)
-            self.modified()
         if flags & os.O_NOATIME or self.atime_rule is Atime.NEVER:
             return PosixHandle(self)
         if flags & os.O_ACCMODE == os.O_RDONLY:

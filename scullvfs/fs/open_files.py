@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.sched import Running, Task
-from scullvfs.mm.workqueue import Steps
+from scullvfs.mm.workqueue import Left, Steps
 
 from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
@@ -49,8 +49,8 @@ class OpenFiles:
         """How many files are open."""
         return len(self._files)
 
-    def open(self, file: File, flags: int) -> int:
-        """open(2); returns the handle.
+    def open(self, file: File, flags: int) -> tuple[int, Left]:
+        """open(2); returns the handle, and what the open has left to do.
 
         Raises:
             OSError: the file cannot be opened so; ENFILE, NR_FILE are open, and it is not root
@@ -59,14 +59,14 @@ class OpenFiles:
         task = self._running.current
         if len(self._files) >= NR_FILE and task.uid != 0:
             raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
-        before = file.mtime_ns
         handle = file.open(flags, task.pid)
-        if file.mode & PRIVILEGES and (flags & os.O_TRUNC or file.mtime_ns != before):
+        left, handle.left = handle.left, None
+        if left is not None and file.mode & PRIVILEGES:
             remove_privileges(file, task.pid)
         handle.file, handle.flags = file, flags
         self._last += 1
         self._files[self._last] = handle
-        return self._last
+        return self._last, left
 
     def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
         """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from scullvfs.mm.access import Buffer, View
-from scullvfs.mm.workqueue import Steps
+from scullvfs.mm.workqueue import Left, Steps
 
 from .atime import DAY, Atime
 
@@ -49,6 +49,8 @@ class Handle:
     """What is open; this and `flags` are set once it is."""
     flags = 0
     """What it was opened with: the flags of open(2)."""
+    left: Left = None
+    """What the open has left to do, if it has emptied the file."""
 
     def read(self, pos: int, count: int) -> View:
         """Up to `count` bytes at `pos`, for read(2)."""
@@ -159,8 +161,8 @@ class Node:
         """Note that an attribute of it has changed."""
         self.ctime_ns = time.time_ns()
 
-    def truncate(self, length: int) -> Steps[None]:
-        """Set its size, where that can be done, in steps.
+    def truncate(self, length: int) -> Steps[Left]:
+        """Set its size, where that can be done, in steps; the result is what is left to do.
 
         Raises:
             OSError: EINVAL, it cannot.

@@ -35,6 +35,7 @@ from scullvfs.fs.open_files import OpenFiles
 from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.sched import NOBODY, Running, Task
+from scullvfs.mm.workqueue import Steps
 from scullvfs.scull.parameters import SCULLV_ORDER
 
 from . import lowlevel
@@ -192,11 +193,11 @@ class Operations(_Answering):
 
     async def _truncate(self, node: Node, length: int) -> None:
         task = self.running.current
-        queued = self._machine.workqueue.queued
         with lowlevel.request() as request:
             async with self.slices.lock(node.ino, request):
-                await self.slices.run(self.files.on_behalf(task, node.truncate(length)))
-            await self._free(queued, request, task)
+                left = await self.slices.run(self.files.on_behalf(task, node.truncate(length)))
+            if left is not None:
+                await self._free(left, request, task)
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """readlink(2)."""
@@ -253,29 +254,26 @@ class Operations(_Answering):
         node = self._tree.nodes[inode]
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
-        queued = self._machine.workqueue.queued
         atime = node.atime_ns
         task = self.running.current
-        fh = self.files.open(node, flags)
+        fh, left = self.files.open(node, flags)
         if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
             with suppress(OSError):
                 pyfuse3.invalidate_inode(inode, attr_only=True)
-        if self._machine.workqueue.queued != queued:
+        if left is not None:
             with lowlevel.request() as request:
-                await self._free(queued, request, task)
+                await self._free(left, request, task)
         return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
 
-    async def _free(self, queued: int, request: Request, task: Task) -> None:
-        """Free what a call has left to free, if it added to what was queued.
+    async def _free(self, left: Steps[None], request: Request, task: Task) -> None:
+        """Free what a call has left to free.
 
         A caller who is interrupted has what it wanted, and the rest is done in idle time.
         """
-        if self._machine.workqueue.queued != queued:
-            try:
-                work = self.files.on_behalf(task, self._machine.workqueue.drain())
-                await self.slices.run(work, request)
-            except InterruptedError:
-                self._machine.page_alloc.on_surplus()
+        try:
+            await self.slices.run(self.files.on_behalf(task, left), request)
+        except InterruptedError:
+            self._machine.page_alloc.on_surplus()
 
     # The extension serves what follows past pyfuse3: the latter does not know the first two, and
     # it saves half of the others' time.  Without it nobody says who calls.

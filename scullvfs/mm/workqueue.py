@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Generator
 from typing import Final, TypeVar
 
-__all__ = ["Steps", "Workqueue", "finish"]
+__all__ = ["Left", "Steps", "Workqueue", "finish"]
 
 T = TypeVar("T")
 
 Steps = Generator[None, None, T]
 """Work in steps, and its result."""
+Left = Steps[None] | None
+"""What a call has left to do: its caller may do it, or leave it where it waits."""
 
 
 def finish(steps: Steps[T]) -> T:
@@ -35,8 +37,6 @@ class Workqueue:
 
     def __init__(self) -> None:
         self._works: Final[deque[Steps[None]]] = deque()
-        self.queued = 0
-        """How many works there have been until now."""
 
     def __len__(self) -> int:
         """How many works are not done."""
@@ -45,7 +45,16 @@ class Workqueue:
     def queue_work(self, work: Steps[None]) -> None:
         """Leave some work for later (Linux: include/linux/workqueue.h:queue_work())."""
         self._works.append(work)
-        self.queued += 1
+
+    def flush_work(self, work: Steps[None]) -> Steps[None]:
+        """Do what waits until some work is done, whoever does it, in steps of one.
+
+        What is not done of it when these steps are given up waits on.
+        Linux: kernel/workqueue.c:flush_work()
+        """
+        while work in self._works:
+            self.step()
+            yield
 
     def drain(self) -> Steps[None]:
         """Do all that waits, in steps of one."""

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from scullvfs.mm import PAGE_SIZE, PageFault
 from scullvfs.mm.ram import ZERO_PAGE
-from scullvfs.mm.workqueue import Steps, finish
+from scullvfs.mm.workqueue import Left, Steps, finish
 
 from .items import ItemList
 from .oops import report_overrun
@@ -86,15 +86,16 @@ class ScullvDev:
 
     # -- the file operations -----------------------------------------------------------------
 
-    def open(self, flags: int, later: bool = False) -> None:
+    def open(self, flags: int, later: bool = False) -> Left:
         """Open with the flags of open(2): a write-only open, or O_TRUNC, empties the device.
 
-        With `later` its memory is left to the machine's `workqueue`.
+        Returns what is left to do of that, None if the device is as it was; see `trim()`.
 
         scullv: main.c:scullv_open()
         """
         if flags & os.O_ACCMODE == os.O_WRONLY or flags & os.O_TRUNC:
-            self.trim(later)
+            return self.trim(later)
+        return None
 
     def read(self, pos: int, count: int) -> View:
         """Read up to `count` bytes at `pos`: to the end of the quantum or the size at most.
@@ -156,19 +157,17 @@ class ScullvDev:
         """
         finish(self.truncating(length, later=False))
 
-    def truncating(self, length: int, later: bool = True) -> Steps[None]:
+    def truncating(self, length: int, later: bool = True) -> Steps[Left]:
         """As `truncate()`, in steps.  The first one sets the size, which no read goes beyond.
 
-        With `later` most of the memory is left to the machine's `workqueue`.  Nobody may write
-        to the device between the steps.
+        With `later` most of the memory is left to the machine's `workqueue`, and the result is
+        what does that.  Nobody may write to the device between the steps.
         """
         cut = length < self.size
         if not length:
-            self.trim(later)
-        else:
-            self.size = length
-            if cut:
-                yield from self._cut(length, later)
+            return self.trim(later)
+        self.size = length
+        return (yield from self._cut(length, later)) if cut else None
 
     def _clear(self, pos: int, count: int) -> None:
         """Make `count` bytes at `pos`, all of one quantum, zeros if it is there."""
@@ -192,20 +191,21 @@ class ScullvDev:
         self._add_quantum(slot, item, whole=False)
         return True
 
-    def trim(self, later: bool = False) -> None:
+    def trim(self, later: bool = False) -> Left:
         """Free everything, and take the module's order and qset over.
 
         With `later` the memory is left to the machine's `workqueue`, and nothing takes longer
-        for a large device.
+        for a large device.  The result is steps after which it is free.
         scullv: main.c:scullv_trim()
         """
         qsets, self._qsets = self._qsets, {}
-        self._do(self._free(qsets.values(), self.qset, self._part), later)
-        self._do(self.items.cut(1), later)
+        works = self._free(qsets.values(), self.qset, self._part), self.items.cut(1)
+        left = self._do(works, later)
         self.nr_quanta = self.allocated = 0
         self.size = 0
         self.trims += 1
         self._set_geometry()
+        return left
 
     def free_quanta(self, item: int, s_pos: int, count: int, blank: bool = False) -> None:
         """Free `count` quanta of a list item, from place `s_pos` in its set on.
@@ -305,12 +305,16 @@ class ScullvDev:
             for at in range(0, size, PAGE_SIZE)
         )
 
-    def _do(self, work: Steps[None], later: bool) -> None:
-        """Do some work now or later."""
-        if later:
-            self.module.machine.workqueue.queue_work(work)
-        else:
-            finish(work)
+    def _do(self, works: Sequence[Steps[None]], later: bool) -> Left:
+        """Do some works, one or more, now or later; returns what is left of them."""
+        if not later:
+            for work in works:
+                finish(work)
+            return None
+        workqueue = self.module.machine.workqueue
+        for work in works:
+            workqueue.queue_work(work)
+        return workqueue.flush_work(works[-1])
 
     def _free(self, qsets: Iterable[int], nr_slots: int, part: int) -> Steps[None]:
         """Free quantum sets of `nr_slots` places, and their quanta, `part` of them in a step.
@@ -348,7 +352,7 @@ class ScullvDev:
             report_overrun(self, quantum, fault)
             raise OSError(errno.EFAULT, "the quantum ends before the access") from fault
 
-    def _cut(self, length: int, later: bool) -> Steps[None]:
+    def _cut(self, length: int, later: bool) -> Steps[Left]:
         """Take off every quantum that begins at `length` or later, and zero what is behind it.
 
         A trim meanwhile has taken everything off, and ends it.
@@ -360,7 +364,7 @@ class ScullvDev:
             yield from self.zeroing(length, length - q_pos + self.quantum * (q_pos > 0))
             for first, count in self._parts(keep, nr_slots):
                 if self.trims != trims:
-                    return
+                    return None
                 self.free_quanta(last, first, count)
                 yield
         detached: list[int] = []
@@ -374,9 +378,10 @@ class ScullvDev:
                 self.allocated -= nr_quanta * self._quantum_size(item)
                 detached.append(qset)
             yield
-        self._do(self._free(detached, nr_slots, part), later)
+        works = [self._free(detached, nr_slots, part)]
         if self.trims == trims:
-            self._do(self.items.cut(last + 1), later)
+            works.append(self.items.cut(last + 1))
+        return self._do(works, later)
 
     # -- looking at it -----------------------------------------------------------------------
 

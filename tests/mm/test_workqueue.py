@@ -41,12 +41,40 @@ def test_first_come_first_served() -> None:
     work, done = Workqueue(), list[int]()
     work.queue_work(counting(done, 1, 2))
     work.queue_work(counting(done, 3))
-    assert (len(work), work.queued) == (2, 2)
+    assert len(work) == 2
     assert work.step()
     assert done == [1]
     finish(work.drain())
     assert done == [1, 2, 3]
-    assert (len(work), work.queued, work.step()) == (0, 2, False)
+    assert (len(work), work.step()) == (0, False)
+
+
+def test_flush_work() -> None:
+    """What came before is done, too, and what came later is not."""
+    work, done = Workqueue(), list[int]()
+    works = [counting(done, 1), counting(done, 2, 3), counting(done, 4)]
+    for each in works:
+        work.queue_work(each)
+    finish(work.flush_work(works[1]))
+    assert (done, len(work)) == ([1, 2, 3], 1)
+    finish(work.flush_work(works[1]))
+    assert (done, len(work)) == ([1, 2, 3], 1)
+
+
+def test_flush_work_that_is_given_up() -> None:
+    """The rest is there for others, who end what a second one waits for."""
+    work, done = Workqueue(), list[int]()
+    long = counting(done, *range(5))
+    work.queue_work(long)
+    first, second = work.flush_work(long), work.flush_work(long)
+    next(first)
+    next(second)
+    first.close()
+    assert (done, len(work)) == ([0, 1], 1)
+    while work.step():
+        pass
+    assert done == [*range(5)]
+    finish(second)
 
 
 def test_a_broken_work_is_given_up() -> None:

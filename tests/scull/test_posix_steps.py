@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scullvfs.mm import Machine
+from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.workqueue import Steps, finish
 from scullvfs.scull import Module, ScullvDev, posix
 
@@ -137,3 +137,31 @@ def test_seek_among_many_sets(monkeypatch: pytest.MonkeyPatch, device: ScullvDev
     assert device.nr_quanta == 0
     device.truncate(1)
     assert books(device) == (0, 0, 1, 1, 0)
+
+
+@pytest.mark.parametrize("how", ["trim", "open", "truncating"])
+def test_what_is_left_is_told(device: ScullvDev, how: str) -> None:
+    """Steps after which the memory is free, but not what others have left for later since."""
+    machine = device.module.machine
+    finish(posix.allocate(device, 0, LENGTH, keep_size=False))
+    if how == "trim":
+        left = device.trim(later=True)
+    elif how == "open":
+        left = device.open(os.O_WRONLY, later=True)
+    else:
+        left = finish(device.truncating(0))
+    assert left is not None
+    assert machine.vm.nr_vmalloc_pages > 0
+    device.write(0, b"x")
+    device.trim(later=True)
+    finish(left)
+    assert machine.vm.nr_vmalloc_pages == device.quantum // PAGE_SIZE
+    assert len(machine.workqueue) > 0
+
+
+def test_nothing_is_left(device: ScullvDev) -> None:
+    """Of what is done at once, and of what empties nothing."""
+    device.write(0, b"x")
+    assert device.open(os.O_RDWR, later=True) is None
+    assert finish(device.truncating(1 << 20)) is None
+    assert device.trim() is None

@@ -66,7 +66,7 @@ leak = lambda machine: None
 trim = dev.ScullvDev.trim
 def leaking(self, later=False):
     leak(self.module.machine)
-    trim(self, later)
+    return trim(self, later)
 dev.ScullvDev.trim = leaking
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
