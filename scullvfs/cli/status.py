@@ -55,7 +55,12 @@ WORDS: Final = {
     ],
     statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED, ExitStatus.BUSY),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, an object a mount.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print a JSON list, an object a mount, with each device's calls.",
+)
 @click.argument("mountpoints", nargs=-1, metavar="[MOUNTPOINT]...", shell_complete=complete_mounts)
 def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
     """Show the mounts, and how they are.

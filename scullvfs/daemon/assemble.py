@@ -48,7 +48,11 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
         quantum=PAGE_SIZE << options.scullv_order,
     )
     operations.xattrs[STATUS_XATTR.encode()] = Report(
-        options, module, requests=lowlevel.requests, lowlevel=lowlevel.hooked
+        options,
+        module,
+        requests=lowlevel.requests,
+        calls=operations.files.statistics,
+        lowlevel=lowlevel.hooked,
     )
     return machine, operations
 

@@ -11,9 +11,10 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import scullvfs
+from scullvfs.fs.calls import Statistics
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.options.table import MountOptions
 from scullvfs.scull import Module
@@ -21,12 +22,16 @@ from scullvfs.text import unicode
 
 __all__ = ["Report"]
 
+MOST_DEVICES: Final = 32
+"""Devices whose calls are in a report."""
+
 
 class Report:
     """The report of one mount, made whenever it is called.
 
     Args:
         requests: how many requests came until now; None if nobody counts them.
+        calls: name of each device -> kind of call -> its counters.
         lowlevel: whether the operations that pyfuse3 leaves out are in place.
     """
 
@@ -35,11 +40,13 @@ class Report:
         options: MountOptions,
         module: Module,
         requests: Callable[[], int | None],
+        calls: Callable[[], dict[str, Statistics]],
         lowlevel: Callable[[], bool],
     ) -> None:
         self._options = options
         self._module = module
         self._requests = requests
+        self._calls = calls
         self._lowlevel = lowlevel
         self._started = time.monotonic()
 
@@ -56,6 +63,7 @@ class Report:
                 "vmalloc": _vmalloc(self._module.machine),
                 "devices": len(self._module.devices),
                 "requests": self._requests(),
+                "calls": _busiest(self._calls()),
                 "lowlevel": self._lowlevel(),
                 "rss": _rss(),
                 "cpu": round(cpu.user + cpu.system, 2),
@@ -69,6 +77,23 @@ class Report:
             "scullv_qset": self._module.scullv_qset,
             "fsname": unicode(self._options.fsname),
         }
+
+
+def _busiest(calls: dict[str, Statistics]) -> dict[str, Statistics]:
+    """The kinds of call that there were, of the devices that were called most, in their order.
+
+    Of all devices it would be more than an extended attribute can hold.
+    """
+    made = {
+        device: {kind: counters for kind, counters in kinds.items() if counters["calls"]}
+        for device, kinds in calls.items()
+    }
+    number = {
+        device: sum(each["calls"] for each in kinds.values()) for device, kinds in made.items()
+    }
+    most = sorted((device for device in made if number[device]), key=lambda device: -number[device])
+    shown = {*most[:MOST_DEVICES]}
+    return {device: kinds for device, kinds in made.items() if device in shown}
 
 
 def _rss() -> int:

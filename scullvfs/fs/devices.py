@@ -11,6 +11,7 @@ from scullvfs.mm.workqueue import Left, Steps
 from scullvfs.scull import ScullvDev, posix, scullv_ioctl
 
 from .atime import Atime
+from .calls import Statistics
 from .tree import File, Handle
 
 __all__ = ["FILE_RULES", "DeviceFile", "PosixFile"]
@@ -27,6 +28,7 @@ class DeviceFile(File):
     The kernel would hand a character device node to its own drivers, so it cannot be one.
     """
 
+    counted = True
     direct_io = True
     attr_timeout = 0  # an open may change the size under the kernel's feet
     trim_of_nothing_modifies = False
@@ -38,6 +40,10 @@ class DeviceFile(File):
         self.frozen = False
         self.mapped: Final[set[Handle]] = set()
         """Open files that the page cache has read through, which is what mapping does."""
+
+    def statistics(self) -> Statistics:
+        """What was asked of it since the mount, and what that cost."""
+        return self.calls.statistics()
 
     @property
     def size(self) -> int:

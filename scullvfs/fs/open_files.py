@@ -1,7 +1,8 @@
 """The open files of a mount, and every call that is made through one.
 
 A file handle is the number that the kernel gives back with each such call (Linux: struct
-file).  What a call cannot do is an exception; whoever passes the call on from FUSE makes an
+file): a number of its own, and in the lowest bits the row of the file's counters (`calls`).  What a
+call cannot do is an exception; whoever passes the call on from FUSE makes an
 errno of it.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final, TypeVar
 
@@ -17,6 +19,7 @@ from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.sched import Running, Task
 from scullvfs.mm.workqueue import Left, Steps
 
+from .calls import ROW_BITS, CallTable, Counting, Kind, Statistics
 from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
 
@@ -38,10 +41,12 @@ class OpenFiles:
 
     Args:
         running: who calls, as whoever passes a call on has said there before.
+        calls: the counters of the tree that the files are in.
     """
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, calls: CallTable) -> None:
         self._running: Final = running
+        self._calls: Final = calls
         self._files: dict[int, Handle] = {}
         self._last = 0
 
@@ -65,8 +70,17 @@ class OpenFiles:
             remove_privileges(file, task.pid)
         handle.file, handle.flags = file, flags
         self._last += 1
-        self._files[self._last] = handle
-        return self._last, left
+        fh = self._last << ROW_BITS | file.calls.row
+        self._files[fh] = handle
+        return fh, left
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Name of each device -> what was asked of it since the mount, and what that cost."""
+        return self._calls.statistics()
+
+    def counting(self, fh: int, kind: Kind) -> AbstractContextManager[Counting]:
+        """Count a call that nobody else counts."""
+        return self._files[fh].file.calls.counting(kind)
 
     def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
         """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""

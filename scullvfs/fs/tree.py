@@ -19,6 +19,7 @@ from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.workqueue import Left, Steps
 
 from .atime import DAY, Atime
+from .calls import UNCOUNTED, CallTable
 
 __all__ = [
     "FOREVER",
@@ -222,6 +223,10 @@ class Symlink(Node):
 class File(Node):
     """A regular file."""
 
+    counted = False
+    """Whether its calls are counted apart from those of other files."""
+    calls = UNCOUNTED
+    """What counts its calls; given by the tree."""
     direct_io = True
     """Whether each read and write comes here, past the kernel's page cache."""
 
@@ -266,6 +271,23 @@ class Tree:
         self._generation = int.from_bytes(os.urandom(4)) or 1  # the kernel keeps 32 bits of it
         self._number(root)
         root.generation = 0
+        self.calls: Final = self._count(root)
+        """The counters of all its files."""
+
+    def _count(self, root: Directory) -> CallTable:
+        """Give a row of counters to each device, and one to all other files together."""
+        counted = {
+            name.decode(): node
+            for name, node in root.entries.items()
+            if isinstance(node, File) and node.counted
+        }
+        table = CallTable([*counted])
+        for node in self.nodes.values():
+            if isinstance(node, File):
+                node.calls = table.row(0)
+        for row, node in enumerate(counted.values(), start=1):
+            node.calls = table.row(row)
+        return table
 
     def _number(self, node: Node) -> None:
         node.ino = ROOT_INO + len(self.nodes)

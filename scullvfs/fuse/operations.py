@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import wraps
 from inspect import iscoroutinefunction, signature
 from typing import Any, Final, NoReturn
@@ -31,6 +31,7 @@ from pyfuse3 import (
     XAttrNameT,
 )
 
+from scullvfs.fs.calls import Kind
 from scullvfs.fs.open_files import OpenFiles
 from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
@@ -125,7 +126,7 @@ class Operations(_Answering):
         super().__init__(machine.running)
         self._tree = tree
         self._machine = machine
-        self.files: Final = OpenFiles(machine.running)
+        self.files: Final = OpenFiles(machine.running, tree.calls)
         self.slices: Final = Slices()
         """What does what takes long."""
         self.xattrs: dict[bytes, Callable[[], bytes]] = {
@@ -137,6 +138,7 @@ class Operations(_Answering):
         lowlevel.serve_with(
             Handlers(
                 running=machine.running,
+                counters=tree.calls.numbers,
                 read=self.files.read,
                 write=self.files.write,
                 ioctl=self.files.ioctl,
@@ -177,7 +179,8 @@ class Operations(_Answering):
         if node.frozen and (fields.update_mode or fields.update_uid or fields.update_gid):
             raise FUSEError(errno.EPERM)
         if fields.update_size:
-            await self._truncate(node, attr.st_size)
+            with node.calls.counting(Kind.TRUNCATE) if isinstance(node, File) else nullcontext():
+                await self._truncate(node, attr.st_size)
         if fields.update_mode:
             node.mode = attr.st_mode
         if fields.update_uid:
@@ -254,12 +257,16 @@ class Operations(_Answering):
         node = self._tree.nodes[inode]
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
+        with node.calls.counting(Kind.OPEN):
+            return await self._open(node, flags)
+
+    async def _open(self, node: File, flags: int) -> FileInfo:
         atime = node.atime_ns
         task = self.running.current
         fh, left = self.files.open(node, flags)
         if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
             with suppress(OSError):
-                pyfuse3.invalidate_inode(inode, attr_only=True)
+                pyfuse3.invalidate_inode(InodeT(node.ino), attr_only=True)
         if left is not None:
             with lowlevel.request() as request:
                 await self._free(left, request, task)
@@ -287,11 +294,16 @@ class Operations(_Answering):
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """read(2), pread(2)."""
-        return bytes(self.files.read(fh, off, size, False))
+        with self.files.counting(fh, Kind.READ) as call:
+            data = bytes(self.files.read(fh, off, size, False))
+            call.bytes = len(data)
+        return data
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """write(2), pwrite(2)."""
-        return self.files.write(fh, off, buf, None)
+        with self.files.counting(fh, Kind.WRITE) as call:
+            call.bytes = self.files.write(fh, off, buf, None)
+        return call.bytes
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2): there is nothing behind RAM to write to."""

@@ -6,6 +6,7 @@ range; one of another version may have others, as long as they are plain and few
 
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -20,6 +21,10 @@ MOST: Final = (1 << 64) - 1
 
 LONGEST_TIME: Final = 1000 * 365 * 86400
 """The most seconds that are believed: more than any clock here can count or show."""
+MOST_DEVICES: Final = 32
+"""Devices whose calls are told."""
+DEVICE: Final = re.compile(r"scull[a-z]?\d{1,4}", re.ASCII)
+KINDS: Final = frozenset({"read", "write", "ioctl", "lseek", "fallocate", "open", "truncate"})
 
 LONGEST: Final = 64
 """Characters of a version."""
@@ -75,6 +80,17 @@ def _has(*names: str) -> Callable[[Any], bool]:
     return is_right
 
 
+def _are_calls(value: Any) -> bool:
+    """Whether they are kinds of call with their counters, of some devices."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= MOST_DEVICES
+        and all(DEVICE.fullmatch(device) for device in value)
+        and all(isinstance(kinds, dict) and {*kinds} <= KINDS for kinds in value.values())
+        and all(_is_counter(each) for kinds in value.values() for each in kinds.values())
+    )
+
+
 def _are_options(value: Any) -> bool:
     """Whether they are all the options that there are, each with a value that it can have."""
     from scullvfs.options.table import OPTIONS, MountOptions
@@ -112,6 +128,8 @@ def _plain(value: Any, depth: int) -> Any:
     raise ValueError("its report, of another version, is not plain")
 
 
+_is_counter: Final = _has("calls", "bytes", "errors", "nanoseconds")
+
 FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "pid": lambda value: _is_count(value) and value > 0,
     "version": _is_version,
@@ -121,6 +139,7 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "vmalloc": _has("used", "lazy", "total"),
     "devices": _is_count,
     "requests": lambda value: value is None or _is_count(value),
+    "calls": _are_calls,
     "lowlevel": lambda value: type(value) is bool,
     "rss": _is_count,
     "cpu": _is_time,

@@ -30,6 +30,7 @@ REPORT = {
     "vmalloc": {"used": 4096, "lazy": 69632, "total": 1 << 45},
     "devices": 4,
     "requests": 123456,
+    "calls": {},
     "lowlevel": True,
     "rss": 1023,
     "cpu": 0.5,

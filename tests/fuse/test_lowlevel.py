@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scullvfs.fs.calls import CallTable
 from scullvfs.fs.tree import Directory, Tree
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.lowlevel import Handlers
@@ -65,7 +66,7 @@ def handlers() -> Handlers:
     def never(*args: Any) -> Any:
         raise AssertionError
 
-    return Handlers(Running(), never, never, never, never, never)
+    return Handlers(Running(), CallTable(["scullv0"]).numbers, never, never, never, never, never)
 
 
 @pytest.mark.parametrize(

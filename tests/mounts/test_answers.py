@@ -11,6 +11,7 @@ import scullvfs as package
 from scullvfs.mounts.answers import parse_report
 from scullvfs.options.table import MountOptions, parse_options
 
+COUNTERS = {"calls": 3, "bytes": 4096, "errors": 0, "nanoseconds": 12345}
 REPORT: dict[str, Any] = {
     "pid": 1,
     "version": package.__version__,
@@ -20,6 +21,7 @@ REPORT: dict[str, Any] = {
     "vmalloc": {"used": 0, "lazy": 0, "total": 1 << 45},
     "devices": 4,
     "requests": 1,
+    "calls": {"scullv0": {"read": COUNTERS, "truncate": COUNTERS}, "scull12": {}},
     "lowlevel": True,
     "rss": 1 << 20,
     "cpu": 0.5,
@@ -78,6 +80,12 @@ def test_report_no_version(text: str) -> None:
         ("options", {}),
         ("lowlevel", 1),
         ("requests", -1),
+        *(("calls", value) for value in (None, [], {"\x1b": {}}, {"scullv0\n": {}})),
+        ("calls", {f"scullv{number}": {} for number in range(33)}),
+        ("calls", {"scullv0": {"unlink": COUNTERS}}),
+        ("calls", {"scullv0": ["read"]}),
+        ("calls", {"scullv0": {"read": COUNTERS | {"more": 1}}}),
+        ("calls", {"scullv0": {"read": COUNTERS | {"bytes": -1}}}),
     ],
 )
 def test_report_field(name: str, value: Any) -> None:

@@ -25,7 +25,7 @@ BUGS = {
     "a leaked descriptor": (
         "inner = devices.DeviceFile.open\n"
         "devices.DeviceFile.open = lambda *args: (os.dup(0), inner(*args))[1]",
-        r"soak: device: \d+ descriptors have become \d+",
+        r"soak: \w+: \d+ descriptors have become \d+",
     ),
     "a leaked area": (
         "leak = lambda machine: machine.vm.vmalloc(4096)",
@@ -41,7 +41,7 @@ BUGS = {
     ),
     "a handle that is not released": (
         "inner = open_files.OpenFiles.release\n"
-        "open_files.OpenFiles.release = lambda self, fh: fh == 3 or inner(self, fh)",
+        "open_files.OpenFiles.release = lambda self, fh: fh >> 16 == 3 or inner(self, fh)",
         r"a file is open",
     ),
     "a daemon that dies": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from scullvfs.errors import ExitStatus
 from scullvfs.fuse import lowlevel
+from scullvfs.mounts.probe import STATUS_XATTR
 from scullvfs.scull import COMMANDS
 
 from .helpers import QUANTUM, Scullvfs, read_all, shell, wait_until
@@ -94,6 +96,19 @@ def test_missing_driver_rules(bare: Path) -> None:
     finally:
         os.close(fd)
     assert read_all(bare / "scullv0") == b"a" * QUANTUM + b"b" * 10
+
+
+def test_missing_calls_are_counted(bare: Path) -> None:
+    """Reads and writes, too, which Python counts then."""
+    with open(bare / "scullv2", "wb", buffering=0) as file:
+        assert file.write(b"x" * 100) == 100
+    assert read_all(bare / "scullv2") == b"x" * 100
+    calls = json.loads(os.getxattr(bare, STATUS_XATTR))["calls"]
+    assert [*calls] == ["scullv2"]
+    write, read = calls["scullv2"]["write"], calls["scullv2"]["read"]
+    assert (write["calls"], write["bytes"], write["errors"]) == (1, 100, 0)
+    assert (read["bytes"], read["errors"]) == (100, 0)
+    assert write["nanoseconds"] > 0
 
 
 def test_missing_ioctl(bare: Path) -> None:

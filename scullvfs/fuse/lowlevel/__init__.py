@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import os
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,6 +97,8 @@ class Handlers:
     """
 
     running: Running
+    counters: array[int]
+    """Where calls are counted, as `fs.calls` has it: the row is in the lowest bits of `fh`."""
 
     read: Callable[[int, int, int, bool], View]
     """(fh, off, size, page_cache): read(2), or with `page_cache` a fill of the page cache,
@@ -157,7 +160,8 @@ def serve_with(
             st_mtime is not what it was, which it is after each write, too.
 
     Raises:
-        ValueError: a number out of its range; nothing has changed.
+        ValueError: a number out of its range, or counters that are no whole rows; nothing has
+            changed.
     """
     if _extension is not None:
         _extension.serve_with(
@@ -165,6 +169,7 @@ def serve_with(
             errno_of,
             handlers.running,
             Task,
+            handlers.counters,
             max_write,
             copy_file_range_errno,
             auto_inval_data,

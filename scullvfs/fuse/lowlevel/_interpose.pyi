@@ -1,5 +1,6 @@
 """What module.c defines; __init__.py has the documentation."""
 
+from array import array
 from collections.abc import Callable
 
 from scullvfs.fuse.lowlevel import Handlers
@@ -20,6 +21,7 @@ def serve_with(
     errno_of: Callable[[BaseException], int],
     running: Running,
     task: Callable[[int, int, int], Task],
+    counters: array[int],
     max_write: int,
     copy_file_range_errno: int,
     auto_inval_data: bool,

@@ -32,7 +32,7 @@ static const char *const handler_names[NR_HANDLERS] = {
 static PyObject *handlers[NR_HANDLERS];
 static PyObject *errno_of;	/* of an exception */
 
-static struct {
+static struct {		/* of attributes */
 	PyObject *current, *ram, *pages, *width, *offset, *count, *release;
 } names;
 
@@ -128,6 +128,34 @@ static PyObject *call(int handler, fuse_req_t req, PyObject *args[], size_t nr)
 	return result;
 }
 
+/* -- what calls cost (scullvfs/fs/calls.py) ------------------------------------------------ */
+
+enum { ROW_BITS = 16, OPEN_AND_TRUNCATE = 2 };	/* which Python counts */
+
+struct counter {
+	uint64_t calls, bytes, errors, nanoseconds;
+};
+
+typedef struct counter row[NR_HANDLERS + OPEN_AND_TRUNCATE];
+
+static Py_buffer counters;	/* rows */
+
+/* A request that was begun at a time is answered: its file handle has the number of its row. */
+static void counted(int handler, uint64_t fh, size_t bytes, bool failed, int64_t began)
+{
+	size_t number = fh & ((1 << ROW_BITS) - 1);
+	row *rows = counters.buf;
+
+	if (number < counters.len / sizeof(row)) {
+		struct counter *counter = &rows[number][handler];
+
+		counter->calls++;
+		counter->bytes += bytes;
+		counter->errors += failed;
+		counter->nanoseconds += nanoseconds() - began;
+	}
+}
+
 #include "request.c"
 
 /* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
@@ -192,13 +220,17 @@ failed:
 
 /* -- requests: session.c calls these ----------------------------------------------------- */
 
-static bool reply_data(fuse_req_t req, PyObject *data)
+/* Returns how many bytes that were, -1 with an exception. */
+static Py_ssize_t reply_data(fuse_req_t req, PyObject *data)
 {
+	Py_ssize_t count;
+
 	if (PyObject_CheckBuffer(data)) {
 		Py_buffer buffer;
 
 		if (PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE) < 0)
-			return false;
+			return -1;
+		count = buffer.len;
 		fuse_reply_buf(req, buffer.buf, buffer.len);
 		PyBuffer_Release(&buffer);
 	} else {
@@ -207,7 +239,8 @@ static bool reply_data(fuse_req_t req, PyObject *data)
 		size_t nr;
 
 		if (!get_view(data, &view))
-			return false;
+			return -1;
+		count = view.sg.count;
 		nr = scullvfs_iov(&view.sg, iov);
 		if (nr)		/* the kernel of the host takes it from where it is */
 			fuse_reply_iov(req, iov, nr);
@@ -215,7 +248,7 @@ static bool reply_data(fuse_req_t req, PyObject *data)
 			fuse_reply_err(req, EIO);
 		release(&view);
 	}
-	return true;
+	return count;
 }
 
 static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache)
@@ -227,9 +260,12 @@ static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off,
 		PyLong_FromSize_t(size),
 		PyBool_FromLong(page_cache),
 	};
+	int64_t began = nanoseconds();
 	PyObject *data = call(READ, req, args, 4);
+	Py_ssize_t count = data ? reply_data(req, data) : -1;
 
-	if (!data || !reply_data(req, data))
+	counted(READ, fh, count < 0 ? 0 : count, count < 0, began);
+	if (count < 0)
 		fail(req);
 	Py_XDECREF(data);
 }
@@ -257,10 +293,13 @@ static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t 
 		Py_XNewRef(data),
 		PyLong_FromLong(flags),
 	};
+	int64_t began = nanoseconds();
 	PyObject *result = call(WRITE, req, args, 4);
-	size_t count = result ? PyLong_AsSize_t(result) : 0;
+	size_t count = result ? PyLong_AsSize_t(result) : (size_t)-1;
+	bool failed = count == (size_t)-1;	/* and there is an exception */
 
-	if (PyErr_Occurred())
+	counted(WRITE, fh, failed ? 0 : count, failed, began);
+	if (failed)
 		fail(req);
 	else
 		fuse_reply_write(req, count);
@@ -279,12 +318,15 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 		PyLong_FromUnsignedLongLong(arg),
 		PyBytes_FromStringAndSize(in, in_size),
 	};
+	int64_t began = nanoseconds();
 	PyObject *result = call(IOCTL, req, args, 4);
 	int value;
 	const char *out;
 	Py_ssize_t out_size;
+	bool failed = !result || !PyArg_ParseTuple(result, "iy#", &value, &out, &out_size);
 
-	if (!result || !PyArg_ParseTuple(result, "iy#", &value, &out, &out_size))
+	counted(IOCTL, fh, 0, failed, began);
+	if (failed)
 		fail(req);
 	else
 		fuse_reply_ioctl(req, value, out, out_size);
@@ -293,7 +335,7 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 {
-	struct request *request = new_request(req, LSEEK);
+	struct request *request = new_request(req, fh, LSEEK);
 	PyObject *args[] = {
 		NULL,
 		Py_XNewRef((PyObject *)request),
@@ -307,7 +349,7 @@ static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
 
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length)
 {
-	struct request *request = new_request(req, FALLOCATE);
+	struct request *request = new_request(req, fh, FALLOCATE);
 	PyObject *args[] = {
 		NULL,
 		Py_XNewRef((PyObject *)request),
@@ -336,11 +378,12 @@ static PyObject *requests(PyObject *module, PyObject *none)
 
 static PyObject *serve_with(PyObject *module, PyObject *args)
 {
-	PyObject *object, *translate, *holder, *make_task;
+	PyObject *object, *translate, *holder, *make_task, *numbers;
+	Py_buffer table;
 	int max_write, copy_file_range_errno, auto_inval_data;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOOOiip", &object, &translate, &holder, &make_task, &max_write,
+	if (!PyArg_ParseTuple(args, "OOOOOiip", &object, &translate, &holder, &make_task, &numbers, &max_write,
 			      &copy_file_range_errno, &auto_inval_data))
 		return NULL;
 	if (max_write < MM_PAGE_SIZE || max_write > SCULLVFS_MAX_REQUEST)
@@ -348,6 +391,14 @@ static PyObject *serve_with(PyObject *module, PyObject *args)
 				    max_write, MM_PAGE_SIZE, SCULLVFS_MAX_REQUEST);
 	if (!is_errno(copy_file_range_errno))
 		return PyErr_Format(PyExc_ValueError, "%d is no errno", copy_file_range_errno);
+	if (PyObject_GetBuffer(numbers, &table, PyBUF_WRITABLE) < 0)
+		return NULL;
+	if (table.len % sizeof(row)) {
+		PyBuffer_Release(&table);
+		return PyErr_Format(PyExc_ValueError, "counters of %zd bytes", table.len);
+	}
+	PyBuffer_Release(&counters);
+	counters = table;
 	for (int i = 0; i < NR_HANDLERS; i++) {
 		PyObject *handler = PyObject_GetAttrString(object, handler_names[i]);
 

@@ -8,37 +8,43 @@ struct request {
 	PyObject_HEAD
 	fuse_req_t req;		/* NULL once it is answered */
 	int handler;		/* LSEEK, FALLOCATE, or OF_PYFUSE3, which answers it then */
+	uint64_t fh;
+	int64_t began;		/* in nanoseconds */
 };
 
 static PyTypeObject request_type;
 
-static struct request *new_request(fuse_req_t req, int handler)
+static struct request *new_request(fuse_req_t req, uint64_t fh, int handler)
 {
 	struct request *self = PyObject_New(struct request, &request_type);
 
 	if (self) {
 		self->req = req;
 		self->handler = handler;
+		self->fh = fh;
+		self->began = nanoseconds();
 	}
 	return self;
 }
 
 /* The libfuse request that is to be answered now, or NULL with an exception. */
-static fuse_req_t take(struct request *self)
+static fuse_req_t take(struct request *self, bool failed)
 {
 	fuse_req_t req = self->handler == OF_PYFUSE3 ? NULL : self->req;
 
-	if (req)
+	if (req) {
 		self->req = NULL;
-	else
+		counted(self->handler, self->fh, 0, failed, self->began);
+	} else {
 		PyErr_SetString(PyExc_ValueError, "it is answered, or pyfuse3 will");
+	}
 	return req;
 }
 
 /* Its handler has been called: it is answered, or will be, or there is an exception to answer. */
 static void begun(struct request *self, fuse_req_t req, PyObject *result)
 {
-	if (!result && (!self || take(self)))
+	if (!result && (!self || take(self, true)))
 		fail(req);
 	else if (!result)	/* raised after the answer */
 		PyErr_WriteUnraisable(errno_of);
@@ -50,8 +56,10 @@ static void request_dealloc(PyObject *object)
 {
 	struct request *self = (struct request *)object;
 
-	if (self->req && self->handler != OF_PYFUSE3)	/* forgotten: its caller must not wait */
+	if (self->req && self->handler != OF_PYFUSE3) {	/* forgotten: its caller must not wait */
+		counted(self->handler, self->fh, 0, true, self->began);
 		fuse_reply_err(self->req, EIO);
+	}
 	PyObject_Free(object);
 }
 
@@ -67,7 +75,7 @@ static PyObject *request_reply(PyObject *object, PyObject *result)
 {
 	struct request *self = (struct request *)object;
 	long long place = self->handler == LSEEK ? PyLong_AsLongLong(result) : 0;
-	fuse_req_t req = PyErr_Occurred() ? NULL : take(self);
+	fuse_req_t req = PyErr_Occurred() ? NULL : take(self, false);
 
 	if (!req)
 		return NULL;
@@ -80,7 +88,7 @@ static PyObject *request_reply(PyObject *object, PyObject *result)
 
 static PyObject *request_fail(PyObject *object, PyObject *error)
 {
-	fuse_req_t req = take((struct request *)object);
+	fuse_req_t req = take((struct request *)object, true);
 
 	if (!req)
 		return NULL;
@@ -120,5 +128,5 @@ static PyTypeObject request_type = {
 static PyObject *current_request(PyObject *module, PyObject *none)
 {
 	(void)module, (void)none;
-	return (PyObject *)new_request(scullvfs_current, OF_PYFUSE3);
+	return (PyObject *)new_request(scullvfs_current, 0, OF_PYFUSE3);
 }

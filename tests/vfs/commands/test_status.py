@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -94,6 +96,35 @@ def test_status_counts_requests(scullvfs: Any, mounted: Path) -> None:
             os.pread(device.fileno(), 1, 0)
     made = of(scullvfs, mounted)["requests"] - before - 2 * asked
     assert 1000 <= made <= 1010
+
+
+def test_status_counts_calls(scullvfs: Any, mounted: Path) -> None:
+    """Of each device that was called, by kind: how often, how much, and what failed."""
+    device = mounted / "scullv1"
+    with open(device, "wb", buffering=0) as file:
+        assert [file.write(bytes(1 << 16)) for _ in range(3)] == [1 << 16] * 3
+        with pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
+            os.posix_fallocate(file.fileno(), 0, 1)
+    with open(device, "rb", buffering=0) as file:
+        assert len(os.pread(file.fileno(), 1000, 0)) == 1000
+        assert os.pread(file.fileno(), 1000, 1 << 20) == b""
+        assert fcntl.ioctl(file, 0x4B04) == 4
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTTY)):
+            fcntl.ioctl(file, 0x4BFF)
+    os.truncate(device, 10)
+    (mounted / "proc/kmsg").read_bytes()
+    calls = of(scullvfs, mounted)["calls"]
+    assert {*calls} == {"scullv1"}
+    times = {kind: each.pop("nanoseconds") for kind, each in calls["scullv1"].items()}
+    assert {kind: (*each.values(),) for kind, each in calls["scullv1"].items()} == {
+        "open": (2, 0, 0),
+        "write": (3, 3 << 16, 0),
+        "fallocate": (1, 0, 1),
+        "read": (2, 1000, 0),
+        "ioctl": (2, 0, 1),
+        "truncate": (1, 0, 0),
+    }
+    assert all(times.values())
 
 
 def test_status_of_the_process(scullvfs: Any, mounted: Path) -> None:
