@@ -145,7 +145,8 @@ clean: ## remove everything that the others made here
 
 # Editable: what runs and what is tested is this checkout. Only the extension has to be rebuilt.
 # The demo does without it; the tests would prove nothing of what needs it.
-EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py loop.c module.c request.c scatterlist.c session.c)
+EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py handlers.c loop.c module.c request.c \
+  scatterlist.c session.c)
 
 $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs in $(VENV) ..."

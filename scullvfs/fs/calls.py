@@ -10,7 +10,7 @@ Python's would cost more than what it counts:
                 calls | bytes | errors | nanoseconds
 
 A file handle bears the row of its file in its lowest bits (`open_files`).  The extension counts
-reads, writes, ioctl, lseek and fallocate (fuse/lowlevel/module.c:counted()); `fuse.operations`
+reads, writes, ioctl, lseek and fallocate (fuse/lowlevel/handlers.c:counted()); `fuse.operations`
 counts open and truncate, and, where the extension is missing, reads and writes.
 """
 
@@ -47,7 +47,7 @@ Statistics = dict[str, dict[str, int]]
 
 
 class Kind(IntEnum):
-    """The kinds of call (fuse/lowlevel/module.c has the same order)."""
+    """The kinds of call (fuse/lowlevel/handlers.c has the same order)."""
 
     READ = 0
     """The page cache's reads included."""

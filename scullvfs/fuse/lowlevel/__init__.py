@@ -9,8 +9,8 @@ The dynamic linker resolves pyfuse3's call to the first library that has the nam
 `_interpose` has to be loaded before pyfuse3, and globally.  Importing this package does that;
 `scullvfs.fuse` does it before anything else.  What stands between the two knows no Python:
 session.c has the table of operations, loop.c waits for requests, and scatterlist.c knows the
-memory that they are answered with.  module.c is their way into Python, with request.c, a request
-that is answered later.  build.py compiles them.
+memory that they are answered with.  module.c is their way into Python, with handlers.c, what is
+called there, and request.c, a request that is answered later.  build.py compiles them.
 
 The operations call straight into Python, and answer at once: a read with the page frames that
 the driver names, which the host's kernel copies from where they are; a write from the buffer
