@@ -1,4 +1,32 @@
-"""The device files: scullv0, scullv1, ... and the link scullv."""
+"""The device files: scullv0, scullv1, ...
+
+What an open does to a device by the driver's rules depends on whether it may be mapped, which the
+kernel does not tell; a device is taken for mapped while an open file is there through which the
+page cache has read:
+
+                           write-only open: trims
+                                +------+
+                                |      v
+          +-------------------------------+  the page cache reads   +---------------------------+
+          |  not mapped                   |------------------------>|  mapped                   |
+          |  (`DeviceFile.mapped` empty)  |<------------------------|  write-only opens: as     |
+          +-------------------------------+  the last open file of  |  any other                |
+                                |      ^     those is released      +---------------------------+
+                                |      |                                  |       ^
+                                +------+                                  +-------+
+                          open with O_TRUNC: trims                 open with O_TRUNC: trims
+
+By the rules of a regular file it is as on the right side always.  A trim, and what a truncate cuts
+off, goes this way (`scull.dev`):
+
+     in use ----> no part of the device any more, ----> free
+            at    but not free: in the machine's
+           once   `workqueue`
+                  |
+                  +-- by the call itself, in slices, before it returns (`fuse.operations`)
+                  +-- in idle time, where the caller was interrupted
+                  +-- by an allocation that would fail otherwise (`page_alloc.reclaim`)
+"""
 
 from __future__ import annotations
 

@@ -30,6 +30,27 @@ one, as long as its handlers wait for nothing.  When one does, trio runs other t
 among them: it finds nobody reading and starts a second worker, and the first one ends with
 its handler, as pyfuse3's workers do when there are too many.  A handler with much to do calls
 `breathe()` now and then, which is such a wait.
+
+**The states.**  Of all workers one reads at the most (`_reading`); how it goes on is what
+`serve()` returns:
+
+           TURN: others have their turn
+           +----------+
+           v          |              OTHER                       the handler
+     +----------------------+   received, for pyfuse3   +----------+  waits   +-----------+
+ --->|  serving: in C,      |-------------------------->| handling |--------->|  waiting  |
+     |  or waiting there    |<--------------------------|          |<---------|           |
+     +----------------------+   answered, and nobody    +----------+  goes on +-----------+
+        |  ^          |         else reads                   |             |
+   IDLE |  | readable | CLOSED                               | answered,   | the watcher finds
+        v  |          v                                      | another     | nobody reading
+     +--------+   the loop ends                              | reads       v
+     | asleep |                                              v        another worker begins
+     |in trio |                                         this one ends
+     +--------+
+
+While any handler waits in `breathe()`, turns are short, and a worker that reads neither spins nor
+sleeps; with more than one in there, they go on one after the other (`_next`).
 """
 
 from __future__ import annotations
