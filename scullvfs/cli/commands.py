@@ -11,7 +11,10 @@ from typing import Final
 import click
 from click.shell_completion import CompletionItem
 
-__all__ = ["SUMMARIES", "Commands", "OnDemand"]
+__all__ = ["COMPLETE_VAR", "SUMMARIES", "Commands", "OnDemand"]
+
+COMPLETE_VAR: Final = "_SCULLVFS_COMPLETE"
+"""What a shell's script sets to ask what may come next."""
 
 SUMMARIES: Final = {
     "mount": "Mount the scullv devices on MOUNTPOINT, an empty directory.",

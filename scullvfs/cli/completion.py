@@ -29,7 +29,7 @@ from click.shell_completion import (
 
 from scullvfs.mounts.mountinfo import scullvfs_mounts
 
-from .group import COMPLETE_VAR
+from .commands import COMPLETE_VAR
 from .help import Command
 
 if TYPE_CHECKING:

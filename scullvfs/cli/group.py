@@ -17,14 +17,10 @@ from scullvfs.errors import ExitStatus, ScullvfsError
 from scullvfs.options.hint import did_you_mean
 from scullvfs.text import make_streams_safe, one_line
 
-from .commands import OnDemand
+from .commands import COMPLETE_VAR, OnDemand
 from .help import write_exit_statuses
 
-__all__ = ["COMPLETE_VAR", "OneLineErrors"]
-
-COMPLETE_VAR: Final = "_SCULLVFS_COMPLETE"
-"""What a shell's script sets to ask what may come next."""
-
+__all__ = ["OneLineErrors"]
 
 OUTPUT_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What a write to a file may give (write(2)), and nothing else that a command lets out."""

@@ -34,6 +34,6 @@ def drop() -> None:
 
 
 def _main(starter: Starter) -> ExitStatus:
-    from .start import serve_by_order  # here, and not in the parent
+    from .serving import serve_by_order  # here, and not in the parent
 
     return serve_by_order(starter)

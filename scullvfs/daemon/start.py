@@ -1,22 +1,15 @@
 """The life of a mount as the `mount` command sees it: check, start, wait until it answers.
 
 The checks come cheapest first, and all of them before anything is mounted. Imports
-pyfuse3 and trio only through `server`, and in the serving process, which in the background
-does so while its parent is still at the checks.
+pyfuse3 and trio only in the process that serves (`serving`).
 """
 
-import gc
-import logging
 import os
-import sys
-from collections.abc import Callable
-from contextlib import suppress
-from types import ModuleType
 from typing import Final
 
-from scullvfs.errors import BusyError, ExitStatus, ScullvfsError
+from scullvfs.errors import BusyError, ExitStatus
 from scullvfs.host.memory import check_memory
-from scullvfs.host.requirements import check_requirements, explain_import_error
+from scullvfs.host.requirements import check_requirements
 from scullvfs.interrupts import ignore_interrupts
 from scullvfs.mounts.health import State, first_device, how_is
 from scullvfs.mounts.mountinfo import mount_at
@@ -24,14 +17,11 @@ from scullvfs.mounts.mountpoint import check_mount_point
 from scullvfs.options.table import MountOptions
 
 from . import ahead
-from .fork import Starter
 from .lock import MountPointLock
-from .log import log_to_stderr, log_to_syslog
-from .sd_notify import forget_service_manager
+from .log import log_to_stderr
+from .serving import import_server, serve
 
-__all__ = ["check", "import_server", "mount", "serve_by_order"]
-
-log = logging.getLogger(__name__)
+__all__ = ["check", "import_server", "mount"]
 
 ANSWER_TIMEOUT: Final = 30.0
 """Seconds that a fresh mount has to answer its first request."""
@@ -54,7 +44,7 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
         with MountPointLock(path) as lock:
             mountpoint = check(options, path)
             log_to_stderr(options.log_level)
-            return _serve(options, mountpoint, lock.release)
+            return serve(options, mountpoint, lock.release)
     daemon = ahead.take()
     try:
         with MountPointLock(path):
@@ -94,64 +84,3 @@ def _wait_until_it_answers(mountpoint: str) -> None:
     health = how_is(mount, first_device, timeout=ANSWER_TIMEOUT)
     if health.state != State.RUNNING:
         raise BusyError(f"the new mount does not answer ({health.reason})")
-
-
-def serve_by_order(starter: Starter) -> ExitStatus:
-    """The daemon's main function: import, wait for the order, and serve the mount that it names.
-
-    Raises:
-        ScullvfsError: there is no mount, and why.
-    """
-    with suppress(Exception):  # it is not asked for yet; what is missing is said when it is
-        import_server()
-    options, mountpoint = starter.order()
-    os.chdir("/")
-    log_to_syslog(options.log_level, mountpoint=mountpoint)
-    forget_service_manager()
-    try:
-        return _serve(options, mountpoint, starter.ready, starter)
-    except ScullvfsError as error:
-        log.error("%s", error)  # the parent says so, too, but at boot nobody may see that
-        raise
-
-
-def _serve(
-    options: MountOptions,
-    mountpoint: str,
-    ready: Callable[[], None],
-    starter: Starter | None = None,
-) -> ExitStatus:
-    """Serve in this process; what nobody expected goes to the log, with its traceback."""
-    try:
-        server = import_server()
-        # What is imported later is not to be looked for in the mount: the daemon would wait for
-        # itself. `python -m` begins with the working directory, which may be the mount point.
-        sys.path[:] = [path for path in sys.path if not _leads_into(path, mountpoint)]
-        status: ExitStatus = server.run(options, mountpoint, ready, starter)
-    except ScullvfsError:
-        raise
-    except Exception:
-        log.exception("unexpected failure")
-        return ExitStatus.FAILURE
-    return status
-
-
-def _leads_into(path: str, mountpoint: str) -> bool:
-    return f"{os.path.realpath(path)}/".startswith(f"{mountpoint.rstrip('/')}/")
-
-
-def import_server() -> ModuleType:
-    """The module `server`, or the words for what it lacks.
-
-    Raises:
-        FuseMissingError: libfuse, pyfuse3 or trio is missing.
-    """
-    # All that is made here stays, and to look for garbage in it takes an eighth of the time.
-    gc.disable()
-    try:
-        from . import server
-    except ImportError as error:
-        raise explain_import_error(error) or error from None
-    finally:
-        gc.enable()
-    return server

@@ -241,8 +241,8 @@ def test_mount_interrupted(scullvfs: Any, mountpoint: Path, wait: Callable[..., 
         "import signal\n"
         # A test run in the background of a shell script inherits that it is ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from scullvfs.daemon import start\n"
-        "start.log_to_syslog = lambda *_, **__: signal.pause()\n"
+        "from scullvfs.daemon import serving\n"
+        "serving.log_to_syslog = lambda *_, **__: signal.pause()\n"
         "from scullvfs.cli import main\n"
         "main()\n"
     )

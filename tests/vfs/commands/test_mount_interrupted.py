@@ -21,8 +21,7 @@ Wait = Callable[[Callable[[], object], str], None]
 
 BEGIN = """
 import os, signal, time
-from scullvfs.daemon import fork
-from scullvfs.daemon import start
+from scullvfs.daemon import fork, serving, start
 here = os.getpid()
 def interrupt():
     if os.getpid() == here:
@@ -35,7 +34,7 @@ main()
 """
 
 AFTER_THE_FORK = """
-start.log_to_syslog = lambda *_, **__: signal.pause()  # nobody is left who would end it
+serving.log_to_syslog = lambda *_, **__: signal.pause()  # nobody is left who would end it
 fork = os.fork
 def forked():
     pid = fork()
@@ -45,7 +44,7 @@ os.fork = forked
 """
 
 WHILE_IT_STARTS = (
-    "start.log_to_syslog = lambda *_, **__: (os.kill(here, signal.SIGINT), signal.pause())\n"
+    "serving.log_to_syslog = lambda *_, **__: (os.kill(here, signal.SIGINT), signal.pause())\n"
 )
 
 WHILE_IT_IS_ASKED = "start._wait_until_it_answers = lambda _: interrupt()\n"
@@ -111,13 +110,13 @@ def test_interrupted_while_it_imports(scullvfs: Any, tmp_path: Path, module: str
 
 
 BEFORE_IT_IS_MOUNTED = """
-log_to_syslog = start.log_to_syslog
+log_to_syslog = serving.log_to_syslog
 def slowly(*args, **options):
     open(os.environ["BEGUN"], "w").close()
     while os.getppid() == here:
         time.sleep(0.005)
     log_to_syslog(*args, **options)
-start.log_to_syslog = slowly
+serving.log_to_syslog = slowly
 """
 
 AFTER_IT_IS_MOUNTED = "start._wait_until_it_answers = lambda _: signal.pause()\n"
