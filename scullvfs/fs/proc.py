@@ -12,9 +12,8 @@ from functools import partial
 from typing import Final
 
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.areas import VmKind
 from scullvfs.mm.layout import PAGE_SHIFT
-from scullvfs.mm.vmalloc import VM_ALLOC, VM_IOREMAP, VM_MAP
+from scullvfs.mm.vm_struct import VM_ALLOC, VM_IOREMAP, VM_MAP, VmKind
 from scullvfs.scull import Module, ScullvProcmem
 
 from .seq_file import START, Listing, Place, SeqFile

@@ -20,41 +20,14 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-__all__ = ["BusyAreas", "VmKind", "VmapArea"]
+from .vm_struct import VmapArea, VmKind
+
+__all__ = ["BusyAreas"]
 
 CHUNK: Final = 512
 """A chunk with that many areas takes no more."""
-
-
-class VmKind(NamedTuple):
-    """What areas have in common (Linux: struct vm_struct)."""
-
-    size: int
-    """In bytes, the guard page included."""
-    flags: int = 0
-    caller: str = ""
-    """Who asked for it, as the listing shows it."""
-    nr_pages: int = 0
-    """Frames that `vfree()` will free."""
-    vpages: bool = False
-    """Whether the array of page pointers is an area, too."""
-
-
-class VmapArea(NamedTuple):
-    """A range of addresses in use (Linux: struct vmap_area), as it is at this moment."""
-
-    va_start: int
-    kind: VmKind
-    data: int
-    """What is its own: the kernel address of the array of page pointers, or with VM_IOREMAP the
-    physical address; 0 for nothing."""
-
-    @property
-    def va_end(self) -> int:
-        """The first address behind it; the guard page is inside."""
-        return self.va_start + self.kind.size
 
 
 class BusyAreas:

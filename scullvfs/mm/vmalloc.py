@@ -7,7 +7,7 @@
             |              +--------------------> frame 0x00c44
             +---------------------------------------------------------> frame 0x31b02
 
-An area (`areas.VmapArea`) is the range of addresses with what lives there.  The page behind the
+An area (`vm_struct.VmapArea`) is the range of addresses with what lives there.  The page behind the
 last one is never mapped: running over the end is a page fault and not a neighbour's corrupted
 data.  Which frames an area has stands in the page tables and nowhere else.
 
@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from .access import KernelMemory
-from .areas import VmapArea, VmKind
 from .layout import (
     PAGE_MASK,
     PAGE_SHIFT,
@@ -38,17 +37,18 @@ from .pgtable import PageTables
 from .printk import KERN_ERR, KERN_WARNING, KernelLog
 from .ram import WORD_FORMAT
 from .slab import Slab
+from .vm_struct import (
+    VM_ALLOC,
+    VM_IOREMAP,
+    VM_MAP,
+    VM_MAP_PUT_PAGES,
+    VmapArea,
+    VmKind,
+    VmStruct,
+)
 from .vmap import VmapSpace
 
-__all__ = ["VM_ALLOC", "VM_IOREMAP", "VM_MAP", "VM_MAP_PUT_PAGES", "Page", "VmStruct", "Vmalloc"]
-
-# Linux: include/linux/vmalloc.h
-VM_IOREMAP: Final = 0x1
-VM_ALLOC: Final = 0x2
-VM_MAP: Final = 0x4
-VM_MAP_PUT_PAGES: Final = 0x200
-"""vfree() frees the pages that vmap() was given."""
-
+__all__ = ["Page", "Vmalloc"]
 
 MAX_RUN: Final = 512
 """Areas that `vfree_bulk()` unmaps in one go at the most: a millisecond's work."""
@@ -63,24 +63,6 @@ class Page(NamedTuple):
     def phys(self) -> int:
         """Its physical address."""
         return PFN_PHYS(self.pfn)
-
-
-class VmStruct(NamedTuple):
-    """What lives in an area (Linux: struct vm_struct), as it is at this moment."""
-
-    addr: int
-    size: int
-    """In bytes, the guard page included."""
-    flags: int
-    caller: str
-    """Who asked for it, as the listing shows it."""
-    pages: array[int] | None
-    """The frames that vfree() will free."""
-    nr_pages: int
-    """How many these are."""
-    page_array: int | None
-    """Kernel address of the array of page pointers."""
-    phys_addr: int
 
 
 class Vmalloc:

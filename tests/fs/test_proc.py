@@ -22,7 +22,7 @@ from scullvfs.fs.proc import (
 from scullvfs.fs.seq_file import Listing, text_of
 from scullvfs.mm import Machine
 from scullvfs.mm.printk import KERN_ERR, KernelLog
-from scullvfs.mm.vmalloc import VM_MAP, VM_MAP_PUT_PAGES
+from scullvfs.mm.vm_struct import VM_MAP, VM_MAP_PUT_PAGES
 from scullvfs.scull import Module
 
 from ..scull.helpers import fails

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from scullvfs.mm.areas import CHUNK, BusyAreas, VmapArea, VmKind
+from scullvfs.mm.areas import CHUNK, BusyAreas
+from scullvfs.mm.vm_struct import VmapArea, VmKind
 
 P = 4096
 KINDS = [VmKind(2 * P, 2, "f", 1), VmKind(3 * P, 2, "f", 2), VmKind(9 * P, 1, "g")]

@@ -8,7 +8,7 @@ import pytest
 
 from scullvfs.mm import KernelBug
 from scullvfs.mm.machine import Machine
-from scullvfs.mm.vmalloc import VM_ALLOC
+from scullvfs.mm.vm_struct import VM_ALLOC
 
 from .helpers import MIB, P, books, fragment, take_all, texts
 

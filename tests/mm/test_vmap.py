@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from scullvfs.mm.areas import VmapArea, VmKind
 from scullvfs.mm.layout import LAYOUTS
+from scullvfs.mm.vm_struct import VmapArea, VmKind
 from scullvfs.mm.vmap import MAX_VA_SIZE_PAGES, VmapSpace
 
 from .helpers import ARCHS, MIB, P, linear_scan
