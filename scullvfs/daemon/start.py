@@ -4,7 +4,6 @@ The checks come cheapest first, and all of them before anything is mounted. Impo
 pyfuse3 and trio only in the process that serves (`serving`).
 """
 
-import os
 from typing import Final
 
 from scullvfs.errors import BusyError, ExitStatus

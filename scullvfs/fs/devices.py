@@ -159,7 +159,7 @@ class DeviceHandle(Handle):
 
     def ioctl(self, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
         """The driver's commands."""
-        return scullv_ioctl(self._device.module, cmd, arg, data)
+        return scullv_ioctl(self._device, cmd, arg, data)
 
 
 class PosixFile(DeviceFile):

@@ -17,19 +17,21 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from scullvfs.mm import PAGE_SIZE, PageFault
+from scullvfs.mm import PAGE_SIZE, Machine, PageFault
 from scullvfs.mm.ram import ZERO_PAGE
 from scullvfs.mm.workqueue import Left, Steps, finish
 
 from .items import ItemList
 from .oops import report_overrun
+from .parameters import Parameters
 
 if TYPE_CHECKING:
     from scullvfs.mm.access import Buffer, View
 
-    from .module import Module
+__all__ = ["CALLER", "SIZEOF_DEV", "ScullvDev"]
 
-__all__ = ["CALLER", "ScullvDev"]
+SIZEOF_DEV: Final = {4: 104, 8: 176}
+"""sizeof(struct scullv_dev) by the size of a pointer."""
 
 ZEROED: Final = 1 << 18
 """Bytes that are zeroed in one step."""
@@ -47,14 +49,24 @@ class ScullvDev:
     """One device (scullv: scullv.h:struct scullv_dev).
 
     Args:
+        parameters: the module's, which it takes over when it is trimmed.
         index: its number, as in scullv0.
         address: kernel address of its structure, which is its first list item.
+        quirk_ldd3: behind the first list item a quantum is one page long, as in the book.
     """
 
-    def __init__(self, module: Module, index: int, address: int) -> None:
-        machine = module.machine
-        self.module: Final = module
+    def __init__(
+        self,
+        machine: Machine,
+        parameters: Parameters,
+        index: int,
+        address: int,
+        quirk_ldd3: bool = False,
+    ) -> None:
+        self.machine: Final = machine
+        self.parameters: Final = parameters
         self.index: Final = index
+        self.name: Final = f"scullv{index}"
         self.size = 0
         """Bytes: the highest position written to, or what truncate() set."""
         self.nr_quanta = 0
@@ -63,20 +75,20 @@ class ScullvDev:
         """Bytes of all quanta."""
         self.trims = 0
         """How often it was trimmed: what is done in steps looks whether it was meanwhile."""
-        self.items: Final = ItemList(machine.slab, address, module.sizeof_dev)
+        self.items: Final = ItemList(machine.slab, address, SIZEOF_DEV[machine.layout.pointer_size])
         self._qsets: dict[int, int] = {}
         """Item -> kernel address of its quantum set; items in a hole have none."""
         self._memory = machine.memory
         self._slab = machine.slab
         self._vm = machine.vm
         self._pointer_size: Final = machine.layout.pointer_size
-        self._quirk: Final = module.quirk_ldd3
+        self._quirk: Final = quirk_ldd3
         self._set_geometry()
 
     def _set_geometry(self) -> None:
         """Take the module's current order and qset over."""
-        self.order = self.module.scullv_order
-        self.qset = self.module.scullv_qset
+        self.order = self.parameters.scullv_order
+        self.qset = self.parameters.scullv_qset
         self.quantum = PAGE_SIZE << self.order
         """Bytes in a quantum."""
         self.itemsize = self.quantum * self.qset
@@ -311,7 +323,7 @@ class ScullvDev:
             for work in works:
                 finish(work)
             return None
-        workqueue = self.module.machine.workqueue
+        workqueue = self.machine.workqueue
         for work in works:
             workqueue.queue_work(work)
         return workqueue.flush_work(works[-1])
@@ -349,7 +361,7 @@ class ScullvDev:
         try:
             self._memory.translate(quantum, q_pos + count, write)
         except PageFault as fault:
-            report_overrun(self, quantum, fault)
+            report_overrun(self.machine, self.name, quantum, self.quantum, fault)
             raise OSError(errno.EFAULT, "the quantum ends before the access") from fault
 
     def _cut(self, length: int, later: bool) -> Steps[Left]:

@@ -15,10 +15,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
-from .parameters import SCULLV_ORDER, SCULLV_QSET
-
 if TYPE_CHECKING:
-    from .module import Module
+    from .dev import ScullvDev
 
 __all__ = ["COMMANDS", "MAGIC", "scullv_ioctl"]
 
@@ -58,8 +56,8 @@ driver was recorded; no pointer behind is followed (Linux: access_ok())."""
 _NAMES: Final = {number: name for name, number in COMMANDS.items()}
 
 
-def scullv_ioctl(module: Module, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
-    """Carry out one command.
+def scullv_ioctl(device: ScullvDev, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+    """Carry out one command on an open device; the parameters are the whole module's.
 
     Args:
         cmd: the command's number.
@@ -79,16 +77,16 @@ def scullv_ioctl(module: Module, cmd: int, arg: int, data: bytes) -> tuple[int, 
     ours = cmd >> 8 & 0xFF == MAGIC and cmd & 0xFF <= _LAST
     if ours and cmd >> 30 and arg + (cmd >> 16 & 0x3FFF) > TASK_SIZE_MAX:
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-    name = _NAMES.get(cmd)
+    name, parameters = _NAMES.get(cmd), device.parameters
     if name is None:
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
     if name == "RESET":
-        module.scullv_order, module.scullv_qset = SCULLV_ORDER, SCULLV_QSET
+        parameters.reset()
         return 0, b""
     letter = name[0]
     parameter = "scullv_" + name[1:].lower()
-    old: int = getattr(module, parameter)
+    old: int = getattr(parameters, parameter)
     if letter not in "GQ":
         (value,) = INT.unpack(data if letter in "SX" else struct.pack("=I", arg & 0xFFFF_FFFF))
-        module.set_parameter(parameter, value)
+        parameters.store(parameter, value)
     return old if letter in "QH" else 0, INT.pack(old) if letter in "GX" else b""

@@ -11,13 +11,10 @@ from typing import Final
 
 from scullvfs.mm import Machine
 
-from .dev import ScullvDev
-from .parameters import PARAMETERS, SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET
+from .dev import SIZEOF_DEV, ScullvDev
+from .parameters import SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET, Parameters
 
 __all__ = ["Module"]
-
-SIZEOF_DEV: Final = {4: 104, 8: 176}
-"""sizeof(struct scullv_dev) by the size of a pointer."""
 
 
 class Module:
@@ -43,28 +40,35 @@ class Module:
         scullv_qset: int = SCULLV_QSET,
         quirk_ldd3: bool = False,
     ) -> None:
-        values = {
-            "scullv_devs": scullv_devs,
-            "scullv_order": scullv_order,
-            "scullv_qset": scullv_qset,
-        }
-        for name, value in values.items():
-            low, high = PARAMETERS[name]
-            if not low <= value <= high:
-                raise ValueError(f"{name}={value} is not in {low}..{high}")
+        self.parameters: Final = Parameters(scullv_devs, scullv_order, scullv_qset)
         self.machine: Final = machine
-        self.scullv_order = scullv_order
-        self.scullv_qset = scullv_qset
-        self.quirk_ldd3: Final = quirk_ldd3
-        self.sizeof_dev: Final = SIZEOF_DEV[machine.layout.pointer_size]
-        address = machine.slab.kzalloc(scullv_devs * self.sizeof_dev)
+        sizeof_dev = SIZEOF_DEV[machine.layout.pointer_size]
+        address = machine.slab.kzalloc(scullv_devs * sizeof_dev)
         if address is None:
             raise OSError(errno.ENOMEM, f"no memory for {scullv_devs} devices")
         self._address = address
         self.devices: Final = [
-            ScullvDev(self, index, address + index * self.sizeof_dev)
+            ScullvDev(machine, self.parameters, index, address + index * sizeof_dev, quirk_ldd3)
             for index in range(scullv_devs)
         ]
+
+    @property
+    def scullv_order(self) -> int:
+        """The parameter of that name, to be read and set."""
+        return self.parameters.scullv_order
+
+    @scullv_order.setter
+    def scullv_order(self, value: int) -> None:
+        self.parameters.scullv_order = value
+
+    @property
+    def scullv_qset(self) -> int:
+        """The parameter of that name, to be read and set."""
+        return self.parameters.scullv_qset
+
+    @scullv_qset.setter
+    def scullv_qset(self, value: int) -> None:
+        self.parameters.scullv_qset = value
 
     def set_parameter(self, name: str, value: int) -> None:
         """Set `scullv_order` or `scullv_qset`; devices take it over when they are trimmed.
@@ -73,10 +77,7 @@ class Module:
             OSError: EINVAL, the value is one that the real driver would crash with; nothing
                 is changed.
         """
-        low, high = PARAMETERS[name]
-        if not low <= value <= high:
-            raise OSError(errno.EINVAL, f"{name}={value} is not in {low}..{high}")
-        setattr(self, name, value)
+        self.parameters.store(name, value)
 
     def unload(self) -> None:
         """Free everything (scullv: main.c:scullv_cleanup())."""

@@ -6,20 +6,22 @@ emulator knows in place of registers and code: which quantum was overrun, and by
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from scullvfs.mm import PAGE_SIZE, PageFault
+from scullvfs.mm import PAGE_SIZE, Machine, PageFault
 from scullvfs.mm.printk import KERN_ERR
-
-if TYPE_CHECKING:
-    from .dev import ScullvDev
 
 __all__ = ["report_overrun"]
 
 
-def report_overrun(device: ScullvDev, quantum: int, fault: PageFault) -> None:
-    """Write the report of an access that ran over the end of a quantum into the kernel log."""
-    machine = device.module.machine
+def report_overrun(
+    machine: Machine, name: str, quantum: int, accessed: int, fault: PageFault
+) -> None:
+    """Write the report of an access that ran over the end of a quantum into the kernel log.
+
+    Args:
+        name: the device's, such as scullv0.
+        quantum: its kernel address.
+        accessed: how many bytes the driver takes it for.
+    """
     task = machine.current
     levels = zip(
         (level.name.upper() for level in machine.layout.levels), fault.entries, strict=False
@@ -49,8 +51,8 @@ def report_overrun(device: ScullvDev, quantum: int, fault: PageFault) -> None:
         f" ksys_{call}",
         " do_syscall_64",
         " </TASK>",
-        f"scullv{device.index}: quantum {quantum:0{digits}x} is {length} bytes long, "
-        f"accessed as {device.quantum}; guard page at {fault.address:0{digits}x}",
+        f"{name}: quantum {quantum:0{digits}x} is {length} bytes long, "
+        f"accessed as {accessed}; guard page at {fault.address:0{digits}x}",
         "---[ end trace 0000000000000000 ]---",
     )
     machine.log.printk(KERN_ERR, "\n".join(lines))

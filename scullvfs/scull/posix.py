@@ -195,7 +195,7 @@ def _allocate(device: ScullvDev, pos: int, length: int) -> Steps[_Added | None]:
     None if an open has trimmed the device meanwhile.  That counts as later, since Linux goes on
     with the open after this call (Linux: fs/fuse/dir.c:fuse_do_setattr(), ATTR_OPEN).
     """
-    machine = device.module.machine
+    machine = device.machine
     yield from machine.workqueue.drain()  # what was given up counts as free
     if length - device.allocated > machine.page_alloc.nr_free * PAGE_SIZE:
         raise OSError(errno.ENOMEM, "more than there is memory")  # without trying for seconds

@@ -72,7 +72,7 @@ def test_modified(file: DeviceFile, how: str) -> None:
 def test_ioctl(file: DeviceFile) -> None:
     """The commands are the driver's."""
     assert file.open(os.O_RDWR).ioctl(COMMANDS["HORDER"], 3, b"") == (1, b"")
-    assert file.device.module.scullv_order == 3
+    assert file.device.parameters.scullv_order == 3
 
 
 def test_lseek_and_fallocate(file: DeviceFile) -> None:

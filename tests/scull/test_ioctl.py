@@ -29,9 +29,10 @@ OUT_OF_RANGE = [
 
 def call(module: Module, name: str, value: int = 0) -> tuple[int, bytes]:
     """Issue a command with `value` where it takes one: behind the pointer or as the argument."""
+    device, number = module.devices[0], COMMANDS[name]
     if name[0] in "SX":
-        return scullv_ioctl(module, COMMANDS[name], 0x7FFF_0000, struct.pack("=i", value))
-    return scullv_ioctl(module, COMMANDS[name], value, b"")
+        return scullv_ioctl(device, number, 0x7FFF_0000, struct.pack("=i", value))
+    return scullv_ioctl(device, number, value, b"")
 
 
 def parameters(module: Module) -> tuple[int, int]:
@@ -109,10 +110,10 @@ def test_ioctl_ends_of_the_range(module: Module, letter: str, suffix: str, value
 
 def test_ioctl_argument_is_an_int(module: Module) -> None:
     """Of the argument of Tell and sHift 32 bits count, as in the driver."""
-    scullv_ioctl(module, COMMANDS["TORDER"], (1 << 40) + 3, b"")
+    scullv_ioctl(module.devices[0], COMMANDS["TORDER"], (1 << 40) + 3, b"")
     assert module.scullv_order == 3
     with fails(errno.EINVAL):
-        scullv_ioctl(module, COMMANDS["TORDER"], 0xFFFF_FFFF, b"")
+        scullv_ioctl(module.devices[0], COMMANDS["TORDER"], 0xFFFF_FFFF, b"")
     assert module.scullv_order == 3
 
 
@@ -135,7 +136,7 @@ def test_ioctl_unknown(module: Module, cmd: int) -> None:
     """Anything else is ENOTTY: another magic, number, size or direction."""
     before = parameters(module)
     with fails(errno.ENOTTY):
-        scullv_ioctl(module, cmd, 1, b"\1\0\0\0")
+        scullv_ioctl(module.devices[0], cmd, 1, b"\1\0\0\0")
     assert parameters(module) == before
 
 

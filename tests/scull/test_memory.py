@@ -28,7 +28,7 @@ def test_no_memory_for_an_item(device: ScullvDev) -> None:
     """A write into a new item that cannot be had changes nothing, and works later."""
     data = os.urandom(ITEM)
     fill(device, data)
-    with shortage(device.module.machine):
+    with shortage(device.machine):
         refused(device, ITEM, "list items")
         assert (device.size, device.items.count) == (ITEM, 1)
         assert content(device) == data
@@ -40,7 +40,7 @@ def test_no_memory_for_items_to_read(device: ScullvDev) -> None:
     """Reading needs the items up to its position, too; without memory for them it is a hole."""
     device.write(0, b"hello")
     device.truncate(3 * ITEM)
-    with shortage(device.module.machine):
+    with shortage(device.machine):
         assert device.read(2 * ITEM, 1) == b""
         assert device.items.count == 1
         assert device.read(0, 5) == b"hello"
@@ -51,7 +51,7 @@ def test_no_memory_for_items_to_read(device: ScullvDev) -> None:
 def test_no_memory_at_the_end(device: ScullvDev) -> None:
     """The end of a device is the end, though the driver makes an item on the way to it."""
     fill(device, bytes(ITEM))
-    with shortage(device.module.machine):
+    with shortage(device.machine):
         assert device.read(ITEM, 1) == b""
         assert device.items.count == 1
     assert device.read(ITEM, 1) == b""
@@ -64,7 +64,7 @@ def test_no_memory_for_a_quantum_set(load: Callable[..., Module]) -> None:
     device.write(0, b"hello")
     device.truncate(2 * device.itemsize)
     assert device.read(device.itemsize, 1) == b""  # makes item 1
-    with shortage(device.module.machine, leave=64):
+    with shortage(device.machine, leave=64):
         refused(device, device.itemsize, "quantum set")
         assert device.qset_address(1) == 0
         assert device.read(0, 5) == b"hello"
@@ -74,7 +74,7 @@ def test_no_memory_for_a_quantum_set(load: Callable[..., Module]) -> None:
 def test_no_memory_for_a_quantum(device: ScullvDev) -> None:
     """The quantum set may be there and the quantum not."""
     fill(device, b"x" * QUANTUM)
-    with shortage(device.module.machine, leave=1):
+    with shortage(device.machine, leave=1):
         refused(device, QUANTUM, "quantum")
         assert (device.size, device.nr_quanta) == (QUANTUM, 1)
         assert content(device) == b"x" * QUANTUM
@@ -84,7 +84,7 @@ def test_no_memory_for_a_quantum(device: ScullvDev) -> None:
 
 def test_no_memory_and_what_stays(device: ScullvDev) -> None:
     """A failed write may leave items and an empty quantum set, and a trim frees them."""
-    machine = device.module.machine
+    machine = device.machine
     before = books(machine)
     device.truncate(2 * ITEM)
     device.read(ITEM, 1)

@@ -62,7 +62,7 @@ def test_interrupted(
     assert books(device) == before
     assert bytes(device.peek(5 * QUANTUM, 10)) == b"x"
     device.check()
-    device.module.machine.check()
+    device.machine.check()
 
 
 def test_written_meanwhile(device: ScullvDev) -> None:
@@ -87,14 +87,14 @@ def test_trimmed_meanwhile(
     for call in (posix.allocate, posix.zero_range):
         steps = call(device, 0, LENGTH, False)
         begin(steps, count)
-        device.module.scullv_order = 0
+        device.parameters.scullv_order = 0
         device.trim()
         device.write(5, b"new")
         end(steps)
         assert (device.nr_quanta, device.size, device.quantum) == (1, 8, 4096)
         assert bytes(device.peek(5, 3)) == b"new"
-        device.module.machine.check()
-        device.module.scullv_order = 1
+        device.machine.check()
+        device.parameters.scullv_order = 1
         device.trim()
 
 
@@ -109,21 +109,21 @@ def test_cut_and_trimmed_meanwhile(device: ScullvDev, count: int) -> None:
     device.write(10 * ITEM, b"new")
     finish(steps)
     assert (device.nr_quanta, device.items.count, device.size) == (1, 11, 10 * ITEM + 3)
-    finish(device.module.machine.workqueue.drain())
+    finish(device.machine.workqueue.drain())
     device.check()
-    device.module.machine.check()
+    device.machine.check()
 
 
 def test_cut_leaves_the_memory_for_later(device: ScullvDev) -> None:
     """The quanta are no part of the device at once, and free once the work is done."""
-    vm = device.module.machine.vm
+    vm = device.machine.vm
     finish(posix.allocate(device, 0, LENGTH, keep_size=False))
     finish(device.truncating(QUANTUM + 1))
     assert books(device) == (2, 2 * QUANTUM, QUANTUM + 1, 1, 1)
     assert vm.nr_vmalloc_pages > 4
-    finish(device.module.machine.workqueue.drain())
+    finish(device.machine.workqueue.drain())
     assert vm.nr_vmalloc_pages == 4
-    device.module.machine.check()
+    device.machine.check()
 
 
 def test_seek_among_many_sets(monkeypatch: pytest.MonkeyPatch, device: ScullvDev) -> None:
@@ -142,7 +142,7 @@ def test_seek_among_many_sets(monkeypatch: pytest.MonkeyPatch, device: ScullvDev
 @pytest.mark.parametrize("how", ["trim", "open", "truncating"])
 def test_what_is_left_is_told(device: ScullvDev, how: str) -> None:
     """Steps after which the memory is free, but not what others have left for later since."""
-    machine = device.module.machine
+    machine = device.machine
     finish(posix.allocate(device, 0, LENGTH, keep_size=False))
     if how == "trim":
         left = device.trim(later=True)

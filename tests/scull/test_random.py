@@ -46,8 +46,8 @@ class Pair:
         if length:
             self.oracle.truncate(length)
         else:
-            module = self.device.module
-            self.oracle.trim(module.scullv_order, module.scullv_qset)
+            parameters = self.device.parameters
+            self.oracle.trim(parameters.scullv_order, parameters.scullv_qset)
 
     def compare(self) -> None:
         """Compare all there is to see, but the number of items."""

@@ -31,7 +31,7 @@ def test_truncate_down(device: ScullvDev, length: int, quanta: int) -> None:
     fill(device, data)
     device.truncate(length)
     assert (device.size, device.nr_quanta) == (length, quanta)
-    assert device.module.machine.vm.nr_vmalloc_pages == quanta * 2
+    assert device.machine.vm.nr_vmalloc_pages == quanta * 2
     assert content(device) == data[:length]
 
 
@@ -78,7 +78,7 @@ def test_truncate_to_the_same(device: ScullvDev) -> None:
 
 def test_truncate_frees_quantum_sets_and_items(device: ScullvDev) -> None:
     """With the last quantum of an item its quantum set goes, and items behind the end."""
-    slab = device.module.machine.slab
+    slab = device.machine.slab
     device.write(0, b"x")
     before = slab.statistics().objects
     fill(device, bytes(3 * ITEM))
@@ -105,7 +105,7 @@ def test_truncate_keeps_the_geometry(module: Module, device: ScullvDev) -> None:
 
 def test_trim_frees_everything(device: ScullvDev) -> None:
     """An emptied device holds no quantum, no quantum set and no item but the first."""
-    machine = device.module.machine
+    machine = device.machine
     before = machine.slab.statistics().objects
     for pos in range(0, 20 * ITEM, ITEM // 2 + 11):
         device.write(pos, b"x")

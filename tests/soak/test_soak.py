@@ -65,7 +65,7 @@ leak = lambda machine: None
 {bug}
 trim = dev.ScullvDev.trim
 def leaking(self, later=False):
-    leak(self.module.machine)
+    leak(self.machine)
     return trim(self, later)
 dev.ScullvDev.trim = leaking
 sys.argv = sys.argv[1:]

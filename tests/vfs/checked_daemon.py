@@ -15,16 +15,18 @@ from contextlib import ExitStack
 
 from scullvfs.daemon import server
 from scullvfs.daemon.assemble import assemble
-from scullvfs.fs.devices import DeviceFile
+from scullvfs.daemon.status_report import Report
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine
+from scullvfs.mounts.probe import STATUS_XATTR
 from scullvfs.options.table import MountOptions, parse_options
 
 
 def check(machine: Machine, operations: Operations) -> None:
     """Check what the requests have left behind, unload the module, and check again."""
-    nodes = operations._tree.nodes.values()
-    module = next(node.device.module for node in nodes if isinstance(node, DeviceFile))
+    report = operations.xattrs[STATUS_XATTR.encode()]
+    assert isinstance(report, Report)
+    module = report._module
     assert len(operations.files) == 0, "a file is open"
     module.check()
     machine.check()

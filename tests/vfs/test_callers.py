@@ -22,7 +22,7 @@ from scullvfs.mm.printk import KERN_INFO
 
 def telling(name, handler):
     def call(self, *args):
-        machine = self._device.module.machine
+        machine = self._device.machine
         text = f"{{name}}: {{machine.current}} {{machine.current.comm}}"
         machine.log.printk(KERN_INFO, text)
         return handler(self, *args)

@@ -32,7 +32,7 @@ def write(self, pos, data):
 def truncating(self, length):
     raise OSError(errno.EDQUOT, "truncating is refused")
 
-def ioctl(module, cmd, arg, data):
+def ioctl(device, cmd, arg, data):
     if arg:
         return 1 << 40, b""  # no int
     raise ZeroDivisionError("the ioctl is broken")
