@@ -1,10 +1,11 @@
-"""The house rule: each room imports from those below it, and from no other."""
+"""The house rules: rooms import from those below them only, and no module imports itself."""
 
 import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -162,15 +163,78 @@ def test_rooms_stand_on_one_another() -> None:
         assert ROOMS[room] <= set(above[:number])
 
 
+def dotted(module: Path) -> str:
+    """A module's name; a package's is that of its `__init__`."""
+    return ".".join(module.with_suffix("").parts).removesuffix(".__init__")
+
+
+def circle(sources: Mapping[Path, str]) -> list[str]:
+    """The names of modules that import each other, in turn; none if there is no such circle.
+
+    Every import counts, wherever it stands: under TYPE_CHECKING, and in a function, which is how
+    circles are hidden.  An import leads to the module that it names, or to the package if it names
+    what the package's `__init__` has.  It does not lead to the packages around that module: Python
+    runs their `__init__` first, so each package would be in a circle with what it re-exports.
+    What an `__init__` fetches lazily it imports for the type checker, too, so that counts.  What
+    one fetches from its own directory and is no source is compiled, and imports nothing here.
+    """
+    names = {dotted(module) for module in sources}
+    graph = {
+        dotted(module): {
+            name if name in names else name.rpartition(".")[0]
+            for name in imported(source, module)
+            if name.startswith("scullvfs")
+        }
+        & names - ({dotted(module)} if module.stem == "__init__" else set())
+        for module, source in sources.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        found: list[str] = error.args[1]
+        return found
+    return []
+
+
+def test_no_circles() -> None:
+    """No module imports itself, by whatever way round."""
+    assert circle({module: (ROOT / module).read_text() for module in MODULES}) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "other"),
+    [
+        ("from .b import B", "from .a import A"),
+        ("import scullvfs.mm.b", "def later():\n    from scullvfs.mm import a"),
+        ("if TYPE_CHECKING:\n    from . import b", "from scullvfs.mm.a import A"),
+        ("from .b import B", "from . import B"),
+        ("from . import a", ""),
+    ],
+)
+def test_circle_finds(source: str, other: str) -> None:
+    """The checker sees every way to close a circle, one through a package's names, too."""
+    package = "scullvfs/mm/__init__.py", "from .b import B\nfrom . import errors"
+    modules = ("scullvfs/mm/a.py", source), ("scullvfs/mm/b.py", other), package
+    assert circle({Path(path): text for path, text in modules}) != []
+
+
+def test_circle_accepts() -> None:
+    """A package may re-export what is in it, and its modules may import each other downwards."""
+    modules = {
+        "scullvfs/mm/__init__.py": "from .b import B\nif TYPE_CHECKING:\n    from .a import A",
+        "scullvfs/mm/a.py": "from .b import B\nimport os",
+        "scullvfs/mm/b.py": "import scullvfs",
+        "scullvfs/scull/dev.py": "from scullvfs.mm import A\nfrom scullvfs.mm.b import B",
+        "scullvfs/__init__.py": "",
+    }
+    assert circle({Path(path): text for path, text in modules.items()}) == []
+
+
 @pytest.mark.parametrize("room", ["", *sorted(set(ROOMS) - {"fuse", "daemon", "bench", "cli"})])
 def test_no_libfuse(room: str) -> None:
     """All of a room below `fuse` can be imported, and neither pyfuse3 nor libfuse is there."""
     ground = [f"scullvfs.{name}" for name in sorted(GROUND)]
-    names = [
-        ".".join(module.with_suffix("").parts).removesuffix(".__init__")
-        for module in MODULES
-        if module.parts[1] == room
-    ]
+    names = [dotted(module) for module in MODULES if module.parts[1] == room]
     program = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]: importlib.import_module(name)\n"
