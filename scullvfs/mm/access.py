@@ -17,7 +17,7 @@ from sys import byteorder
 from typing import Final
 
 from .errors import PageFault
-from .layout import PAGE_SHIFT, PAGE_SIZE, Layout, offset_in_page
+from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Layout, offset_in_page
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
 from .ram import WORD_FORMAT, Ram
@@ -61,6 +61,7 @@ class KernelMemory:
         self, page_alloc: PageAllocator, pgtable: PageTables, ram: Ram, layout: Layout
     ) -> None:
         self._pgtable = pgtable
+        self._lookup: Final = pgtable.lookup
         self._bytes = ram.bytes
         self._words = ram.words
         self._ram_size: Final = ram.size
@@ -71,6 +72,7 @@ class KernelMemory:
         self._masks: Final = _Masks(layout)
         self._page_offset: Final = layout.page_offset
         self._high_memory: Final = page_alloc.high_memory
+        self._pointer_size: Final = layout.pointer_size
         self._word_shift: Final = layout.pointer_size.bit_length() - 1
         self._va_bits: Final = layout.va_bits
         self._kernel_half: Final = layout.page_offset >> layout.va_bits
@@ -85,22 +87,24 @@ class KernelMemory:
         Raises:
             PageFault: a page of it is not mapped.
         """
-        if self._page_offset <= address and address + count <= self._high_memory:
-            return [(address - self._page_offset, count)]
+        phys = self._contiguous(address, count)
+        if phys >= 0:
+            return [(phys, count)]
         return self._scatterlist(address, count, write)[0].runs()
 
-    def _contiguous(self, address: int, count: int) -> int:
-        """The physical address of bytes in RAM that lie in one page, or in the linear mapping.
+    def _contiguous(self, address: int, count: int, tables: bool = True) -> int:
+        """The physical address of bytes in RAM that lie in the linear mapping, or in one page.
 
-        -1 for all others, and `_scatterlist()` finds out what there is.
+        -1 for all others, and `_scatterlist()` finds out what there is.  The linear mapping is
+        told from the rest here and nowhere else; without `tables` nothing else is looked at.
         """
+        if address + count <= self._high_memory and self._page_offset <= address:
+            return address - self._page_offset  # most are above, so one look tells
         offset = address % PAGE_SIZE
-        if offset + count <= PAGE_SIZE and address >> self._va_bits == self._kernel_half:
-            phys = self._pgtable.lookup(address) & self._phys_mask
+        if tables and offset + count <= PAGE_SIZE and address >> self._va_bits == self._kernel_half:
+            phys = self._lookup(address) & self._phys_mask
             if 0 < phys < self._ram_size:
                 return phys + offset
-        if self._page_offset <= address and address + count <= self._high_memory:
-            return address - self._page_offset
         return -1
 
     def _scatterlist(self, address: int, count: int, write: bool) -> tuple[Scatterlist, bool]:
@@ -126,7 +130,7 @@ class KernelMemory:
         return sg, number & self._one < self._ram_size
 
     def _fault(self, address: int, page: int, write: bool) -> None:
-        if self._page_offset <= address < self._high_memory:  # it starts in the linear mapping
+        if self._contiguous(address, 1, tables=False) >= 0:  # from there it runs over the end
             page = self._high_memory
         path = self._pgtable.walk(page)
         raise PageFault(max(address, page), write, path[-1][0], tuple(entry for _, entry in path))
@@ -176,9 +180,10 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
-        if self._page_offset <= address < self._high_memory:  # as _word() has it, without the call
-            return self._words[(address - self._page_offset) >> self._word_shift]
-        return self._words[self._word(address, write=False)]
+        phys = self._contiguous(address, self._pointer_size, False)
+        if phys < 0:  # as _word() has it, without the call
+            self._fault(address, address & PAGE_MASK, write=False)
+        return self._words[phys >> self._word_shift]
 
     def store(self, address: int, value: int) -> None:
         """Write one pointer, aligned to its size, to the linear mapping.
@@ -186,7 +191,7 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
-        self._words[self._word(address, write=True)] = value
+        self._words[self._word(address, self._pointer_size, write=True)] = value
 
     def load_array(self, address: int, count: int) -> list[int]:
         """Read `count` pointers that follow each other in the linear mapping.
@@ -194,11 +199,12 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
-        first = self._word(address, write=False)
-        self._word(address + (count - 1 << self._word_shift), write=False)
+        first = self._word(address, count << self._word_shift, write=False)
         return self._words[first : first + count].tolist()
 
-    def _word(self, address: int, write: bool) -> int:
-        if not self._page_offset <= address < self._high_memory:
-            self._fault(address, address - offset_in_page(address), write)
-        return (address - self._page_offset) >> self._word_shift
+    def _word(self, address: int, count: int, write: bool) -> int:
+        """The place in `words` of `count` bytes at an address in the linear mapping."""
+        phys = self._contiguous(address, count, tables=False)
+        if phys < 0:
+            self._fault(address, address & PAGE_MASK, write)
+        return phys >> self._word_shift

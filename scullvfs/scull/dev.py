@@ -79,6 +79,7 @@ class ScullvDev:
         self._qsets: dict[int, int] = {}
         """Item -> kernel address of its quantum set; items in a hole have none."""
         self._memory = machine.memory
+        self._load: Final = machine.memory.load
         self._slab = machine.slab
         self._vm = machine.vm
         self._pointer_size: Final = machine.layout.pointer_size
@@ -128,7 +129,7 @@ class ScullvDev:
         item, rest = divmod(pos, self.itemsize)
         s_pos, q_pos = divmod(rest, self.quantum)
         qset = self._qsets.get(item)
-        quantum = self._memory.load(qset + s_pos * self._pointer_size) if qset else 0
+        quantum = self._load(qset + s_pos * self._pointer_size) if qset else 0
         count = min(count, self.size - pos, self.quantum - q_pos)
         if not quantum or count <= 0:
             return b""
@@ -150,9 +151,7 @@ class ScullvDev:
         qset = self._qsets.get(item) or self._add_qset(item)
         count = min(len(data), self.quantum - q_pos)
         slot = qset + s_pos * self._pointer_size
-        quantum = self._memory.load(slot) or self._add_quantum(
-            slot, item, whole=count == self.quantum
-        )
+        quantum = self._load(slot) or self._add_quantum(slot, item, whole=count == self.quantum)
         if self._quirk and count:
             self._check_overrun(quantum, q_pos, count, write=True)
         if count:  # a write of nothing makes the quantum all the same
@@ -185,7 +184,7 @@ class ScullvDev:
         """Make `count` bytes at `pos`, all of one quantum, zeros if it is there."""
         item, s_pos, q_pos = self._locate(pos)
         qset = self._qsets.get(item)
-        quantum = self._memory.load(qset + s_pos * self._pointer_size) if qset else 0
+        quantum = self._load(qset + s_pos * self._pointer_size) if qset else 0
         count = min(count, self._quantum_size(item) - q_pos)
         if quantum and count > 0:
             self._memory.memset(quantum + q_pos, 0, count)
@@ -198,7 +197,7 @@ class ScullvDev:
         """
         item, s_pos, _ = self._locate(pos)
         slot = (self._qsets.get(item) or self._add_qset(item)) + s_pos * self._pointer_size
-        if self._memory.load(slot):
+        if self._load(slot):
             return False
         self._add_quantum(slot, item, whole=False)
         return True
