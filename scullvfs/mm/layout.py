@@ -89,6 +89,8 @@ class Layout:
     """Width of a physical address: what ioremap() accepts."""
     ioremap_max_order: int
     """log2 of the largest alignment that an ioremap() area gets (IOREMAP_MAX_ORDER)."""
+    task_size: int
+    """TASK_SIZE_MAX: the first address that is no process's (Linux: access_ok())."""
 
     @property
     def pointer_digits(self) -> int:
@@ -99,6 +101,11 @@ class Layout:
     def va_bits(self) -> int:
         """How many bits of an address the page tables look at; those above are all the same."""
         return self.levels[0].shift + self.levels[0].bits
+
+    @property
+    def max_mem(self) -> int:
+        """The most RAM that a machine can have, in bytes: all that can be addressed."""
+        return 1 << self.phys_bits
 
     @property
     def vmalloc_pages(self) -> int:
@@ -131,6 +138,10 @@ LAYOUTS: Final[dict[str, Layout]] = {
             vmalloc_end=0xFFFF_E900_0000_0000,
             phys_bits=46,
             ioremap_max_order=30,
+            # Where processes end under five-level tables, as on the machine whose driver was
+            # recorded; the kernel's own half has four levels here.
+            # Linux: arch/x86/include/asm/page_64_types.h
+            task_size=(1 << 56) - PAGE_SIZE,
         ),
         # Linux: arch/x86/include/asm/pgtable_32_areas.h, without PAE.  A real i386 leaves a hole of
         # 8 MiB (VMALLOC_OFFSET) between lowmem and the window; here lowmem ends that much
@@ -149,6 +160,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             vmalloc_end=0xFF7F_E000,
             phys_bits=32,
             ioremap_max_order=22,
+            task_size=0xC000_0000,
         ),
         # Linux: Documentation/arch/arm64/memory.rst, 4 KiB pages, 48-bit addresses.  RAM begins at
         # physical address 0 here, where boards put it higher (PHYS_OFFSET).
@@ -166,6 +178,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             vmalloc_end=0xFFFF_FBFF_F000_0000,
             phys_bits=48,
             ioremap_max_order=30,
+            # Linux: arch/arm64/include/asm/processor.h
+            task_size=1 << 48,
         ),
     )
 }

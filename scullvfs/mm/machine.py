@@ -65,10 +65,8 @@ class Machine:
             raise ValueError(f"unknown architecture {arch!r}: choose one of {', '.join(LAYOUTS)}")
         if mem < MIN_MEM or mem % PAGE_SIZE:
             raise ValueError(f"RAM of {mem} bytes: it has to be whole pages of 4096, 1 MiB or more")
-        if mem > 1 << layout.phys_bits:
-            raise ValueError(
-                f"RAM of {mem} bytes: {arch} addresses {1 << layout.phys_bits} at the most"
-            )
+        if mem > layout.max_mem:
+            raise ValueError(f"RAM of {mem} bytes: {arch} addresses {layout.max_mem} at the most")
         if cpus < 1:
             raise ValueError(f"{cpus} CPUs: there has to be one")
         self.layout: Final[Layout] = layout

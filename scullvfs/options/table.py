@@ -209,7 +209,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
 
 def largest_mem(arch: str) -> int:
     """Bytes of RAM that `arch`, a key of LAYOUTS, can address."""
-    return 1 << LAYOUTS[arch].phys_bits
+    return LAYOUTS[arch].max_mem
 
 
 def _check_together(options: MountOptions) -> None:

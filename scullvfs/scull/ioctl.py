@@ -15,6 +15,8 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
+from scullvfs.mm import LAYOUTS, Layout
+
 if TYPE_CHECKING:
     from .dev import ScullvDev
 
@@ -22,6 +24,8 @@ __all__ = ["COMMANDS", "MAGIC", "scullv_ioctl"]
 
 MAGIC: Final = ord("K")
 INT: Final = struct.Struct("=i")
+POINTER_SIZE: Final = struct.calcsize("P")
+"""Bytes in a pointer of the host."""
 
 # Linux: include/uapi/asm-generic/ioctl.h
 _NONE, _WRITE, _READ = 0, 1, 2
@@ -49,11 +53,17 @@ COMMANDS: Final[dict[str, int]] = {"RESET": _ioc(_NONE, 0, 0)} | {
 _LAST: Final = 12
 """The highest number of a command (scullv: scullv.h:SCULLV_IOC_MAXNR)."""
 
-TASK_SIZE_MAX: Final = (1 << 56) - 4096
-"""Where a process's addresses end, with five levels of page tables, as on the machine whose
-driver was recorded; no pointer behind is followed (Linux: access_ok())."""
-
 _NAMES: Final = {number: name for name, number in COMMANDS.items()}
+
+
+def _task_size(layout: Layout) -> int:
+    """Where the addresses of a caller end, behind which no pointer is followed.
+
+    It is a process of the host.  Where its pointers are wider than the machine's, as a 64-bit
+    process's are on an i386, most of them would lie behind the 3 GiB of one of the machine's own.
+    """
+    wider = layout.pointer_size < POINTER_SIZE
+    return LAYOUTS["x86_64"].task_size if wider else layout.task_size
 
 
 def scullv_ioctl(device: ScullvDev, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
@@ -75,7 +85,8 @@ def scullv_ioctl(device: ScullvDev, cmd: int, arg: int, data: bytes) -> tuple[in
     scullv: main.c:scullv_ioctl()
     """
     ours = cmd >> 8 & 0xFF == MAGIC and cmd & 0xFF <= _LAST
-    if ours and cmd >> 30 and arg + (cmd >> 16 & 0x3FFF) > TASK_SIZE_MAX:
+    end = arg + (cmd >> 16 & 0x3FFF)
+    if ours and cmd >> 30 and end > _task_size(device.machine.layout):
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
     name, parameters = _NAMES.get(cmd), device.parameters
     if name is None:

@@ -47,6 +47,26 @@ def test_windows_do_not_overlap(layout: Layout) -> None:
 
 
 @layouts
+def test_processes_and_kernel_do_not_overlap(layout: Layout) -> None:
+    """A process's addresses end where the kernel's begin, or before."""
+    assert layout.task_size % P == 0
+    assert 1 << 31 < layout.task_size <= layout.page_offset
+
+
+def test_task_size() -> None:
+    """It is Linux's: 3 GiB, 48 bits, and 56 bits but a page."""
+    sizes = {name: layout.task_size for name, layout in LAYOUTS.items()}
+    assert sizes == {"x86_64": (1 << 56) - P, "i386": 3 << 30, "arm64": 1 << 48}
+
+
+@layouts
+def test_max_mem_is_what_an_entry_can_name(layout: Layout) -> None:
+    """The last frame of the largest RAM can be mapped, and a physical address is no wider."""
+    assert (layout.max_mem - P) & layout.phys_mask == layout.max_mem - P
+    assert layout.max_mem == 1 << layout.phys_bits
+
+
+@layouts
 def test_entries_hold_a_frame_and_flags(layout: Layout) -> None:
     """An entry's flags and its physical address share no bit, and it fits a pointer."""
     for flags in (layout.table_flags, layout.page_kernel, layout.page_kernel_io):

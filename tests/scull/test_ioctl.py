@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Callable
 
 import pytest
 
+from scullvfs.mm import LAYOUTS
 from scullvfs.scull import COMMANDS, MAX_ORDER, MAX_QSET, Module, scullv_ioctl
 
 from .helpers import NUMBERS, fails
@@ -138,6 +140,24 @@ def test_ioctl_unknown(module: Module, cmd: int) -> None:
     with fails(errno.ENOTTY):
         scullv_ioctl(module.devices[0], cmd, 1, b"\1\0\0\0")
     assert parameters(module) == before
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "i386", "arm64"])
+@pytest.mark.parametrize(("name", "cmd"), [("SORDER", 0), ("unknown", 0x8004_4B0B)])
+def test_ioctl_pointer_of_no_process(
+    load: Callable[..., Module], arch: str, name: str, cmd: int
+) -> None:
+    """A pointer that reaches behind a process's addresses is EFAULT, before all else."""
+    device = load(arch=arch).devices[0]
+    # On an i386, too, those who call are processes of the host, with wider pointers.
+    end = LAYOUTS["x86_64" if arch == "i386" else arch].task_size
+    cmd = cmd or COMMANDS[name]
+    with fails(errno.EFAULT):
+        scullv_ioctl(device, cmd, end - 3, b"\2\0\0\0")
+    assert device.parameters.scullv_order == 1
+    if name == "SORDER":
+        assert scullv_ioctl(device, cmd, end - 4, b"\2\0\0\0") == (0, b"")
+        assert device.parameters.scullv_order == 2
 
 
 def test_ioctl_holds_from_the_next_trim_on(module: Module) -> None:
