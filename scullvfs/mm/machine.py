@@ -2,6 +2,12 @@
 
 Everything that Linux keeps in globals is an attribute of a `Machine`, so that any number
 of them can live in one process and a test starts from a fresh one.
+
+Two machines with the same arguments that get the same calls give the same frames and addresses,
+whatever the clock did between the calls.  No part asks for the time but the log, and what idle work
+does moves nothing: it gives the host's memory behind free frames back, and it finishes what was
+left in the workqueue, which the next call that allocates or frees would finish first.  (What
+somebody does in slices is not held to that: others are let in on purpose, see `workqueue`.)
 """
 
 from __future__ import annotations
@@ -74,8 +80,10 @@ class Machine:
         self.running: Final = Running()
         """Holds `current`, for those who set it, or read it and have no machine."""
         self.log: Final = KernelLog(panic_on_warn, running=self.running)
+        self.workqueue: Final = Workqueue()
+        """What is left for later, for idle time or for who allocates or frees next."""
         self.ram: Final = Ram(mem, layout.pointer_size)
-        self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed)
+        self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed, self.workqueue)
         self.slab: Final = Slab(self.page_alloc, self.ram, layout)
         self.pgtable: Final = PageTables(self.page_alloc, self.ram, layout)
         self.memory: Final = KernelMemory(self.page_alloc, self.pgtable, self.ram, layout)
@@ -89,9 +97,6 @@ class Machine:
             layout,
             self.log,
         )
-        self.workqueue: Final = Workqueue()
-        """What is left for later, for idle time or for who needs the memory."""
-        self.page_alloc.reclaim = self.workqueue.step
         self.log.printk(
             KERN_INFO,
             f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "
@@ -104,9 +109,10 @@ class Machine:
         return self.running.current
 
     def idle_work(self) -> bool:
-        """Do a step of what can wait, a few milliseconds at most.
+        """Do a step of what can wait, a millisecond at most.
 
-        Returns whether there was any, so there may be more to do.
+        However many of them are done, and whenever, the calls that come after get the same frames
+        and addresses.  Returns whether there was any, so there may be more to do.
         """
         return self.workqueue.step() or self.page_alloc.idle_work()
 

@@ -16,29 +16,38 @@ it, a refill takes up to 64 random blocks of 4 MiB and deals their frames out in
 in a seeded random order (`_Deck`); a quarter of the large blocks at most is broken up ahead.
 Without it, frames come as the buddy system gives them on a freshly booted machine.
 
-Confessed: there is one CPU's list; Linux drains its list as soon as it is longer than
-`high`, here `idle_work()` does, so that freeing is quick; a frame on a list counts as
-free memory of order 0 (Linux's MemFree leaves the list's frames out).
+The calls alone decide which frames come.  Idle work gives the host's memory behind free frames
+back and moves none of them, so whether and when it is done does not show:
+
+    hot    | released, mapped | mapped |  not yet   |     the last one freed is on top
+           0             released  _mapped    len(hot)
+
+Confessed: there is one CPU's list, and it has no end; Linux drains its list as soon as it is longer
+than `high`, here that happens when a larger block is asked for and there is none, so that freeing
+is quick.  What is told of free blocks (/proc/buddyinfo) is what there would be if the freed frames
+went back (`FreeMap`).  Linux's MemFree leaves the list's frames out.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Final, NamedTuple
 
 from .buddy import MAX_PAGE_ORDER, Buddy
 from .errors import KernelBug
+from .free_map import FreeMap
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 from .ram import ZERO_PAGE, Ram
+from .workqueue import Workqueue
 
 __all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics", "Zone"]
 
 BATCH: Final = 512
 """Frames of a refill, at least."""
 PCP_HIGH: Final = 4096
-"""`idle_work()` leaves this many freed frames on the per-cpu list (16 MiB)."""
+"""`idle_work()` leaves the host's memory behind this many freed frames as it is (16 MiB)."""
 DECK_BLOCKS: Final = 64
 """Blocks that a shuffled refill deals from."""
 
@@ -51,7 +60,7 @@ class PageStatistics(NamedTuple):
     free: int
     """Frames not handed out, those on the per-cpu lists included."""
     free_by_order: dict[str, list[int]]
-    """Zone name -> free blocks of each order, frames of the per-cpu list as order 0."""
+    """Zone name -> free blocks of each order, as if all freed frames were given back."""
     dirty: int
     """Free frames that the host may hold memory for."""
 
@@ -94,7 +103,14 @@ class Zone:
         self._rng = rng
         self._deck = _Deck([], 0, Random(0))
         self.hot = array("I")
-        """Frames that were freed, the last one on top; the host holds memory for them."""
+        """Frames that were freed, the last one on top."""
+        self.released = 0
+        """Of so many, from the bottom, the host holds no memory any more."""
+        self._mapped = 0
+        """So many, from the bottom, are in the map; at least those that are released."""
+        self._map = FreeMap(end_pfn)
+        self._unmapped = array("I")
+        """Frames that are in the map, and were taken since."""
         self.cold = array("I")
         """Frames straight from the buddy system: they read as zeros."""
 
@@ -111,18 +127,29 @@ class Zone:
     def alloc_bulk(self, nr_pages: int, zero: bool) -> array[int]:
         """Take up to `nr_pages` frames; freed ones first, as they are still in the caches."""
         hot = self.hot
-        if len(hot) < nr_pages:
+        left = len(hot) - nr_pages
+        if left < 0:
             return self._alloc_bulk_cold(nr_pages, zero)
-        frames = hot[-nr_pages:]
-        del hot[-nr_pages:]
+        frames = hot[left:]
+        del hot[left:]
+        clean = self._unsettle(left, frames) if left < self._mapped else 0
         if zero:
-            self._clear(frames)
+            self._clear(frames[clean:] if clean else frames)
         return frames
+
+    def _unsettle(self, left: int, frames: array[int]) -> int:
+        """All but the `left` lowest freed frames are taken; returns how many of them are clean."""
+        clean = max(self.released - left, 0)
+        self.released = min(self.released, left)
+        self._unmapped.extend(frames[: max(self._mapped - left, 0)])
+        self._mapped = min(self._mapped, left)
+        return clean
 
     def _alloc_bulk_cold(self, nr_pages: int, zero: bool) -> array[int]:
         frames, self.hot = self.hot, array("I")
+        clean = self._unsettle(0, frames)
         if zero:
-            self._clear(frames)
+            self._clear(frames[clean:])
         wanted = nr_pages - len(frames)
         if len(self.cold) < wanted:
             self._refill(wanted - len(self.cold))
@@ -154,30 +181,63 @@ class Zone:
             phys = pfn << PAGE_SHIFT
             view[phys : phys + PAGE_SIZE] = ZERO_PAGE
 
-    def drain(self, keep: int = 0) -> None:
+    def drain(self) -> None:
         """Give the frames of the per-cpu list back to the buddy system.
 
-        With `keep`, only freed frames, and all but that many of them.
+        All freed ones count as dirty, since those that are not must not go in another order.
         Linux: mm/page_alloc.c:drain_all_pages()
         """
-        surplus = self.hot[: len(self.hot) - keep]
-        del self.hot[: len(surplus)]
-        self.buddy.free_frames(surplus, dirty=True)
-        if not keep:
-            self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=False)
-            self.cold = array("I")
+        self.buddy.free_frames(self.hot, dirty=True)
+        self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=False)
+        self.hot, self.cold = array("I"), array("I")
+        self.released = self._mapped = 0
+        self._map, self._unmapped = FreeMap(self.buddy.end_pfn), array("I")
+
+    @property
+    def nr_surplus(self) -> int:
+        """Freed frames that `settle()` has still to go over."""
+        return max(len(self.hot) - PCP_HIGH - self.released, 0)
+
+    @property
+    def nr_dirty(self) -> int:
+        """Free frames that the host may hold memory for."""
+        return len(self.hot) - self.released + self.buddy.nr_dirty
+
+    def settle(self, nr_pages: int) -> None:
+        """Give the host's memory behind up to `nr_pages` freed frames back; none of them moves."""
+        end = self.released + min(nr_pages, self.nr_surplus)
+        if self._mapped < end:
+            self._map_to(end)
+        for pfn, count in _runs(self.hot[self.released : end]):
+            self._ram.release(pfn, count)
+        self.released = end
+
+    def _map_to(self, end: int) -> None:
+        """Have the `end` lowest freed frames in the map, and none that was taken."""
+        if self._unmapped:
+            self._map.discard(self._unmapped)
+            self._unmapped = array("I")
+        self._map.add(self.hot[self._mapped : end])
+        self._mapped = end
 
     def free_by_order(self) -> list[int]:
-        """Free blocks of each order; a frame on the per-cpu list is one of order 0."""
+        """Free blocks of each order, as if the freed frames were given back.
+
+        They are joined among themselves only.  It takes some milliseconds, and 0.1 us for each
+        that was freed since idle work was done.
+        """
+        if self._unmapped or self._mapped < len(self.hot):
+            self._map_to(len(self.hot))
         counts = [len(area.heads) for area in self.buddy.free_area]
-        counts[0] += self.nr_pcp
-        return counts
+        counts[0] += len(self.cold) + len(self._deck)
+        return [sum(pair) for pair in zip(counts, self._map.blocks(), strict=True)]
 
     def check(self) -> set[int]:
         """Assert the invariants; return all free frames.  Slow: for tests.
 
         - no frame is on the list twice, nor on the list and in the buddy system
-        - a frame on `cold` reads as zeros
+        - a frame on `cold`, and a freed one that was released, reads as zeros
+        - in the map are the freed frames that it says, and those taken since
         """
         free = self.buddy.check()
         for frames in (self.hot, self.cold, self._deck.frames()):
@@ -185,10 +245,25 @@ class Zone:
             assert len(listed) == len(frames)
             assert not free & listed
             free |= listed
-        for pfn in self.cold:
+        assert 0 <= self.released <= self._mapped <= len(self.hot)
+        assert self._map.frames() == {*self.hot[: self._mapped], *self._unmapped}
+        for pfn in self.hot[: self.released] + self.cold:
             # A copy: to compare a memoryview takes longer by far.
             assert bytes(self._ram.bytes[pfn << PAGE_SHIFT :][:PAGE_SIZE]) == ZERO_PAGE
         return free
+
+
+def _runs(frames: array[int]) -> Iterator[tuple[int, int]]:
+    """(first, how many) of the frames that follow each other, in ascending order."""
+    first, end = -1, -1
+    for pfn in sorted(frames):
+        if pfn != end:
+            if first >= 0:
+                yield first, end - first
+            first = pfn
+        end = pfn + 1
+    if first >= 0:
+        yield first, end - first
 
 
 def _block(pfn: int, order: int) -> range:
@@ -200,9 +275,18 @@ class PageAllocator:
 
     Args:
         seed: of the random order under `shuffle`.
+        workqueue: what is done before anything is allocated or freed.
     """
 
-    def __init__(self, ram: Ram, layout: Layout, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self,
+        ram: Ram,
+        layout: Layout,
+        shuffle: bool,
+        seed: int,
+        workqueue: Workqueue | None = None,
+    ) -> None:
+        self.workqueue: Final = Workqueue() if workqueue is None else workqueue
         self._page_offset = layout.page_offset
         rng = Random(seed) if shuffle else None
         lowmem = min(ram.nr_pages, layout.lowmem >> PAGE_SHIFT)
@@ -214,8 +298,6 @@ class PageAllocator:
         self._highest = self.zones[-1]
         self.on_surplus: Callable[[], None] = lambda: None
         """Called when there may be work for `idle_work()` (Linux: wakeup_kswapd())."""
-        self.reclaim: Callable[[], bool] = lambda: False
-        """Called as long as frames are missing: frees some, if it returns True."""
         self.totalram_pages: Final = ram.nr_pages - 1
         """Frames that can be handed out (Linux: totalram_pages())."""
         self.high_memory: Final = layout.page_offset + (lowmem << PAGE_SHIFT)
@@ -231,10 +313,10 @@ class PageAllocator:
         With `zero` they are filled with zeros (__GFP_ZERO).  None, and nothing is
         allocated, when fewer are free.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
         """
-        if nr_pages > len(self._highest.hot):
-            while nr_pages > self.nr_free:
-                if not self.reclaim():
-                    return None  # before the last large block is broken up for nothing
+        if self.workqueue.pending:
+            self.workqueue.flush()
+        if nr_pages > len(self._highest.hot) and nr_pages > self.nr_free:
+            return None  # before the last large block is broken up for nothing
         frames = self._highest.alloc_bulk(nr_pages, zero)
         if len(frames) < nr_pages and self._highest is not self._lowmem:
             frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))
@@ -242,10 +324,12 @@ class PageAllocator:
 
     def free_pages_bulk(self, frames: array[int]) -> None:
         """Free single frames, given in the order of `alloc_pages_bulk()`."""
+        if self.workqueue.pending:
+            self.workqueue.flush()
         if self._highest is self._lowmem:
-            hot = self._lowmem.hot
-            hot.extend(frames)
-            if len(hot) > PCP_HIGH:
+            zone = self._lowmem
+            zone.hot.extend(frames)
+            if len(zone.hot) - zone.released > PCP_HIGH:
                 self.on_surplus()
             return
         end = self._lowmem.buddy.end_pfn
@@ -260,6 +344,8 @@ class PageAllocator:
         """
         if order > MAX_PAGE_ORDER:
             return None
+        if self.workqueue.pending:
+            self.workqueue.flush()
         if not order:
             frames = self._lowmem.alloc_bulk(1, zero=True)
             return frames[0] if frames else None
@@ -277,6 +363,8 @@ class PageAllocator:
             KernelBug: there is no frame of that number, or it is free already (a frame that
                 is still on the per-cpu list goes unnoticed; `check()` finds it).
         """
+        if self.workqueue.pending:
+            self.workqueue.flush()
         zone = self._lowmem
         if not zone.buddy.start_pfn <= pfn < zone.buddy.end_pfn or zone.buddy.is_free(pfn):
             raise KernelBug(f"BUG: Bad page state  pfn:{pfn:05x}")
@@ -284,7 +372,7 @@ class PageAllocator:
             zone.buddy.free(pfn, order, dirty=True)
         else:
             zone.hot.append(pfn)
-        if order or len(zone.hot) > PCP_HIGH:
+        if order or len(zone.hot) - zone.released > PCP_HIGH:
             self.on_surplus()
 
     def get_free_pages(self, order: int) -> int | None:
@@ -300,15 +388,14 @@ class PageAllocator:
         self.free_pages((address - self._page_offset) >> PAGE_SHIFT, order)
 
     def idle_work(self, nr_pages: int = 256) -> bool:
-        """Do a slice of what can wait: empty long per-cpu lists, give freed RAM back to the host.
+        """Do a slice of what can wait: give the host's memory behind free frames back.
 
-        Goes over some `nr_pages` frames, which takes a few milliseconds at most.  Returns whether
-        there is more to do.
+        Goes over some `nr_pages` frames, which takes less than a millisecond.  No frame moves, so
+        it does not show in which frames come next.  Returns whether there may be more to do.
         """
         for zone in self.zones:
-            surplus = len(zone.hot) - PCP_HIGH
-            if surplus > 0:
-                zone.drain(keep=len(zone.hot) - min(surplus, nr_pages))
+            if zone.nr_surplus:
+                zone.settle(nr_pages)
                 return True
             if zone.buddy.nr_dirty:
                 zone.buddy.release_dirty(nr_pages)
@@ -326,7 +413,7 @@ class PageAllocator:
             total=self.totalram_pages,
             free=self.nr_free,
             free_by_order={zone.name: zone.free_by_order() for zone in self.zones},
-            dirty=sum(len(zone.hot) + zone.buddy.nr_dirty for zone in self.zones),
+            dirty=sum(zone.nr_dirty for zone in self.zones),
         )
 
     def check(self) -> set[int]:

@@ -98,6 +98,7 @@ class Slab:
 
     def __init__(self, page_alloc: PageAllocator, ram: Ram, layout: Layout) -> None:
         self._page_alloc = page_alloc
+        self._workqueue = page_alloc.workqueue
         self._page_offset = layout.page_offset
         self._ram = ram
         self._caches = [_Cache(size) for size in KMALLOC_SIZES]
@@ -127,6 +128,8 @@ class Slab:
         0 bytes; here that is an object of the smallest size.)
         Linux: mm/slub.c:__kmalloc_noprof()
         """
+        if self._workqueue.pending:
+            self._workqueue.flush()
         if size > KMALLOC_MAX_CACHE_SIZE:
             return self._kmalloc_large(size)
         cache = self._cache_of[(size + 7) >> 3]
@@ -184,6 +187,8 @@ class Slab:
         """
         if address is None:
             return
+        if self._workqueue.pending:
+            self._workqueue.flush()
         phys = address - self._page_offset
         pfn = phys >> PAGE_SHIFT
         page = self._slabs.get(pfn)
@@ -219,6 +224,8 @@ class Slab:
         blocks there are, and nobody touches them.  None, and nothing is allocated, when
         there is not enough memory.  Linux: mm/slub.c:kmem_cache_alloc_bulk_noprof()
         """
+        if self._workqueue.pending:
+            self._workqueue.flush()
         size = self._cache_of[(size + 7) >> 3].size
         left = -(-count // (PAGE_SIZE // size))
         if left > self._page_alloc.nr_free:
@@ -245,6 +252,8 @@ class Slab:
         Raises:
             KernelBug: it did not give one of them, or it is freed already.
         """
+        if self._workqueue.pending:
+            self._workqueue.flush()
         for run in runs:
             if self._runs.get(run.address) != run:
                 raise KernelBug(f"kmem_cache_free_bulk: not an allocated run: {run.address:#x}")

@@ -80,6 +80,7 @@ class Vmalloc:
     ) -> None:
         self._vmap_space = vmap_space
         self._page_alloc = page_alloc
+        self._workqueue = page_alloc.workqueue
         self._slab = slab
         self._pgtable = pgtable
         self._memory = memory
@@ -188,6 +189,8 @@ class Vmalloc:
 
         Linux has no such function.
         """
+        if self._workqueue.pending:
+            self._workqueue.flush()
         space, wanted = self._vmap_space, list(addresses)
         runs: list[tuple[list[tuple[int, VmKind, int]], array[int]]] = []
         odd: list[int] = []
@@ -226,6 +229,8 @@ class Vmalloc:
 
         Linux: mm/vmalloc.c:__get_vm_area_node()
         """
+        if self._workqueue.pending:
+            self._workqueue.flush()
         size += PAGE_SIZE
         start = self._vmap_space.alloc_vmap_area(size, align)
         if start is None:
@@ -254,6 +259,8 @@ class Vmalloc:
                 f"Trying to vfree() bad address ({self._pointer(address)})", "remove_vm_area"
             )
             return None
+        if self._workqueue.pending:
+            self._workqueue.flush()
         area = self._vmap_space.busy.pop(address)
         return area and (area, self._unmap(area.va_start, area.kind.size))
 
@@ -408,6 +415,8 @@ class Vmalloc:
 
     def vm_unmap_aliases(self) -> None:
         """Purge what is lazily freed now (Linux: mm/vmalloc.c:vm_unmap_aliases())."""
+        if self._workqueue.pending:
+            self._workqueue.flush()
         self._vmap_space.purge_vmap_area_lazy()
 
     def _pointer(self, address: int) -> str:

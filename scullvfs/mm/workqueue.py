@@ -3,6 +3,10 @@
 A step takes some ten microseconds, a few hundred at the most.  After each of them everything is
 consistent, whatever calls come before the next one.
 
+When it is done must not show in what comes after.  So whoever allocates or frees anything finishes
+what waits first, and it is as if it had been done at once.  What somebody has begun to do in slices
+is another matter: other calls come in between on purpose, and must not wait for all of it.
+
 Linux: kernel/workqueue.c
 """
 
@@ -37,6 +41,12 @@ class Workqueue:
 
     def __init__(self) -> None:
         self._works: Final[deque[Steps[None]]] = deque()
+        self.pending = False
+        """Whether something waits that has to be done before anything is allocated or freed."""
+        self._busy = False
+        """Whether a step is being done, which allocates and frees itself."""
+        self._in_slices = False
+        """Whether somebody has begun to do it a step at a time."""
 
     def __len__(self) -> int:
         """How many works are not done."""
@@ -45,6 +55,12 @@ class Workqueue:
     def queue_work(self, work: Steps[None]) -> None:
         """Leave some work for later (Linux: include/linux/workqueue.h:queue_work())."""
         self._works.append(work)
+        self.pending = not self._busy and not self._in_slices
+
+    def flush(self) -> None:
+        """Do all that waits now (Linux: kernel/workqueue.c:__flush_workqueue())."""
+        while self.step():
+            pass
 
     def flush_work(self, work: Steps[None]) -> Steps[None]:
         """Do what waits until some work is done, whoever does it, in steps of one.
@@ -53,13 +69,19 @@ class Workqueue:
         Linux: kernel/workqueue.c:flush_work()
         """
         while work in self._works:
+            self._begin_slices()
             self.step()
             yield
 
     def drain(self) -> Steps[None]:
         """Do all that waits, in steps of one."""
-        while self.step():
+        while self._works:
+            self._begin_slices()
+            self.step()
             yield
+
+    def _begin_slices(self) -> None:
+        self._in_slices, self.pending = True, False
 
     def step(self) -> bool:
         """Do the next step.  Returns whether there was one to do.
@@ -68,6 +90,7 @@ class Workqueue:
         """
         if not self._works:
             return False
+        self.pending, self._busy = False, True
         try:
             next(self._works[0])
         except StopIteration:
@@ -75,4 +98,7 @@ class Workqueue:
         except BaseException:
             self._works.popleft()
             raise
+        finally:
+            self._in_slices = self._in_slices and bool(self._works)
+            self.pending, self._busy = bool(self._works) and not self._in_slices, False
         return True

@@ -106,7 +106,7 @@ def test_idle_work_does_what_was_left(machine: Machine) -> None:
 
 
 def test_what_is_to_be_freed_is_there_to_allocate(machine: Machine) -> None:
-    """Before vmalloc() fails, as much of the work is done as it takes, and no more."""
+    """Who allocates finishes the work first, so when it is done does not show."""
     half = machine.page_alloc.nr_free // 2 * PAGE_SIZE
     kept = machine.vm.vmalloc(half)
     given_up = [machine.vm.vmalloc(half // 32) for _ in range(30)]
@@ -115,4 +115,24 @@ def test_what_is_to_be_freed_is_there_to_allocate(machine: Machine) -> None:
     machine.workqueue.queue_work(freeing(machine, iter(given_up)))
     assert machine.vm.vmalloc(half // 8) is not None
     machine.check()
-    assert len(machine.workqueue) == 1
+    assert len(machine.workqueue) == 0
+
+
+def test_what_is_done_in_slices_holds_nobody_up(machine: Machine) -> None:
+    """Who allocates in between does none of it, not even after it is left to idle work."""
+    addresses = [machine.vm.vmalloc(PAGE_SIZE) for _ in range(100)]
+    work = freeing(machine, iter(addresses))
+    machine.workqueue.queue_work(work)
+    slices = machine.workqueue.flush_work(work)
+    next(slices)
+    machine.vm.vmalloc(PAGE_SIZE)
+    assert len(machine.vmap_space.busy) == 100
+    slices.close()
+    machine.vm.vmalloc(PAGE_SIZE)
+    assert len(machine.vmap_space.busy) == 101
+    while machine.workqueue.step():
+        pass
+    assert len(machine.vmap_space.busy) == 2
+    machine.workqueue.queue_work(freeing(machine, iter(list(machine.vmap_space.busy))))
+    machine.vm.vmalloc(PAGE_SIZE)
+    assert len(machine.vmap_space.busy) == 1
