@@ -17,7 +17,7 @@ the limit; and Linux has a pool for each of its "vmap nodes", here there is one 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .areas import BusyAreas
@@ -118,16 +118,13 @@ class VmapSpace:
         return given_back
 
     def _give_back(self, areas: list[tuple[int, int]]) -> None:
-        """Put areas among the free ones, neighbours joined beforehand."""
-        run_start = run_end = 0
-        for start, end in sorted(areas):
-            if start != run_end:
-                if run_end:
-                    self._free.add(run_start, run_end - run_start)
-                run_start = start
-            run_end = end
-        if run_end:
-            self._free.add(run_start, run_end - run_start)
+        """Put areas among the free ones, neighbours joined beforehand.
+
+        Most were freed in the order of their addresses: joined once as they come, there are few
+        to sort.
+        """
+        for start, end in _joined(sorted(_joined(areas))):
+            self._free.add(start, end - start)
 
     @property
     def nr_busy_pages(self) -> int:
@@ -160,3 +157,16 @@ class VmapSpace:
         lazy = sum(end - start for start, end in self.lazy)
         assert self.nr_lazy_pages << PAGE_SHIFT == lazy
         assert self.nr_lazy_pages <= self.lazy_max_pages
+
+
+def _joined(areas: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Areas, those in one that come one after the other and touch."""
+    run_start = run_end = 0
+    for start, end in areas:
+        if start != run_end:
+            if run_end:
+                yield run_start, run_end
+            run_start = start
+        run_end = end
+    if run_end:
+        yield run_start, run_end
