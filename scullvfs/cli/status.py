@@ -195,4 +195,4 @@ def _size(count: int) -> str:
     """`count` bytes in the largest unit that it fills; a whole number as it is in `-o`: 1G."""
     from humanize import naturalsize  # not for --help and TAB
 
-    return naturalsize(count, gnu=True).replace(".0", "")
+    return naturalsize(count, gnu=True).replace(".0", "") if count else "0"

@@ -79,7 +79,10 @@ def _wait_until_it_answers(mountpoint: str) -> None:
     """
     mount = mount_at(mountpoint)
     if mount is None or not mount.is_scullvfs:
-        raise BusyError("the new mount does not answer (it is not there any more)")
-    health = how_is(mount, first_device, timeout=ANSWER_TIMEOUT)
-    if health.state != State.RUNNING:
-        raise BusyError(f"the new mount does not answer ({health.reason})")
+        reason = "it is not there any more"
+    else:
+        health = how_is(mount, first_device, timeout=ANSWER_TIMEOUT)
+        if health.state == State.RUNNING:
+            return
+        reason = health.reason
+    raise BusyError(f"the new mount does not answer ({reason})")

@@ -77,6 +77,7 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("size", "shown"),
     [
+        (0, "0"),
         (1, "1B"),
         (1 << 20, "1M"),
         ((1 << 20) - 1, "1M"),
