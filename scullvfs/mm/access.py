@@ -11,47 +11,20 @@ all ones, and writes to it vanish, as on a bus that nobody answers on.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable
-from sys import byteorder
 from typing import Final
 
 from .errors import PageFault
 from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Layout, offset_in_page
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
-from .ram import WORD_FORMAT, Ram
+from .ram import Ram
 from .scatterlist import Buffer, Scatterlist, sg_copy_from_buffer
 
 __all__ = ["Buffer", "KernelMemory", "View"]
 
 View = bytes | memoryview | Scatterlist
 """What a read gives: bytes, or where in RAM they are."""
-
-
-_PRESENT: Final = 1
-"""The bit of a page-table entry that maps something, of every architecture that there is
-(Linux: _PAGE_PRESENT, PTE_VALID)."""
-
-_KEPT: Final = 512
-"""The most pages whose masks are kept; a request has half of them at the most."""
-
-
-class _Masks(dict[int, tuple[int, int]]):
-    """How many entries -> the bits of all of them, as one number: present, physical address."""
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__()
-        self._format: Final = WORD_FORMAT[layout.pointer_size]
-        self._bits: Final = _PRESENT, layout.phys_mask
-
-    def __missing__(self, count: int) -> tuple[int, int]:
-        present, phys = (
-            int.from_bytes(array(self._format, [bits]) * count, byteorder) for bits in self._bits
-        )
-        if count <= _KEPT:
-            self[count] = present, phys
-        return present, phys
 
 
 class KernelMemory:
@@ -66,10 +39,6 @@ class KernelMemory:
         self._words = ram.words
         self._ram_size: Final = ram.size
         self._phys_mask: Final = layout.phys_mask
-        self._width: Final = layout.pointer_size
-        self._one: Final = (1 << 8 * layout.pointer_size) - 1
-        """The bits of one page-table entry."""
-        self._masks: Final = _Masks(layout)
         self._page_offset: Final = layout.page_offset
         self._high_memory: Final = page_alloc.high_memory
         self._pointer_size: Final = layout.pointer_size
@@ -90,7 +59,7 @@ class KernelMemory:
         phys = self._contiguous(address, count)
         if phys >= 0:
             return [(phys, count)]
-        return self._scatterlist(address, count, write)[0].runs()
+        return self._scatterlist(address, count, write).runs()
 
     def _contiguous(self, address: int, count: int, tables: bool = True) -> int:
         """The physical address of bytes in RAM that lie in the linear mapping, or in one page.
@@ -107,27 +76,17 @@ class KernelMemory:
                 return phys + offset
         return -1
 
-    def _scatterlist(self, address: int, count: int, write: bool) -> tuple[Scatterlist, bool]:
-        """The pages behind an address, and whether they are RAM; else all of them are a device's.
-
-        An area is all RAM (vmalloc, vmap) or all a device's (ioremap), and between two of them
-        there is a guard page.
-        """
+    def _scatterlist(self, address: int, count: int, write: bool) -> Scatterlist:
         if address >> self._va_bits != self._kernel_half:
             raise PageFault(address, write, "", ())  # no walk tells such addresses apart
         offset = offset_in_page(address)
         first = address - offset
         nr_pages = (offset + count + PAGE_SIZE - 1) >> PAGE_SHIFT
         entries = self._pgtable.lookup_pages(first, nr_pages)
-        # All of them at once, as the digits of one number.
-        number = int.from_bytes(entries, byteorder)
-        present, phys = self._masks[nr_pages]
-        if number & present != present:
-            self._fault(address, first + (entries.tolist().index(0) << PAGE_SHIFT), write)
-        number &= phys
-        pages = number.to_bytes(nr_pages * self._width, byteorder)
-        sg = Scatterlist(self._bytes, pages, self._width, offset, count)
-        return sg, number & self._one < self._ram_size
+        values = entries.tolist()
+        if 0 in values:
+            self._fault(address, first + (values.index(0) << PAGE_SHIFT), write)
+        return Scatterlist(self._bytes, entries, self._phys_mask, offset, count)
 
     def _fault(self, address: int, page: int, write: bool) -> None:
         if self._contiguous(address, 1, tables=False) >= 0:  # from there it runs over the end
@@ -146,8 +105,8 @@ class KernelMemory:
         phys = self._contiguous(address, count)
         if phys >= 0:
             return self._bytes[phys : phys + count]
-        sg, is_ram = self._scatterlist(address, count, write=False)
-        return sg if is_ram else b"\xff" * count
+        sg = self._scatterlist(address, count, write=False)
+        return sg if self._is_ram(sg) else b"\xff" * count
 
     def write(self, address: int, data: Buffer) -> None:
         """Write `data` (1 byte or more).
@@ -160,9 +119,17 @@ class KernelMemory:
         if phys >= 0:
             self._bytes[phys : phys + count] = data
             return
-        sg, is_ram = self._scatterlist(address, count, write=True)
-        if is_ram:
+        sg = self._scatterlist(address, count, write=True)
+        if self._is_ram(sg):
             self.sg_copy_from_buffer(sg, data)
+
+    def _is_ram(self, sg: Scatterlist) -> bool:
+        """Whether it is in RAM; else all of it is a device's.
+
+        An area is all RAM (vmalloc, vmap) or all a device's (ioremap), and between two of them
+        there is a guard page.
+        """
+        return sg.words[0] & self._phys_mask < self._ram_size
 
     def memset(self, address: int, value: int, count: int) -> None:
         """Fill `count` bytes (1 or more) with one value, 0..255.

@@ -9,16 +9,17 @@ What `vmalloc` gives is contiguous to the CPU alone.  Whoever has to do without 
 
     frames      0x2a1f7        0x00c44        0x31b02
 
-They are named by their physical addresses, and nothing is copied before somebody asks for it.
+Each is named by a word with the bits of its physical address in it, and nothing is copied before
+somebody asks for it.
 Linux: include/linux/scatterlist.h
 """
 
 from __future__ import annotations
 
+from array import array
 from typing import Final
 
 from .layout import PAGE_SIZE
-from .ram import WORD_FORMAT
 
 __all__ = ["Buffer", "Scatterlist", "sg_copy_from_buffer"]
 
@@ -33,25 +34,25 @@ class Scatterlist:
 
     Args:
         ram: all of RAM, indexed by physical address.
-        pages: the physical addresses of its pages, as numbers in the host's order.
-        width: bytes of such a number, 4 or 8.
+        words: one for each of its pages, of 4 or 8 bytes.
+        address_bits: the bits of a word that are a physical address.
         offset: where it begins in the first page.
         count: how many bytes it has, 1 or more.
     """
 
-    __slots__ = ("count", "offset", "pages", "ram", "width")
+    __slots__ = ("address_bits", "count", "offset", "ram", "words")
 
     def __init__(
         self,
         ram: memoryview,
-        pages: bytes,
-        width: int,
+        words: memoryview[int] | array[int],
+        address_bits: int,
         offset: int,
         count: int,
     ) -> None:
         self.ram: Final = ram
-        self.pages: Final = pages
-        self.width: Final = width
+        self.words: Final = words
+        self.address_bits: Final = address_bits
         self.offset: Final = offset
         self.count: Final = count
 
@@ -61,12 +62,13 @@ class Scatterlist:
 
     def runs(self) -> list[tuple[int, int]]:
         """(physical address, bytes); pages that follow each other in RAM make one run."""
-        rest = self.count
-        pages = memoryview(self.pages).cast(WORD_FORMAT[self.width]).tolist()
-        start = pages[0] + self.offset
+        address_bits, rest = self.address_bits, self.count
+        words = self.words.tolist()
+        start = (words[0] & address_bits) + self.offset
         length = PAGE_SIZE - self.offset
         runs: list[tuple[int, int]] = []
-        for phys in pages[1:]:
+        for word in words[1:]:
+            phys = word & address_bits
             if phys == start + length:
                 length += PAGE_SIZE
             else:

@@ -11,6 +11,8 @@ from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.scatterlist import Scatterlist, sg_copy_from_buffer
 
 P = PAGE_SIZE
+FLAGS = 0x8000_0000_0000_0163
+MASK = 0x000F_FFFF_FFFF_F000
 
 
 def ram(frames: int) -> memoryview:
@@ -19,8 +21,8 @@ def ram(frames: int) -> memoryview:
 
 
 def sg(memory: memoryview, frames: list[int], offset: int, count: int) -> Scatterlist:
-    """Some bytes of these frames."""
-    return Scatterlist(memory, array("Q", [f * P for f in frames]).tobytes(), 8, offset, count)
+    """Some bytes of these frames, as x86_64's page tables name them."""
+    return Scatterlist(memory, array("Q", [f * P | FLAGS for f in frames]), MASK, offset, count)
 
 
 def places(frames: list[int], offset: int, count: int) -> list[int]:
@@ -66,10 +68,10 @@ def test_runs_joins_frames_in_a_row() -> None:
     assert sg(ram(10), [5, 6, 1], 10, 2 * P).runs() == [(5 * P + 10, 2 * P - 10), (P, 10)]
 
 
-def test_runs_of_addresses_of_32_bits() -> None:
-    """i386's physical addresses are as wide as its pointers."""
-    pages = array("I", [f * P for f in (7, 3)]).tobytes()
-    assert Scatterlist(ram(10), pages, 4, 100, P).runs() == [
+def test_runs_of_entries_of_32_bits() -> None:
+    """i386's entries are as wide as its pointers."""
+    entries = array("I", [f * P | 0x163 for f in (7, 3)])
+    assert Scatterlist(ram(10), entries, 0xFFFF_F000, 100, P).runs() == [
         (7 * P + 100, P - 100),
         (3 * P, 100),
     ]

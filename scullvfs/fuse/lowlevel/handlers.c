@@ -12,7 +12,7 @@ static PyObject *handlers[NR_HANDLERS];
 static PyObject *errno_of;	/* of an exception */
 
 static struct {		/* of attributes */
-	PyObject *current, *ram, *pages, *width, *offset, *count, *release;
+	PyObject *current, *ram, *words, *address_bits, *offset, *count, *release;
 } names;
 
 static PyObject *raised(void)

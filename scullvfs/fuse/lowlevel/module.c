@@ -28,7 +28,7 @@
 
 struct view {
 	struct scullvfs_sg sg;
-	Py_buffer ram, pages;		/* what it points into */
+	Py_buffer ram, words;		/* what it points into */
 };
 
 static bool get_buffer(PyObject *object, PyObject *name, Py_buffer *buffer, int flags)
@@ -51,7 +51,7 @@ static bool get_number(PyObject *object, PyObject *name, uint64_t *number)
 
 static void release(struct view *view)
 {
-	PyBuffer_Release(&view->pages);
+	PyBuffer_Release(&view->words);
 	PyBuffer_Release(&view->ram);
 }
 
@@ -59,24 +59,25 @@ static void release(struct view *view)
  * object: from here on it is addresses, so they had better be in RAM. */
 static bool get_view(PyObject *object, struct view *view)
 {
-	uint64_t width, offset, count;
+	uint64_t address_bits, offset, count;
 
 	*view = (struct view){ 0 };
 	/* One after the other: a look for an attribute may drop an exception that there is. */
 	if (!get_buffer(object, names.ram, &view->ram, PyBUF_WRITABLE) ||
-	    !get_buffer(object, names.pages, &view->pages, PyBUF_SIMPLE) ||
-	    !get_number(object, names.width, &width) ||
+	    !get_buffer(object, names.words, &view->words, PyBUF_ND | PyBUF_FORMAT) ||
+	    !get_number(object, names.address_bits, &address_bits) ||
 	    !get_number(object, names.offset, &offset) ||
 	    !get_number(object, names.count, &count))
 		goto failed;
 	view->sg = (struct scullvfs_sg){
 		.ram = view->ram.buf,
-		.pages = view->pages.buf,
-		.width = width,
+		.words = view->words.buf,
+		.width = view->words.itemsize,
+		.address_bits = address_bits,
 		.offset = offset,
 		.count = count,
 	};
-	if (in_ram(&view->sg, view->ram.len, view->pages.len))
+	if (in_ram(&view->sg, view->ram.len, view->words.len))
 		return true;
 	PyErr_SetString(PyExc_ValueError, "a scatterlist that is not in RAM");
 failed:
@@ -345,8 +346,8 @@ PyMODINIT_FUNC PyInit__interpose(void)
 {
 	names.current = PyUnicode_InternFromString("current");
 	names.ram = PyUnicode_InternFromString("ram");
-	names.pages = PyUnicode_InternFromString("pages");
-	names.width = PyUnicode_InternFromString("width");
+	names.words = PyUnicode_InternFromString("words");
+	names.address_bits = PyUnicode_InternFromString("address_bits");
 	names.offset = PyUnicode_InternFromString("offset");
 	names.count = PyUnicode_InternFromString("count");
 	names.release = PyUnicode_InternFromString("release");

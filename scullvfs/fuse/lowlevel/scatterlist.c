@@ -10,8 +10,9 @@ enum { SCULLVFS_MAX_REQUEST = 1 << 20 };	/* the kernel asks for 1 MiB at most */
 
 struct scullvfs_sg {
 	char *ram;
-	const void *pages;	/* the physical address of each, as a number */
-	size_t width;		/* of such a number: 4 or 8 bytes */
+	const void *words;	/* one for each page */
+	size_t width;		/* of a word: 4 or 8 bytes */
+	uint64_t address_bits;	/* of a word: the physical address */
 	size_t offset;		/* in the first page */
 	size_t count;
 };
@@ -23,7 +24,10 @@ static size_t nr_pages(const struct scullvfs_sg *sg)
 
 static uint64_t phys(const struct scullvfs_sg *sg, size_t n)
 {
-	return sg->width == 4 ? ((const uint32_t *)sg->pages)[n] : ((const uint64_t *)sg->pages)[n];
+	uint64_t word = sg->width == 4 ? ((const uint32_t *)sg->words)[n]
+				       : ((const uint64_t *)sg->words)[n];
+
+	return word & sg->address_bits;
 }
 
 /* What there is of it in its n-th page. */
@@ -38,12 +42,12 @@ static struct iovec piece(const struct scullvfs_sg *sg, size_t n)
 	};
 }
 
-static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t pages_size)
+static bool in_ram(const struct scullvfs_sg *sg, size_t ram_size, size_t words_size)
 {
 	if (sg->width != 4 && sg->width != 8)
 		return false;
 	if (sg->offset >= MM_PAGE_SIZE || sg->count > ram_size ||
-	    nr_pages(sg) > pages_size / sg->width)
+	    nr_pages(sg) > words_size / sg->width)
 		return false;
 	for (size_t n = 0; n < nr_pages(sg); n++)
 		if (phys(sg, n) >= ram_size || ram_size - phys(sg, n) < MM_PAGE_SIZE)
