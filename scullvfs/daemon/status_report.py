@@ -15,7 +15,9 @@ from typing import Any, Final
 
 import scullvfs
 from scullvfs.fs.calls import Statistics
-from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm import PAGE_SIZE
+from scullvfs.mm.page_alloc import PageStatistics
+from scullvfs.mm.vmap import VmapStatistics
 from scullvfs.options.table import MountOptions
 from scullvfs.scull import Module
 from scullvfs.text import unicode
@@ -52,16 +54,17 @@ class Report:
 
     def __call__(self) -> bytes:
         """The JSON."""
-        cpu = os.times()
+        cpu, books = os.times(), self._module.machine.statistics()
+        parameters = self._module.statistics()
         return json.dumps(
             {
                 "pid": os.getpid(),
                 "version": scullvfs.__version__,
                 "uptime": round(time.monotonic() - self._started, 3),
                 "options": self._options_in_effect(),
-                "ram": _ram(self._module.machine),
-                "vmalloc": _vmalloc(self._module.machine),
-                "devices": len(self._module.devices),
+                "ram": _ram(books.pages),
+                "vmalloc": _vmalloc(books.vmap),
+                "devices": parameters.scullv_devs,
                 "requests": self._requests(),
                 "calls": _busiest(self._calls()),
                 "lowlevel": self._lowlevel(),
@@ -72,9 +75,10 @@ class Report:
 
     def _options_in_effect(self) -> dict[str, Any]:
         """Those of the mount; order and qset may have been changed since."""
+        parameters = self._module.statistics()
         return self._options.as_dict() | {
-            "scullv_order": self._module.scullv_order,
-            "scullv_qset": self._module.scullv_qset,
+            "scullv_order": parameters.scullv_order,
+            "scullv_qset": parameters.scullv_qset,
             "fsname": unicode(self._options.fsname),
         }
 
@@ -102,19 +106,14 @@ def _rss() -> int:
         return int(statm.read().split()[1]) * resource.getpagesize()
 
 
-def _ram(machine: Machine) -> dict[str, int]:
-    pages = machine.page_alloc
-    return {
-        "used": (pages.totalram_pages - pages.nr_free) * PAGE_SIZE,
-        "total": pages.totalram_pages * PAGE_SIZE,
-    }
+def _ram(pages: PageStatistics) -> dict[str, int]:
+    return {"used": (pages.total - pages.free) * PAGE_SIZE, "total": pages.total * PAGE_SIZE}
 
 
-def _vmalloc(machine: Machine) -> dict[str, int]:
+def _vmalloc(space: VmapStatistics) -> dict[str, int]:
     """Addresses, guard pages included: in use, freed and not yet purged, and all there are."""
-    space = machine.vmap_space
     return {
-        "used": space.nr_busy_pages * PAGE_SIZE,
-        "lazy": space.nr_lazy_pages * PAGE_SIZE,
-        "total": machine.layout.vmalloc_pages * PAGE_SIZE,
+        "used": space.busy_pages * PAGE_SIZE,
+        "lazy": space.lazy_pages * PAGE_SIZE,
+        "total": space.total_pages * PAGE_SIZE,
     }

@@ -131,13 +131,13 @@ def _words(kind: VmKind) -> tuple[str, str]:
 
 
 def buddyinfo(machine: Machine) -> str:
-    """/proc/buddyinfo: free blocks of each order, those of the per-cpu lists as order 0.
+    """/proc/buddyinfo: free blocks of each order, as if the freed frames were given back.
 
     Linux: mm/vmstat.c:frag_show_print()
     """
     return "".join(
         f"Node 0, zone {name:>8} {''.join(f'{count:6} ' for count in counts)}\n"
-        for name, counts in machine.page_alloc.statistics().free_by_order.items()
+        for name, counts in machine.page_alloc.free_by_order().items()
     )
 
 
@@ -147,27 +147,25 @@ def meminfo(machine: Machine) -> str:
     MemTotal is MemFree + Slab + PageTables + VmallocUsed.  Fields that would always be 0
     are left out.  Linux: fs/proc/meminfo.c:meminfo_proc_show()
     """
-    pages = machine.page_alloc.statistics()
-    slab = machine.slab.statistics().pages
+    books = machine.statistics()
+    pages, slab = books.pages, books.slab.pages
     fields = {
         "MemTotal": pages.total,
         "MemFree": pages.free,
         "MemAvailable": pages.free,
     }
-    zones = {zone.name: zone for zone in machine.page_alloc.zones}
+    zones = {zone.name: zone for zone in pages.zones}
     if "HighMem" in zones:
-        high = zones["HighMem"]
-        fields["HighTotal"] = high.buddy.end_pfn - high.buddy.start_pfn
-        fields["HighFree"] = high.nr_free
-        fields["LowTotal"] = pages.total - fields["HighTotal"]
-        fields["LowFree"] = zones["Normal"].nr_free
+        low, high = zones["Normal"], zones["HighMem"]
+        fields["HighTotal"], fields["HighFree"] = high.total, high.free
+        fields["LowTotal"], fields["LowFree"] = low.total, low.free
     fields |= {
         "Slab": slab,
         "SReclaimable": 0,
         "SUnreclaim": slab,
-        "PageTables": machine.pgtable.statistics().tables,
-        "VmallocTotal": machine.layout.vmalloc_pages,
-        "VmallocUsed": machine.vm.nr_vmalloc_pages,
+        "PageTables": books.pgtable.tables,
+        "VmallocTotal": books.vmap.total_pages,
+        "VmallocUsed": books.vmalloc.pages,
         "VmallocChunk": 0,
     }
     return "".join(
@@ -177,7 +175,7 @@ def meminfo(machine: Machine) -> str:
 
 def iomem(machine: Machine) -> str:
     """/proc/iomem: the physical address space (Linux: kernel/resource.c:r_show())."""
-    last = machine.ram.size - 1
+    last = machine.statistics().ram.nbytes - 1
     resources = ((0, PAGE_SIZE - 1, "Reserved"), (1 << PAGE_SHIFT, last, "System RAM"))
     return "".join(f"{start:08x}-{end:08x} : {name}\n" for start, end, name in resources)
 

@@ -25,11 +25,11 @@ __all__ = ["sysfs"]
 def sysfs(module: Module, uid: int, gid: int) -> Directory:
     """The directory `sys` of a loaded module."""
     parameters: dict[str, Node] = {
-        "scullv_devs": AttributeFile(partial(len, module.devices), None, uid, gid)
+        "scullv_devs": AttributeFile(lambda: module.statistics().scullv_devs, None, uid, gid)
     }
     for name in ("scullv_order", "scullv_qset"):
-        show, store = partial(getattr, module, name), partial(module.set_parameter, name)
-        parameters[name] = AttributeFile(show, store, uid, gid)
+        store = partial(module.set_parameter, name)
+        parameters[name] = AttributeFile(partial(_parameter, module, name), store, uid, gid)
     devices = {f"scullv{device.index}": _device(device, uid, gid) for device in module.devices}
 
     def directory(nodes: Mapping[str, Node]) -> Directory:
@@ -44,13 +44,16 @@ def sysfs(module: Module, uid: int, gid: int) -> Directory:
     )
 
 
+def _parameter(module: Module, name: str) -> int:
+    value: int = getattr(module.statistics(), name)
+    return value
+
+
 def _device(device: ScullvDev, uid: int, gid: int) -> Directory:
-    values = {
-        "order": lambda: device.order,
-        "qset": lambda: device.qset,
-        "size": lambda: device.size,
-        "items": lambda: device.items.count,
-        "quanta": lambda: device.nr_quanta,
-    }
-    files = {name: AttributeFile(show, None, uid, gid) for name, show in values.items()}
+    def show(name: str) -> int:
+        value: int = getattr(device.statistics(), name)
+        return value
+
+    names = ("order", "qset", "size", "items", "quanta")
+    files = {name: AttributeFile(partial(show, name), None, uid, gid) for name in names}
     return Directory.of(files, uid, gid)

@@ -38,6 +38,9 @@ class BusyAreas:
         """Every kind that there has been."""
         self.counts: Final[list[int]] = []
         """How many areas of each kind are in use."""
+        self.nbytes = 0
+        """Bytes of addresses, guard pages included."""
+        self._nr_areas = 0
         self._number_of: Final[dict[tuple[int, int, str, int, bool], int]] = {}
         """Kind -> its place in `kinds`."""
         self._firsts: Final[list[int]] = []
@@ -54,6 +57,8 @@ class BusyAreas:
             self.kinds.append(VmKind(*kind))
             self.counts.append(0)
         self.counts[number] += 1
+        self.nbytes += kind[0]
+        self._nr_areas += 1
         chunk = bisect_right(self._firsts, start) - 1
         if chunk < 0:
             if not self._firsts:
@@ -72,6 +77,8 @@ class BusyAreas:
         else:
             self._split(chunk)
             self.counts[number] -= 1
+            self.nbytes -= kind[0]
+            self._nr_areas -= 1
             self.add(start, kind, data)
 
     def _new_chunk(self, chunk: int, start: int, number: int, data: int) -> None:
@@ -108,6 +115,8 @@ class BusyAreas:
         number, starts = self._numbers[chunk].pop(at), self._starts[chunk]
         area = VmapArea(starts.pop(at), self.kinds[number], self._data[chunk].pop(at))
         self.counts[number] -= 1
+        self.nbytes -= area.kind.size
+        self._nr_areas -= 1
         self._emptied(chunk, at)
         return area
 
@@ -141,6 +150,8 @@ class BusyAreas:
             areas.append((start, kind, data))
             counts[number] -= 1
             end = start + kind[0]
+        self.nbytes -= end - starts[0]
+        self._nr_areas -= len(areas)
         for column in columns:
             del column[at : at + len(areas)]
         self._emptied(chunk, at)
@@ -180,13 +191,14 @@ class BusyAreas:
 
     def __len__(self) -> int:
         """How many areas there are."""
-        return sum(self.counts)
+        return self._nr_areas
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of addresses, guard pages included."""
-        pairs = zip(self.counts, self.kinds, strict=True)
-        return sum(count * kind.size for count, kind in pairs)
+    def __repr__(self) -> str:
+        return f"<BusyAreas areas={self._nr_areas} bytes={self.nbytes}>"
+
+    def state(self) -> list[list[int | str | bool]]:
+        """All areas, lowest first: start, data, and what the kind says; plain data."""
+        return [[start, data, *self.kinds[number]] for start, number, data in self.walk()]
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.
@@ -201,6 +213,8 @@ class BusyAreas:
             end = start + self.kinds[number].size
             counts[number] += 1
         assert counts == self.counts
+        assert self._nr_areas == sum(counts)
+        assert self.nbytes == sum(n * kind.size for n, kind in zip(counts, self.kinds, strict=True))
         assert self._firsts == [starts[0] for starts in self._starts]
         for starts, numbers, data in zip(self._starts, self._numbers, self._data, strict=True):
             assert 0 < len(starts) == len(numbers) == len(data) <= CHUNK

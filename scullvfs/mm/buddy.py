@@ -215,6 +215,13 @@ class Buddy:
         """Whether frame `pfn` lies in a free block."""
         return any(area.slots[pfn >> area.order] for area in self.free_area)
 
+    def __repr__(self) -> str:
+        return f"<Buddy frames={self.start_pfn}..{self.end_pfn - 1} free={self.nr_free}>"
+
+    def state(self) -> list[list[int]]:
+        """The first frames of each order's free blocks; which of them are dirty is the host's."""
+        return [area.heads.tolist() for area in self.free_area]
+
     def check(self) -> set[int]:
         """Assert the invariants; return all free frames.  Slow: for tests.
 

@@ -194,6 +194,14 @@ class FreeAreas:
         """Size of the largest free range, 0 without any."""
         return self._tree[1]
 
+    def __repr__(self) -> str:
+        ranges = sum(map(len, self._starts))
+        return f"<FreeAreas {self.start:#x}-{self.end:#x} ranges={ranges} largest={self.largest}>"
+
+    def state(self) -> list[list[int]]:
+        """The free ranges as [start, size], lowest first."""
+        return [list(pair) for pair in self]
+
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.
 

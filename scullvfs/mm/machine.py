@@ -12,24 +12,37 @@ somebody does in slices is not held to that: others are let in on purpose, see `
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from .access import KernelMemory
 from .layout import LAYOUTS, PAGE_SIZE, Layout
-from .page_alloc import PageAllocator
-from .pgtable import PageTables
-from .printk import KERN_INFO, KernelLog
-from .ram import Ram
+from .page_alloc import PageAllocator, PageStatistics
+from .pgtable import PageTables, PgtableStatistics
+from .printk import KERN_INFO, KernelLog, LogStatistics
+from .ram import Ram, RamStatistics
 from .sched import Running, Task
-from .slab import Slab
-from .vmalloc import Vmalloc
-from .vmap import VmapSpace
-from .workqueue import Workqueue
+from .slab import Slab, SlabStatistics
+from .vmalloc import Vmalloc, VmallocStatistics
+from .vmap import VmapSpace, VmapStatistics
+from .workqueue import Workqueue, WorkqueueStatistics
 
-__all__ = ["MIN_MEM", "Machine"]
+__all__ = ["MIN_MEM", "Machine", "MachineStatistics"]
 
 MIN_MEM: Final = 1 << 20
 """The smallest RAM that makes a machine, 1 MiB."""
+
+
+class MachineStatistics(NamedTuple):
+    """The books of all parts."""
+
+    pages: PageStatistics
+    slab: SlabStatistics
+    pgtable: PgtableStatistics
+    vmap: VmapStatistics
+    vmalloc: VmallocStatistics
+    log: LogStatistics
+    ram: RamStatistics
+    workqueue: WorkqueueStatistics
 
 
 class Machine:
@@ -116,6 +129,41 @@ class Machine:
         """
         return self.workqueue.step() or self.page_alloc.idle_work()
 
+    def statistics(self) -> MachineStatistics:
+        """Every part's books as they stand now; it takes some microseconds, whatever there is."""
+        return MachineStatistics(
+            pages=self.page_alloc.statistics(),
+            slab=self.slab.statistics(),
+            pgtable=self.pgtable.statistics(),
+            vmap=self.vmap_space.statistics(),
+            vmalloc=self.vm.statistics(),
+            log=self.log.statistics(),
+            ram=self.ram.statistics(),
+            workqueue=self.workqueue.statistics(),
+        )
+
+    def __repr__(self) -> str:
+        free = self.page_alloc.nr_free * PAGE_SIZE
+        return f"<Machine {self.layout.name} mem={self.ram.size >> 20}M free={free >> 20}M>"
+
+    def state(self) -> dict[str, Any]:
+        """All that the calls have made of it but what is in RAM, as plain data.
+
+        What waits in the workqueue is done first.
+        """
+        return {
+            "workqueue": self.workqueue.state(),
+            "arch": self.layout.name,
+            "cpus": self.cpus,
+            "ram": self.ram.state(),
+            "page_alloc": self.page_alloc.state(),
+            "slab": self.slab.state(),
+            "pgtable": self.pgtable.state(),
+            "vmap_space": self.vmap_space.state(),
+            "vm": self.vm.state(),
+            "log": self.log.state(),
+        }
+
     def close(self) -> None:
         """Switch it off and give its RAM back to the host; nothing of it may be used any more."""
         self.ram.close()
@@ -127,6 +175,8 @@ class Machine:
           vmalloc (frames that a caller got from `page_alloc` itself are nobody's here, so
           it holds only where nobody did)
         """
+        self.log.check()
+        self.workqueue.check()
         holders = (
             self.page_alloc.check(),
             self.slab.check(),

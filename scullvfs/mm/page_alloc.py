@@ -33,7 +33,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from random import Random
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .buddy import MAX_PAGE_ORDER, Buddy
 from .errors import KernelBug
@@ -42,7 +42,7 @@ from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 from .ram import ZERO_PAGE, Ram
 from .workqueue import Workqueue
 
-__all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics", "Zone"]
+__all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics", "Zone", "ZoneStatistics"]
 
 BATCH: Final = 512
 """Frames of a refill, at least."""
@@ -52,6 +52,18 @@ DECK_BLOCKS: Final = 64
 """Blocks that a shuffled refill deals from."""
 
 
+class ZoneStatistics(NamedTuple):
+    """A zone's books, in frames."""
+
+    name: str
+    total: int
+    """Frames that can be handed out."""
+    free: int
+    """Frames not handed out, those on the per-cpu list included."""
+    dirty: int
+    """Free frames that the host may hold memory for."""
+
+
 class PageStatistics(NamedTuple):
     """The page allocator's books, in frames."""
 
@@ -59,10 +71,10 @@ class PageStatistics(NamedTuple):
     """Frames that can be handed out."""
     free: int
     """Frames not handed out, those on the per-cpu lists included."""
-    free_by_order: dict[str, list[int]]
-    """Zone name -> free blocks of each order, as if all freed frames were given back."""
     dirty: int
     """Free frames that the host may hold memory for."""
+    zones: tuple[ZoneStatistics, ...]
+    """Lowest first."""
 
 
 class _Deck:
@@ -85,6 +97,10 @@ class _Deck:
             offset = self._offsets.pop()
             frames.extend([pfn ^ offset for pfn in self._blocks])
         return frames
+
+    def state(self) -> list[list[int]]:
+        """The blocks, and the offsets in them that are still to come."""
+        return [list(self._blocks), list(self._offsets)]
 
     def frames(self) -> list[int]:
         """What is still to be dealt."""
@@ -232,6 +248,24 @@ class Zone:
         counts[0] += len(self.cold) + len(self._deck)
         return [sum(pair) for pair in zip(counts, self._map.blocks(), strict=True)]
 
+    def statistics(self) -> ZoneStatistics:
+        """The books as they stand now."""
+        total = self.buddy.end_pfn - self.buddy.start_pfn
+        return ZoneStatistics(self.name, total, self.nr_free, self.nr_dirty)
+
+    def __repr__(self) -> str:
+        return f"<Zone {self.name} free={self.nr_free} pcp={self.nr_pcp}>"
+
+    def state(self) -> dict[str, Any]:
+        """What decides which frames come next, but for the random numbers; plain data."""
+        return {
+            "name": self.name,
+            "hot": self.hot.tolist(),
+            "cold": self.cold.tolist(),
+            "deck": self._deck.state(),
+            "buddy": self.buddy.state(),
+        }
+
     def check(self) -> set[int]:
         """Assert the invariants; return all free frames.  Slow: for tests.
 
@@ -288,7 +322,7 @@ class PageAllocator:
     ) -> None:
         self.workqueue: Final = Workqueue() if workqueue is None else workqueue
         self._page_offset = layout.page_offset
-        rng = Random(seed) if shuffle else None
+        rng = self._rng = Random(seed) if shuffle else None
         lowmem = min(ram.nr_pages, layout.lowmem >> PAGE_SHIFT)
         self._lowmem = Zone("Normal", 1, lowmem, ram, rng)
         self.zones: Final = [self._lowmem]
@@ -412,9 +446,24 @@ class PageAllocator:
         return PageStatistics(
             total=self.totalram_pages,
             free=self.nr_free,
-            free_by_order={zone.name: zone.free_by_order() for zone in self.zones},
             dirty=sum(zone.nr_dirty for zone in self.zones),
+            zones=tuple(zone.statistics() for zone in self.zones),
         )
+
+    def free_by_order(self) -> dict[str, list[int]]:
+        """Zone name -> free blocks of each order; see `Zone.free_by_order()` for what it takes."""
+        return {zone.name: zone.free_by_order() for zone in self.zones}
+
+    def __repr__(self) -> str:
+        return f"<PageAllocator free={self.nr_free} of {self.totalram_pages} frames>"
+
+    def state(self) -> dict[str, Any]:
+        """What decides which frames come next, as plain data."""
+        version, numbers, gauss = self._rng.getstate() if self._rng else (0, (), None)
+        return {
+            "random": [version, list(numbers), gauss],
+            "zones": [zone.state() for zone in self.zones],
+        }
 
     def check(self) -> set[int]:
         """Assert the invariants of all zones; return all free frames.  Slow: for tests."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 from .page_alloc import PageAllocator
@@ -261,6 +261,18 @@ class PageTables:
     def statistics(self) -> PgtableStatistics:
         """The books as they stand now."""
         return PgtableStatistics(len(self._entries), self.entries_written)
+
+    def __repr__(self) -> str:
+        return f"<PageTables tables={len(self._entries)} at {self._top << self._word_shift:#x}>"
+
+    def state(self) -> dict[str, Any]:
+        """What stands beside the tables, which are in RAM, as plain data."""
+        return {
+            "top": self._top,
+            "entries": [list(pair) for pair in self._entries.items()],
+            "empty": [list(pair) for pair in self._empty.items()],
+            "entries_written": self.entries_written,
+        }
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames of all tables.  Slow: for tests.

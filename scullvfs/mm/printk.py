@@ -8,12 +8,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .errors import KernelBug
 from .sched import Running
 
-__all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "Record"]
+__all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "LogStatistics", "Record"]
 
 KERN_ERR: Final = 3
 KERN_WARNING: Final = 4
@@ -35,6 +35,15 @@ class Record(NamedTuple):
         """The line as /proc/kmsg has it (Linux: kernel/printk/printk.c:record_print_text())."""
         seconds, rest = divmod(self.nanoseconds, 1_000_000_000)
         return f"<{self.level}>[{seconds:5d}.{rest // 1000:06d}] {self.text}"
+
+
+class LogStatistics(NamedTuple):
+    """The log's books."""
+
+    records: int
+    """Lines that there have been, with those that have fallen out."""
+    lost: int
+    """Lines that have fallen out."""
 
 
 class KernelLog:
@@ -105,6 +114,31 @@ class KernelLog:
     def nr_records(self) -> int:
         """How many lines there have been, with those that have fallen out."""
         return self._lost + len(self._records)
+
+    def statistics(self) -> LogStatistics:
+        """The books as they stand now."""
+        return LogStatistics(self.nr_records, self._lost)
+
+    def __repr__(self) -> str:
+        return f"<KernelLog records={len(self._records)} lost={self._lost}>"
+
+    def state(self) -> dict[str, Any]:
+        """All that it holds, as plain data; times are the clock's, the rest the calls' alone."""
+        return {
+            "records": [list(record) for record in self._records],
+            "lost": self._lost,
+            "warned": sorted(self._warned),
+        }
+
+    def check(self) -> None:
+        """Assert the invariants.  Slow: for tests.
+
+        - no record is a second line, and none is of the future
+        """
+        assert len(self._records) <= LOG_LINES
+        assert not any("\n" in record.text for record in self._records)
+        times = [record.nanoseconds for record in self._records]
+        assert times == sorted(times)
 
     def records_from(self, number: int) -> Iterator[tuple[int, Record]]:
         """The lines from a number on, each with its number, counted from the first one ever."""

@@ -8,11 +8,11 @@ touched frame would make 511 neighbours resident.
 from __future__ import annotations
 
 import mmap
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from .layout import PAGE_SHIFT, PAGE_SIZE, PFN_PHYS
 
-__all__ = ["WORD_FORMAT", "ZERO_PAGE", "Ram", "lazy_array"]
+__all__ = ["WORD_FORMAT", "ZERO_PAGE", "Ram", "RamStatistics", "lazy_array"]
 
 ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
@@ -25,6 +25,14 @@ WORD_FORMAT: Final[dict[int, Literal["I", "Q"]]] = {4: "I", 8: "Q"}
 def lazy_array(count: int) -> memoryview:
     """`count` unsigned 32-bit zeros that take no memory before they are written to."""
     return memoryview(mmap.mmap(-1, max(4 * count, PAGE_SIZE), flags=_PRIVATE)).cast("I")
+
+
+class RamStatistics(NamedTuple):
+    """How much RAM there is."""
+
+    pages: int
+    """Page frames, frame 0 included."""
+    nbytes: int
 
 
 class Ram:
@@ -48,6 +56,17 @@ class Ram:
     def size(self) -> int:
         """Bytes of RAM."""
         return self.nr_pages << PAGE_SHIFT
+
+    def statistics(self) -> RamStatistics:
+        """What there is."""
+        return RamStatistics(self.nr_pages, self.size)
+
+    def __repr__(self) -> str:
+        return f"<Ram {self.size >> 20} MiB>"
+
+    def state(self) -> dict[str, int]:
+        """How large it is; what is in it comes apart."""
+        return {"size": self.size}
 
     def clear_page(self, pfn: int) -> None:
         """Fill one frame with zeros (Linux: clear_page())."""

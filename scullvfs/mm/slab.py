@@ -11,7 +11,7 @@ last allocated from or freed to first), not its per-cpu machinery.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .errors import KernelBug
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
@@ -91,6 +91,13 @@ class _Cache:
         self.min_order: Final = get_order(size)
         self.partial: dict[int, _Page] = {}
         """Slabs with a free object, by frame; the last one is allocated from."""
+        self.nr_objects = 0
+        """That its slabs have room for."""
+
+    @property
+    def nr_used(self) -> int:
+        """Objects allocated and not freed; found out from the slabs that have a free one."""
+        return self.nr_objects - sum([page.nr_free for page in self.partial.values()])
 
 
 class Slab:
@@ -112,6 +119,12 @@ class Slab:
         """First frame of a large object -> its order."""
         self._runs: dict[int, ObjectRun] = {}
         """First address -> run of `kmem_cache_alloc_bulk()`."""
+        self._nr_pages = 0
+        """Frames taken, for whatever."""
+        self._nr_other = 0
+        """Large objects, and those of runs."""
+        self._nbytes = 0
+        """Their bytes."""
 
     def kmalloc_size_roundup(self, size: int) -> int:
         """The bytes that `kmalloc(size)` gives, KMALLOC_MAX_CACHE_SIZE at the most.
@@ -166,6 +179,8 @@ class Slab:
         page = _Page(cache, pfn, order)
         for frame in range(pfn, pfn + (1 << order)):
             self._slabs[frame] = page
+        self._nr_pages += 1 << order
+        cache.nr_objects += page.objects
         cache.partial[pfn] = page
         return page
 
@@ -177,6 +192,7 @@ class Slab:
         if pfn is None:
             return None
         self._large[pfn] = order
+        self._count(1, PAGE_SIZE << order, 1 << order)
         return self._page_offset + (pfn << PAGE_SHIFT)
 
     def kfree(self, address: int | None) -> None:
@@ -197,6 +213,7 @@ class Slab:
             if order is None:
                 raise KernelBug(f"kfree: not an allocated object: {address:#x}")
             self._page_alloc.free_pages(pfn, order)
+            self._count(-1, -PAGE_SIZE << order, -1 << order)
             return
         cache = page.cache
         index, rest = divmod(phys - (page.pfn << PAGE_SHIFT), cache.size)
@@ -215,6 +232,8 @@ class Slab:
         del page.cache.partial[page.pfn]
         for frame in range(page.pfn, page.pfn + (1 << page.order)):
             del self._slabs[frame]
+        self._nr_pages -= 1 << page.order
+        page.cache.nr_objects -= page.objects
         self._page_alloc.free_pages(page.pfn, page.order)
 
     def kmem_cache_alloc_bulk(self, size: int, count: int) -> list[ObjectRun] | None:
@@ -244,6 +263,8 @@ class Slab:
                 self._free_runs(runs)
                 return None
         self._runs.update((run.address, run) for run in runs)
+        for run in runs:
+            self._count(run.nr_objects, run.nr_objects * run.size, 1 << run.order)
         return runs
 
     def kmem_cache_free_bulk(self, runs: list[ObjectRun]) -> None:
@@ -259,7 +280,14 @@ class Slab:
                 raise KernelBug(f"kmem_cache_free_bulk: not an allocated run: {run.address:#x}")
         for run in runs:
             del self._runs[run.address]
+            self._count(-run.nr_objects, -run.nr_objects * run.size, -1 << run.order)
         self._free_runs(runs)
+
+    def _count(self, objects: int, nbytes: int, pages: int) -> None:
+        """Large objects, or those of a run, have come, or have gone if the numbers are negative."""
+        self._nr_other += objects
+        self._nbytes += nbytes
+        self._nr_pages += pages
 
     def _free_runs(self, runs: list[ObjectRun]) -> None:
         for run in runs:
@@ -267,17 +295,25 @@ class Slab:
 
     def statistics(self) -> SlabStatistics:
         """The books as they stand now."""
-        slabs = set(self._slabs.values())
-        objects = [(page.objects - page.nr_free, page.cache.size) for page in slabs]
-        objects += [(1, PAGE_SIZE << order) for order in self._large.values()]
-        objects += [(run.nr_objects, run.size) for run in self._runs.values()]
-        orders = [page.order for page in slabs]
-        orders += [*self._large.values(), *(run.order for run in self._runs.values())]
         return SlabStatistics(
-            pages=sum(1 << order for order in orders),
-            objects=sum(count for count, _ in objects),
-            nbytes=sum(count * size for count, size in objects),
+            pages=self._nr_pages,
+            objects=self._nr_other + sum(cache.nr_used for cache in self._caches),
+            nbytes=self._nbytes + sum(cache.nr_used * cache.size for cache in self._caches),
         )
+
+    def __repr__(self) -> str:
+        pages, objects, nbytes = self.statistics()
+        return f"<Slab objects={objects} bytes={nbytes} pages={pages}>"
+
+    def state(self) -> dict[str, Any]:
+        """What decides which object comes next, as plain data."""
+        slabs = dict.fromkeys(self._slabs.values())
+        return {
+            "slabs": [[page.cache.size, page.pfn, page.order, page.free] for page in slabs],
+            "partial": [list(cache.partial) for cache in self._caches],
+            "large": [[pfn, order] for pfn, order in self._large.items()],
+            "runs": [list(run) for run in self._runs.values()],
+        }
 
     def check(self) -> set[int]:
         """Assert the invariants; return all frames in use.  Slow: for tests.
@@ -285,6 +321,7 @@ class Slab:
         - no two slabs, large objects or runs share a frame
         - a slab is on its cache's partial list just when it has a free object
         - `nr_free` is the number of free objects
+        - the books are what is there
         """
         frames: set[int] = set()
         blocks = [(page.pfn, page.order) for page in set(self._slabs.values())]
@@ -299,6 +336,15 @@ class Slab:
             assert page.nr_free == page.free.bit_count() <= page.objects
             assert page.free < 1 << page.objects
             assert (page.pfn in page.cache.partial) == (page.nr_free > 0)
+        assert self._nr_pages == len(frames)
+        used = dict.fromkeys(self._caches, 0)
+        for page in set(self._slabs.values()):
+            used[page.cache] += page.objects - page.nr_free
+        assert used == {cache: cache.nr_used for cache in self._caches}
+        runs = self._runs.values()
+        assert self._nr_other == len(self._large) + sum(run.nr_objects for run in runs)
+        large = sum(PAGE_SIZE << order for order in self._large.values())
+        assert self._nbytes == large + sum(run.nr_objects * run.size for run in runs)
         return frames
 
     def _pfn(self, address: int) -> int:

@@ -48,7 +48,7 @@ from .vm_struct import (
 )
 from .vmap import VmapSpace
 
-__all__ = ["Page", "Vmalloc"]
+__all__ = ["Page", "Vmalloc", "VmallocStatistics"]
 
 MAX_RUN: Final = 512
 """Areas that `vfree_bulk()` unmaps in one go at the most: a millisecond's work."""
@@ -63,6 +63,13 @@ class Page(NamedTuple):
     def phys(self) -> int:
         """Its physical address."""
         return PFN_PHYS(self.pfn)
+
+
+class VmallocStatistics(NamedTuple):
+    """vmalloc's books."""
+
+    pages: int
+    """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
 
 class Vmalloc:
@@ -424,6 +431,17 @@ class Vmalloc:
 
     def _warn(self, text: str, where: str) -> None:
         self._log.warn(text, where)
+
+    def statistics(self) -> VmallocStatistics:
+        """The books as they stand now."""
+        return VmallocStatistics(self.nr_vmalloc_pages)
+
+    def __repr__(self) -> str:
+        return f"<Vmalloc pages={self.nr_vmalloc_pages}>"
+
+    def state(self) -> dict[str, int]:
+        """The books, as plain data: where the frames are stands in the page tables."""
+        return {"nr_vmalloc_pages": self.nr_vmalloc_pages}
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames that vmalloc() holds.  Slow: for tests.

@@ -18,17 +18,34 @@ the limit; and Linux has a pool for each of its "vmap nodes", here there is one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from .areas import BusyAreas
 from .free_areas import FreeAreas
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 
-__all__ = ["MAX_VA_SIZE_PAGES", "VmapSpace"]
+__all__ = ["MAX_VA_SIZE_PAGES", "VmapSpace", "VmapStatistics"]
 
 MAX_VA_SIZE_PAGES: Final = 256
 """Larger areas are not kept in a pool (Linux: mm/vmalloc.c)."""
 LAZY_BYTES_PER_CPU_BIT: Final = 32 << 20
+
+
+class VmapStatistics(NamedTuple):
+    """The books of the vmalloc address space."""
+
+    areas: int
+    """Areas in use."""
+    busy_pages: int
+    """Pages of addresses in use, guard pages included."""
+    lazy_pages: int
+    """Pages of addresses freed and not yet purged."""
+    total_pages: int
+    """Pages of the window."""
+    largest_free: int
+    """Size in bytes of the largest range that is free without a purge."""
+    purges: int
+    """How often a purge happened."""
 
 
 class VmapSpace:
@@ -135,6 +152,33 @@ class VmapSpace:
     def largest_free(self) -> int:
         """Size in bytes of the largest range that is free without a purge."""
         return self._free.largest
+
+    def statistics(self) -> VmapStatistics:
+        """The books as they stand now."""
+        return VmapStatistics(
+            areas=len(self.busy),
+            busy_pages=self.nr_busy_pages,
+            lazy_pages=self.nr_lazy_pages,
+            total_pages=(self._free.end - self._free.start) >> PAGE_SHIFT,
+            largest_free=self.largest_free,
+            purges=self.purges,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<VmapSpace areas={len(self.busy)} busy={self.nr_busy_pages} "
+            f"lazy={self.nr_lazy_pages} pages>"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All of its ranges, as plain data."""
+        return {
+            "busy": self.busy.state(),
+            "free": self._free.state(),
+            "lazy": [list(area) for area in self.lazy],
+            "pools": [[size, list(starts)] for size, starts in (self._pools or {}).items()],
+            "purges": self.purges,
+        }
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.

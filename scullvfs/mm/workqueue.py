@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-__all__ = ["Left", "Steps", "Workqueue", "finish"]
+__all__ = ["Left", "Steps", "Workqueue", "WorkqueueStatistics", "finish"]
 
 T = TypeVar("T")
 
@@ -36,11 +36,22 @@ def finish(steps: Steps[T]) -> T:
             return result
 
 
+class WorkqueueStatistics(NamedTuple):
+    """The workqueue's books."""
+
+    queued: int
+    """Works that there have been."""
+    waiting: int
+    """Works that are not done."""
+
+
 class Workqueue:
     """Work that waits to be done, first come first."""
 
     def __init__(self) -> None:
         self._works: Final[deque[Steps[None]]] = deque()
+        self.queued = 0
+        """How many works there have been until now."""
         self.pending = False
         """Whether something waits that has to be done before anything is allocated or freed."""
         self._busy = False
@@ -55,6 +66,7 @@ class Workqueue:
     def queue_work(self, work: Steps[None]) -> None:
         """Leave some work for later (Linux: include/linux/workqueue.h:queue_work())."""
         self._works.append(work)
+        self.queued += 1
         self.pending = not self._busy and not self._in_slices
 
     def flush(self) -> None:
@@ -102,3 +114,23 @@ class Workqueue:
             self._in_slices = self._in_slices and bool(self._works)
             self.pending, self._busy = bool(self._works) and not self._in_slices, False
         return True
+
+    def statistics(self) -> WorkqueueStatistics:
+        """The books as they stand now."""
+        return WorkqueueStatistics(self.queued, len(self._works))
+
+    def __repr__(self) -> str:
+        return f"<Workqueue waiting={len(self._works)} queued={self.queued}>"
+
+    def state(self) -> dict[str, int]:
+        """How many works there have been; it does what waits, which cannot be data."""
+        self.flush()
+        return {"queued": self.queued}
+
+    def check(self) -> None:
+        """Assert the invariants.
+
+        - who allocates hears of it just when something waits
+        """
+        assert self.pending == (bool(self._works) and not self._in_slices)
+        assert not self._busy

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scullvfs.mm import PAGE_SIZE, Machine, PageFault
 from scullvfs.mm.ram import ZERO_PAGE
@@ -28,7 +28,7 @@ from .parameters import Parameters
 if TYPE_CHECKING:
     from scullvfs.mm.access import Buffer, View
 
-__all__ = ["CALLER", "SIZEOF_DEV", "ScullvDev"]
+__all__ = ["CALLER", "SIZEOF_DEV", "DeviceStatistics", "ScullvDev"]
 
 SIZEOF_DEV: Final = {4: 104, 8: 176}
 """sizeof(struct scullv_dev) by the size of a pointer."""
@@ -43,6 +43,20 @@ FEW: Final = 10_000
 CALLER: Final = "scullv_write [scullv]"
 """How /proc/vmallocinfo names the caller of vmalloc (as %ps prints it; there is no code to
 point an offset into)."""
+
+
+class DeviceStatistics(NamedTuple):
+    """A device's books."""
+
+    order: int
+    qset: int
+    size: int
+    """In bytes."""
+    items: int
+    quanta: int
+    allocated: int
+    """Bytes of all quanta."""
+    trims: int
 
 
 class ScullvDev:
@@ -438,12 +452,39 @@ class ScullvDev:
             yield s_pos, self._memory.load_array(qset + s_pos * self._pointer_size, count)
             s_pos += count
 
+    def statistics(self) -> DeviceStatistics:
+        """The books as they stand now."""
+        return DeviceStatistics(
+            order=self.order,
+            qset=self.qset,
+            size=self.size,
+            items=self.items.count,
+            quanta=self.nr_quanta,
+            allocated=self.allocated,
+            trims=self.trims,
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"<ScullvDev {self.name} order={self.order} qset={self.qset} size={self.size} "
+            f"quanta={self.nr_quanta}>"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All of it but what is in RAM, as plain data."""
+        return {
+            **self.statistics()._asdict(),
+            "items": self.items.state(),
+            "qsets": [list(pair) for pair in self._qsets.items()],
+        }
+
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.
 
         - every quantum is an area of its own, of the right size, and they are `nr_quanta`
         - no quantum set lies behind the last item
         """
+        self.items.check()
         found = 0
         for item in self._qsets:
             assert item < self.items.count

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from typing import Final
+from typing import Any, Final
 
 from scullvfs.mm.slab import ObjectRun, Slab
 from scullvfs.mm.workqueue import Steps, finish
@@ -149,6 +149,28 @@ class ItemList:
                 self._slab.kmem_cache_free_bulk([ObjectRun(address, order, self._stride)])
                 yield
             end = start
+
+    def __repr__(self) -> str:
+        return f"<ItemList count={self.count} capacity={self._capacity}>"
+
+    def state(self) -> dict[str, Any]:
+        """How many items there are, and where, as plain data."""
+        return {
+            "count": self.count,
+            "capacity": self._capacity,
+            "starts": self._starts.tolist(),
+            "addresses": self._addresses.tolist(),
+            "orders": self._orders.tolist(),
+        }
+
+    def check(self) -> None:
+        """Assert the invariants.
+
+        - there is memory for all items; the chunks are in order
+        """
+        assert 1 <= self.count <= self._capacity
+        assert len(self._starts) == len(self._addresses) == len(self._orders)
+        assert self._starts.tolist() == sorted(set(self._starts))
 
     def address(self, item: int) -> int:
         """The kernel address of an item, 0 <= `item` < `count`."""

@@ -7,14 +7,22 @@ is trimmed.  The structures of the devices come from one kmalloc, as in the driv
 from __future__ import annotations
 
 import errno
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from scullvfs.mm import Machine
 
 from .dev import SIZEOF_DEV, ScullvDev
 from .parameters import SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET, Parameters
 
-__all__ = ["Module"]
+__all__ = ["Module", "ModuleStatistics"]
+
+
+class ModuleStatistics(NamedTuple):
+    """The module's parameters."""
+
+    scullv_devs: int
+    scullv_order: int
+    scullv_qset: int
 
 
 class Module:
@@ -84,6 +92,23 @@ class Module:
         for device in self.devices:
             device.trim()
         self.machine.slab.kfree(self._address)
+
+    def statistics(self) -> ModuleStatistics:
+        """The parameters as they are now."""
+        values = self.parameters
+        return ModuleStatistics(values.scullv_devs, values.scullv_order, values.scullv_qset)
+
+    def __repr__(self) -> str:
+        devs, order, qset = self.statistics()
+        return f"<Module scullv devs={devs} order={order} qset={qset}>"
+
+    def state(self) -> dict[str, Any]:
+        """All of it but what is in RAM, as plain data."""
+        return {
+            "parameters": self.statistics()._asdict(),
+            "address": self._address,
+            "devices": [device.state() for device in self.devices],
+        }
 
     def check(self) -> None:
         """Assert every device's invariants.  Slow: for tests."""
