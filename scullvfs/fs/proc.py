@@ -7,8 +7,11 @@ Addresses are shown as they are, as to root under kptr_restrict=1.
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from scullvfs.mm import PAGE_SIZE, Machine
@@ -55,14 +58,33 @@ class Vmallocinfo:
         self._space = machine.vmap_space
         self._digits = machine.layout.pointer_digits
         self._range_width = len("0x-0x") + 2 * self._digits
+        self._lazy: list[tuple[int, int]] = []
+        """The list of unpurged areas that was looked at last; a purge begins another one."""
+        self._lazy_ends = array("Q")
+        """Of each of them, how many bytes its line and those before it have."""
 
     def size(self) -> int:
-        """Known from how many areas of each kind there are, and how large the others are."""
+        """Known from how many areas of each kind there are, and how large the others are.
+
+        Of the others only those are looked at that have come since it was asked for last.
+        """
         busy = self._space.busy
         kinds = zip(busy.counts, map(self._length, busy.kinds), strict=True)
-        lazy = [len(f"{end - start:7}") for start, end in self._space.lazy]
-        rest = self._range_width + len("  unpurged vm_area\n")
-        return sum(count * length for count, length in kinds) + len(lazy) * rest + sum(lazy)
+        ends = self._unpurged_ends()
+        return sum(count * length for count, length in kinds) + (ends[-1] if ends else 0)
+
+    def _unpurged_ends(self) -> array[int]:
+        if self._lazy is not self._space.lazy:
+            self._lazy, self._lazy_ends = self._space.lazy, array("Q")
+        ends = self._lazy_ends
+        at = ends[-1] if ends else 0
+        for start, end in islice(self._lazy, len(ends), None):
+            at += self._unpurged_length(end - start)
+            ends.append(at)
+        return ends
+
+    def _unpurged_length(self, size: int) -> int:
+        return self._range_width + len(f" {size:7} unpurged vm_area\n")
 
     def seek(self, pos: int) -> tuple[Place, int]:
         """A few hundred areas at a step, without making a line."""
@@ -80,7 +102,9 @@ class Vmallocinfo:
             if at + length > pos:
                 return (0, start), at
             at += length
-        return (1, 0), at
+        ends = self._unpurged_ends()
+        done = bisect_right(ends, pos - at)
+        return (1, done), at + (ends[done - 1] if done else 0)
 
     def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
         """Each with the place behind it."""
@@ -104,7 +128,7 @@ class Vmallocinfo:
 
     def _unpurged(self, done: int) -> Iterator[bytes]:
         digits = self._digits
-        for start, end in self._space.lazy[done:]:
+        for start, end in islice(self._space.lazy, done, None):
             where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
             yield f"{where} {end - start:7} unpurged vm_area\n".encode()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
 
-from scullvfs.fs.proc import listings
-from scullvfs.fs.seq_file import SeqFile, text_of
+from scullvfs.fs.proc import Vmallocinfo, listings
+from scullvfs.fs.seq_file import Place, SeqFile, text_of
 from scullvfs.mm import Machine
 from scullvfs.mm.areas import CHUNK
 from scullvfs.scull import Module, procmem
@@ -141,3 +141,50 @@ def test_page_cache_asks_again_for_a_page(module: Module) -> None:
     text = text[:begin] + bytes(handle.read_pages(begin, P))
     assert all(re.fullmatch(r"0x[0-9a-f]{16}-.*\S", line) for line in text.decode().splitlines())
     assert len(text) >= size
+
+
+class Counted(Vmallocinfo):
+    """Counts the lines that it makes, and the unpurged areas that it measures."""
+
+    made = measured = 0
+
+    def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
+        """As they are."""
+        for line in super().lines(place):
+            self.made += 1
+            yield line
+
+    def _unpurged_length(self, size: int) -> int:
+        self.measured += 1
+        return super()._unpurged_length(size)
+
+
+def test_work_does_not_grow_with_the_listing(fresh: Callable[..., Machine]) -> None:
+    """Size, a read and a jump make some hundred lines at the most, of however many areas."""
+    machine = fresh()
+    areas = [machine.vm.vmalloc(P) for _ in range(8 * CHUNK)]
+    kept, freed = areas[: 5 * CHUNK], areas[5 * CHUNK :]
+    for address in freed:
+        machine.vm.vfree(address)
+    listing = Counted(machine)
+    file = SeqFile(listing, 0o444, 1, 2)
+    size, unpurged = file.size, len(machine.vmap_space.lazy)
+    assert unpurged == len(freed)
+    assert (listing.made, listing.measured) == (0, unpurged)
+
+    text, length = text_of(Vmallocinfo(machine)).encode(), len(text_of(listing))
+    assert size == length == len(text)
+    listing.made = listing.measured = 0
+    for pos in (0, size // 3, size // 2, size - 3 * P, size - 10):
+        handle = file.open(os.O_RDONLY)
+        assert bytes(handle.read(pos, P)) == text[pos : pos + P]
+        assert listing.made <= CHUNK + P // 60, pos
+        listing.made = 0
+    assert (file.size, listing.measured) == (size, 0)
+
+    machine.vm.vfree(kept[0])
+    assert file.size == len(text_of(Vmallocinfo(machine)))
+    assert (listing.made, listing.measured) == (0, 1)
+    machine.vm.vm_unmap_aliases()
+    assert file.size == len(text_of(Vmallocinfo(machine)))
+    assert (listing.made, listing.measured) == (0, 1)
