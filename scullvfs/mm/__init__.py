@@ -8,8 +8,25 @@ Pure Python, with no FUSE, no event loop and no driver in it; useful on its own:
     >>> [machine.vm.vmalloc_to_pfn(address + i * 4096) for i in range(4)][-1] is None
     True
 
-(The fourth page is the guard page.)  Each module is one part of `mm/` in Linux, and
-bears its name where there is one.
+(The fourth page is the guard page.)  Each module is one part of `mm/` in Linux, and bears its name
+where there is one:
+
+    machine              all of it, wired together
+    ram, layout          the bytes; the numbers of an architecture
+    page_alloc, buddy    page frames, singly and in blocks; `free_map` counts the blocks
+    slab                 kmalloc
+    pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
+    vmalloc, vmap        areas; their addresses, in use (`areas`) and free (`free_areas`)
+    vm_struct, errors    what is known of an area; what can go wrong
+    printk, workqueue    the kernel log; work in steps
+
+What follows Linux follows 6.12, and says so with the place in its sources.
+
+Called by the drivers (`scull`), by the files that show it (`fs`), and by who wants a machine
+without a mount.  Must not import anything of the rooms above, pyfuse3, trio or libfuse: it knows
+neither errno nor user.  Every call is done when it returns, and there is one thread, so nothing
+races; what takes long comes as steps, after each of which all is consistent.  Nobody here asks for
+the time but the log, so the same calls give the same frames and addresses.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,10 +1,17 @@
 """The scullv driver of *Linux Device Drivers*, 3rd edition, on an emulated machine.
 
 File for file: `dev` is the heart of main.c, `module` its start-up, `parameters` what it can be
-loaded with, `items` the list that a device is, `ioctl` the commands of scullv.h, `procmem` the
-listing in /proc, `oops` the report of a page fault; `posix` has the rules of a regular file over
-the same device.
-Knows nothing of FUSE; the errno of a failed operation is its interface, as an `OSError`.
+loaded with and is set to, `items` the list that a device is, `ioctl` the commands of scullv.h,
+`procmem` the listing in /proc, `oops` the report of a page fault; `posix` has the rules of a
+regular file over the same device.  A behaviour of the driver cites its source as
+`scullv: main.c:scullv_read()`.
+
+Called by `fs`, which makes files of the devices, and by `options`, `cli` and `mounts` for numbers
+and ranges alone, so importing the package loads no machine.  Must import nothing but `mm`: no FUSE,
+no option, no file.  The errno of a failed operation is its interface, as an `OSError`.
+
+There is one thread, and a call is done when it returns, so no two mix.  What may take long comes as
+steps (`mm.workqueue`); a step that finds its device trimmed meanwhile (`ScullvDev.trims`) ends.
 """
 
 from importlib import import_module
