@@ -13,7 +13,7 @@ where there is one:
 
     machine              all of it, wired together
     ram, layout          the bytes; the numbers of an architecture
-    page_alloc, buddy    page frames, singly and in blocks; `free_map` counts the blocks
+    page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them
     slab                 kmalloc
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, vmap        areas; their addresses, in use (`areas`) and free (`free_areas`)
