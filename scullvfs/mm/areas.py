@@ -40,7 +40,6 @@ class BusyAreas:
         """How many areas of each kind are in use."""
         self.nbytes = 0
         """Bytes of addresses, guard pages included."""
-        self._nr_areas = 0
         self._number_of: Final[dict[tuple[int, int, str, int, bool], int]] = {}
         """Kind -> its place in `kinds`."""
         self._firsts: Final[list[int]] = []
@@ -58,7 +57,6 @@ class BusyAreas:
             self.counts.append(0)
         self.counts[number] += 1
         self.nbytes += kind[0]
-        self._nr_areas += 1
         chunk = bisect_right(self._firsts, start) - 1
         if chunk < 0:
             if not self._firsts:
@@ -78,7 +76,6 @@ class BusyAreas:
             self._split(chunk)
             self.counts[number] -= 1
             self.nbytes -= kind[0]
-            self._nr_areas -= 1
             self.add(start, kind, data)
 
     def _new_chunk(self, chunk: int, start: int, number: int, data: int) -> None:
@@ -113,10 +110,10 @@ class BusyAreas:
         if at < 0:
             return None
         number, starts = self._numbers[chunk].pop(at), self._starts[chunk]
-        area = VmapArea(starts.pop(at), self.kinds[number], self._data[chunk].pop(at))
+        kind = self.kinds[number]
+        area = VmapArea(starts.pop(at), kind, self._data[chunk].pop(at))
         self.counts[number] -= 1
-        self.nbytes -= area.kind.size
-        self._nr_areas -= 1
+        self.nbytes -= kind[0]
         self._emptied(chunk, at)
         return area
 
@@ -151,7 +148,6 @@ class BusyAreas:
             counts[number] -= 1
             end = start + kind[0]
         self.nbytes -= end - starts[0]
-        self._nr_areas -= len(areas)
         for column in columns:
             del column[at : at + len(areas)]
         self._emptied(chunk, at)
@@ -190,11 +186,11 @@ class BusyAreas:
             yield from starts
 
     def __len__(self) -> int:
-        """How many areas there are."""
-        return self._nr_areas
+        """How many areas there are, from how many of each kind."""
+        return sum(self.counts)
 
     def __repr__(self) -> str:
-        return f"<BusyAreas areas={self._nr_areas} bytes={self.nbytes}>"
+        return f"<BusyAreas areas={len(self)} bytes={self.nbytes}>"
 
     def state(self) -> list[list[int | str | bool]]:
         """All areas, lowest first: start, data, and what the kind says; plain data."""
@@ -213,7 +209,6 @@ class BusyAreas:
             end = start + self.kinds[number].size
             counts[number] += 1
         assert counts == self.counts
-        assert self._nr_areas == sum(counts)
         assert self.nbytes == sum(n * kind.size for n, kind in zip(counts, self.kinds, strict=True))
         assert self._firsts == [starts[0] for starts in self._starts]
         for starts, numbers, data in zip(self._starts, self._numbers, self._data, strict=True):

@@ -90,10 +90,15 @@ class PageAllocator:
         """Free single frames, given in the order of `alloc_pages_bulk()`."""
         if self.workqueue.pending:
             self.workqueue.flush()
+        self.put_pages(frames)
+
+    def put_pages(self, frames: array[int]) -> None:
+        """As `free_pages_bulk()`, for a part that has finished what waits."""
         if self._highest is self._lowmem:
             zone = self._lowmem
-            zone.hot.extend(frames)
-            if len(zone.hot) - zone.released > PCP_HIGH:
+            hot = zone.hot
+            hot.extend(frames)
+            if len(hot) - zone.released > PCP_HIGH:
                 self.on_surplus()
             return
         end = self._lowmem.buddy.end_pfn

@@ -183,7 +183,7 @@ class Vmalloc:
         """Free what an area had: `frames`, if they are its own, and the array of their pointers."""
         _, flags, _, nr_pages, vpages = kind
         if nr_pages:
-            self._page_alloc.free_pages_bulk(frames)
+            self._page_alloc.put_pages(frames)
             if not flags & VM_MAP_PUT_PAGES:
                 self.nr_vmalloc_pages -= nr_pages
                 if vpages:
