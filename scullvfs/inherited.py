@@ -7,10 +7,11 @@ program, before anything else is done, and by every child that may outlive the c
 import os
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
-__all__ = ["STOP_SIGNALS", "close_all_but", "heeded", "leave_terminal", "settle"]
+__all__ = ["STOP_SIGNALS", "close_all_but", "heeded", "leave_terminal", "settle", "signals_held"]
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a daemon, with the mount taken down and exit status 0, and the work of a command."""
@@ -43,6 +44,24 @@ def heeded() -> tuple[signal.Signals, ...]:
     Those stay ignored, as by libfuse: lib/fuse_signals.c:set_one_signal_handler().
     """
     return tuple(s for s in STOP_SIGNALS if signal.getsignal(s) != signal.SIG_IGN)
+
+
+@contextmanager
+def signals_held() -> Iterator[Callable[[], None]]:
+    """Let STOP_SIGNALS wait until the end; yields what lets them go, for a child that stays inside.
+
+    For fork(2): Python runs hooks at it, of the module logging among others, and what the handler
+    of a signal raises in one of these is lost (os.register_at_fork()).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+    def let_go() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    try:
+        yield let_go
+    finally:
+        let_go()
 
 
 def close_all_but(*kept: int) -> None:

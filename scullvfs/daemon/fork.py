@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 from scullvfs.errors import ExitStatus, ScullvfsError, error_of_status
-from scullvfs.inherited import close_all_but, heeded, leave_terminal
+from scullvfs.inherited import close_all_but, heeded, leave_terminal, signals_held
 
 __all__ = ["Daemon", "Starter"]
 
@@ -97,11 +97,16 @@ class Daemon:
         self._started = self._reaped = False
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid: Final = os.fork()
-        if self.pid == 0:
-            _child(main, orders, replies)
-        os.close(orders)
-        os.close(replies)
+        try:
+            with signals_held() as let_go:
+                self.pid: Final = os.fork()
+                if self.pid == 0:
+                    _child(main, orders, replies, let_go)
+                os.close(orders)
+                os.close(replies)
+        except KeyboardInterrupt:
+            self.end()
+            raise
 
     def start(self, order: object) -> None:
         """Let it begin, by `order`, which pickle can pack, and wait until it is ready.
@@ -168,13 +173,16 @@ def _how(ended: int) -> str:
     return f"exit status {ended}; {destination()} or 'scullvfs mount -f' says why"
 
 
-def _child(main: Callable[[Starter], ExitStatus], orders: int, replies: int) -> NoReturn:
+def _child(
+    main: Callable[[Starter], ExitStatus], orders: int, replies: int, let_go: Callable[[], None]
+) -> NoReturn:
     """Become a daemon, run `main`, and end without any clean-up of the parent's."""
     status = ExitStatus.FAILURE
     starter = Starter(orders, replies)
     try:
         for number in heeded():  # an exception of Ctrl-C would come into the middle of anything
             signal.signal(number, signal.SIG_DFL)
+        let_go()
         close_all_but(orders, replies)
         leave_terminal()
         status = main(starter)

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, NoReturn
 
-from scullvfs.inherited import close_all_but, leave_terminal
+from scullvfs.inherited import close_all_but, leave_terminal, signals_held
 
 from .mountinfo import Mount
 
@@ -65,9 +65,10 @@ class Question:
 
     def __init__(self, question: Callable[[], bytes], identity: Identity | None = None) -> None:
         receiver, sender = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            _answer(question, sender, identity)
+        with signals_held() as let_go:
+            self._pid = os.fork()
+            if self._pid == 0:
+                _answer(question, sender, identity, let_go)
         os.close(sender)
         self._receiver = receiver
 
@@ -118,12 +119,18 @@ def who_may_enter(mount: Mount) -> Identity | None:
     return mount.user_id, mount.group_id
 
 
-def _answer(question: Callable[[], bytes], sender: int, identity: Identity | None) -> NoReturn:
+def _answer(
+    question: Callable[[], bytes],
+    sender: int,
+    identity: Identity | None,
+    let_go: Callable[[], None],
+) -> NoReturn:
     """The child: send `errno answer` and be gone, without any clean-up of the parent's.
 
     It may be left behind, and then nobody is to wait for it at the end of a pipe, or for a lock.
     """
     try:
+        let_go()
         os.chdir("/")
         close_all_but(sender)
         leave_terminal()

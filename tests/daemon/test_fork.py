@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -146,6 +147,36 @@ def test_daemon_ends_without_a_word(end: Callable[[], None], words: str) -> None
 
     with pytest.raises(ScullvfsError, match=words):
         Daemon(main).start(None)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "what", ["daemon.fork import Daemon as", "mounts.probe import Question as"]
+)
+def test_interrupted_at_the_fork(what: str) -> None:
+    """Ctrl-C while Python runs its hooks: it is heard after them, and no process is left."""
+    program = (
+        "import os, signal, time\n"
+        f"from scullvfs.{what} Child\n"
+        "def interrupt(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "os.register_at_fork(after_in_parent=interrupt)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try:\n"
+        "    Child(lambda *_: b'0')\n"
+        "except KeyboardInterrupt:\n"
+        "    print('heard')\n"
+        "try:\n"
+        "    os.waitid(os.P_ALL, 0, os.WEXITED)\n"
+        "except ChildProcessError:\n"
+        "    pass\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "heard\n", "")
 
 
 @pytest.mark.timeout(20)
