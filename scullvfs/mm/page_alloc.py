@@ -120,9 +120,13 @@ class PageAllocator:
             return frames[0] if frames else None
         pfn = self._lowmem.buddy.alloc(order)
         if pfn is None and self._lowmem.nr_pcp:
-            self._lowmem.drain()
+            while pfn is None and self._lowmem.hot:
+                self._lowmem.drain_some()
+                pfn = self._lowmem.buddy.alloc(order)
+            if pfn is None:
+                self._lowmem.drain()
+                pfn = self._lowmem.buddy.alloc(order)
             self.on_surplus()
-            pfn = self._lowmem.buddy.alloc(order)
         return pfn
 
     def free_pages(self, pfn: int, order: int) -> None:

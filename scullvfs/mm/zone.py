@@ -46,6 +46,10 @@ BATCH: Final = 512
 """Frames of a refill, at least."""
 PCP_HIGH: Final = 4096
 """`idle_work()` leaves the host's memory behind this many freed frames as it is (16 MiB)."""
+FORGOTTEN: Final = 8
+"""To forget so many frames takes as long as to release one."""
+DRAINED: Final = 1 << 13
+"""Freed frames that go back at once where a larger block is wanted."""
 DECK_BLOCKS: Final = 64
 """Blocks that a shuffled refill deals from."""
 
@@ -182,6 +186,15 @@ class Zone:
             phys = pfn << PAGE_SHIFT
             view[phys : phys + PAGE_SIZE] = ZERO_PAGE
 
+    def drain_some(self) -> None:
+        """Give those of the freed frames that have been on the list for longest back."""
+        frames = self.hot[:DRAINED]
+        del self.hot[:DRAINED]
+        self.buddy.free_frames(frames, dirty=True)
+        self._unmapped.extend(frames[: self._mapped])
+        self.released = max(self.released - DRAINED, 0)
+        self._mapped = max(self._mapped - DRAINED, 0)
+
     def drain(self) -> None:
         """Give the frames of the per-cpu list back to the buddy system.
 
@@ -205,7 +218,14 @@ class Zone:
         return len(self.hot) - self.released + self.buddy.nr_dirty
 
     def settle(self, nr_pages: int) -> None:
-        """Give the host's memory behind up to `nr_pages` freed frames back; none of them moves."""
+        """Give the host's memory behind up to `nr_pages` freed frames back; none of them moves.
+
+        Before that the map has to forget frames that were taken, some more of them at a time.
+        """
+        if self._unmapped:
+            self._map.discard(self._unmapped[-FORGOTTEN * nr_pages :])
+            del self._unmapped[-FORGOTTEN * nr_pages :]
+            return
         end = self.released + min(nr_pages, self.nr_surplus)
         if self._mapped < end:
             self._map_to(end)

@@ -16,6 +16,7 @@ from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.ram import ZERO_PAGE, Ram
+from scullvfs.mm.zone import PCP_HIGH
 
 from .helpers import GIB, MIB, P, fragment, take_all
 
@@ -427,3 +428,35 @@ def test_idle_work_of_a_machine_reaches_the_end(make_machine: Callable[..., Mach
             break
     assert machine.idle_work() is False
     assert machine.page_alloc.statistics().dirty <= 4096
+
+
+def test_a_step_of_idle_work_forgets_a_few() -> None:
+    """Frames that were freed, gone over, and taken again are many on a large machine."""
+    pages = Machine(64 * MIB).page_alloc
+    zone = pages.zones[0]
+    for nr_taken in (0, 12_000 - PCP_HIGH):
+        frames = pages.alloc_pages_bulk(12_000)
+        assert frames is not None
+        pages.free_pages_bulk(frames)
+        taken = len(zone._unmapped)
+        assert taken == nr_taken
+        while pages.idle_work(16):
+            assert taken - len(zone._unmapped) <= 128
+            taken = len(zone._unmapped)
+    pages.check()
+
+
+def test_a_block_takes_no_more_of_the_list_than_it_needs() -> None:
+    """Of the freed frames some thousands go back at a time, those that were freed first."""
+    pages = Machine(128 * MIB).page_alloc
+    zone = pages.zones[0]
+    frames = pages.alloc_pages_bulk(pages.nr_free)
+    assert frames is not None
+    pages.free_pages_bulk(array("I", sorted(frames)))
+    assert len(zone.hot) == len(frames)
+    pfn = pages.alloc_pages(3)
+    assert pfn is not None
+    assert pfn < min(frames) + 8192
+    assert len(zone.hot) == len(frames) - 8192
+    pages.free_pages(pfn, 3)
+    pages.check()
