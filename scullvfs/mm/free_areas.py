@@ -52,6 +52,17 @@ class FreeAreas:
                         return at
         return None  # only an alignment makes it look into more than one chunk
 
+    def take_at(self, start: int, size: int) -> bool:
+        """Take `size` bytes from `start` on.  Returns whether all of them were free."""
+        chunk = bisect_right(self._firsts, start) - 1
+        if chunk < 0:
+            return False
+        i = bisect_right(self._starts[chunk], start) - 1
+        if start + size > self._starts[chunk][i] + self._sizes[chunk][i]:
+            return False
+        self._carve(chunk, i, start, size)
+        return True
+
     def _first_chunk_with(self, size: int) -> int:
         """The first chunk with a range of `size` bytes or more; the number of chunks if none."""
         tree, width = self._tree, self._width

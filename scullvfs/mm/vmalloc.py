@@ -446,7 +446,8 @@ class Vmalloc:
     def check(self) -> set[int]:
         """Assert the invariants; return the frames that vmalloc() holds.  Slow: for tests.
 
-        - every page of an area is mapped, its guard page is not, and nothing else is mapped
+        - every page of an area is mapped, its guard page is not, and nothing else is mapped;
+          of one that is only reserved no page is
         - no frame that vmalloc() holds belongs to two areas
         - `nr_vmalloc_pages` is the number of these frames
         """
@@ -457,6 +458,9 @@ class Vmalloc:
         for area in self._vmap_space.busy.values():
             assert area.va_end - PAGE_SIZE not in mapped, "a guard page is mapped"
             pages = range(area.va_start, area.va_end - PAGE_SIZE, PAGE_SIZE)
+            if not area.kind.flags:
+                assert mapped.keys().isdisjoint(pages), "a reserved page is mapped"
+                continue
             frames = {mapped[address] for address in pages}
             seen += len(pages)
             if area.kind.nr_pages:

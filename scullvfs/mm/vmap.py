@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 from .areas import BusyAreas
 from .free_areas import FreeAreas
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
+from .vm_struct import VmKind
 
 __all__ = ["MAX_VA_SIZE_PAGES", "VmapSpace", "VmapStatistics"]
 
@@ -86,6 +87,24 @@ class VmapSpace:
                 self.purge_vmap_area_lazy(full_pool_decay=True)
                 start = self._free.take(size, align)
         return start
+
+    def reserve(self, start: int, end: int) -> None:
+        """Have the addresses `start`..`end` - 1 in use, without anything that is mapped there.
+
+        So a machine can begin with the address space of another one.  As in every area the last
+        page is the guard page, and `Vmalloc.vunmap()` frees it.
+
+        Raises:
+            ValueError: they are no whole pages of the window, or some of them are not free.
+
+        Linux: mm/vmalloc.c:vm_area_add_early()
+        """
+        size = end - start
+        if size <= 0 or start % PAGE_SIZE or size % PAGE_SIZE:
+            raise ValueError(f"{start:#x}-{end:#x} are no whole pages")
+        if not self._free.take_at(start, size):
+            raise ValueError(f"{start:#x}-{end:#x} is not free, or no part of the window")
+        self.busy.add(start, VmKind(size), 0)
 
     def _from_pool(self, size: int, align: int) -> int | None:
         """Linux: mm/vmalloc.c:node_pool_del_va()"""

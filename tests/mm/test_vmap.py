@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from scullvfs.mm import Machine
 from scullvfs.mm.layout import LAYOUTS
 from scullvfs.mm.vm_struct import VmapArea, VmKind
 from scullvfs.mm.vmap import MAX_VA_SIZE_PAGES, VmapSpace
@@ -86,6 +87,33 @@ def test_alloc_vmap_area_aligns_and_keeps_what_it_skips() -> None:
     assert aligned.va_start % (16 * P) == 0
     assert space.page(aligned) == 16
     assert space.page(space.alloc(1)) == 3
+    space.check()
+
+
+def test_reserve() -> None:
+    """Reserved addresses are passed over until they are freed, and nothing is mapped there."""
+    machine = Machine(16 * MIB, panic_on_warn=True)
+    space, start = machine.vmap_space, machine.layout.vmalloc_start
+    space.reserve(start + P, start + 4 * P)
+    assert machine.vm.vmalloc(P) == start + 4 * P
+    machine.check()
+    machine.vm.vunmap(start + P)
+    machine.vm.vm_unmap_aliases()
+    assert machine.vm.vmalloc(P) == start
+    machine.check()
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(0, 0), (0, -1), (1, 2), (-1, 1), (2, 4), (3, 5), (1 << 60, (1 << 60) + 1)]
+)
+def test_reserve_refuses(start: int, end: int) -> None:
+    """What is no range, outside of the window or in use; nothing is taken."""
+    space = Space()
+    space.reserve(space.start + 3 * P, space.start + 4 * P)
+    offset = P // 2 if (start, end) == (1, 2) else 0
+    with pytest.raises(ValueError, match=r"pages|free"):
+        space.reserve(space.start + start * P + offset, space.start + end * P)
+    assert len(space.busy) == 1
     space.check()
 
 
