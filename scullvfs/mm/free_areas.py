@@ -40,12 +40,16 @@ class FreeAreas:
         """Each chunk's first start."""
         self._reindex()
 
-    def take(self, size: int, align: int) -> int | None:
-        """Take `size` bytes at the lowest multiple of `align` where they are free, or None."""
-        for chunk in range(self._first_chunk_with(size), len(self._starts)):
+    def take(self, size: int, align: int, least: int = 0) -> int | None:
+        """Take `size` bytes at the lowest multiple of `align` where they are free, or None.
+
+        Only ranges of `least` bytes or more are looked at.
+        """
+        least = max(least, size)
+        for chunk in range(self._first_chunk_with(least), len(self._starts)):
             starts, sizes = self._starts[chunk], self._sizes[chunk]
             for i, free in enumerate(sizes):
-                if free >= size:
+                if free >= least:
                     at = (starts[i] + align - 1) & -align
                     if at + size <= starts[i] + free:
                         self._carve(chunk, i, at, size)

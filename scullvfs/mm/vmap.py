@@ -11,8 +11,10 @@ Freed addresses are not used again at once: another CPU may still have their tra
 in its TLB, and flushing all TLBs is expensive.  So they wait, and are purged together when
 more than `lazy_max_pages` of them wait or when nothing else is free.
 
-Confessed: Linux purges in a kernel thread, here it happens inside the free that passes
-the limit; and Linux has a pool for each of its "vmap nodes", here there is one node.
+Confessed: where an area has to be aligned, Linux also takes a range that is too small in general
+and lies well, if the search in its tree comes by one before it has found a larger one.  Linux
+purges in a kernel thread, here it happens inside the free that passes the limit; and Linux has a
+pool for each of its "vmap nodes", here there is one node.
 """
 
 from __future__ import annotations
@@ -77,16 +79,26 @@ class VmapSpace:
         """Take `size` bytes of addresses, whole pages, at a multiple of `align`, a power of two.
 
         The lowest address that fits, or an area from the pool of that size; whoever takes it puts
-        it into `busy`.  None when even a purge leaves nothing that fits.
+        it into `busy`.  With an `align` above PAGE_SIZE it is the lowest one in a range that is
+        large enough however it lies, and only without such a range in one that lies well.  None
+        when even a purge leaves nothing that fits.
         Linux: mm/vmalloc.c:alloc_vmap_area()
         """
         start = self._from_pool(size, align) if self._pools else None
         if start is None:
-            start = self._free.take(size, align)
+            start = self._lowest_match(size, align)
             if start is None:
                 self.purge_vmap_area_lazy(full_pool_decay=True)
-                start = self._free.take(size, align)
+                start = self._lowest_match(size, align)
         return start
+
+    def _lowest_match(self, size: int, align: int) -> int | None:
+        """Linux: mm/vmalloc.c:find_vmap_lowest_match()"""
+        if align > PAGE_SIZE:
+            start = self._free.take(size, align, size + align - 1)
+            if start is not None:
+                return start
+        return self._free.take(size, align)
 
     def reserve(self, start: int, end: int) -> None:
         """Have the addresses `start`..`end` - 1 in use, without anything that is mapped there.

@@ -82,6 +82,22 @@ def linear_scan(
     return None
 
 
+def lowest_match(
+    taken: Iterable[tuple[int, int]], window: tuple[int, int], size: int, align: int
+) -> int | None:
+    """Where the vmalloc space has `size` bytes: an oracle, reads everything.
+
+    That is in the lowest gap into which they go wherever it lies, or else as `linear_scan()`.
+    """
+    taken = list(taken)
+    at, end = window
+    for taken_start, taken_end in [*sorted(taken), (end, end)]:
+        if align > PAGE_SIZE and taken_start - at >= size + align - 1:
+            return -(-at // align) * align
+        at = max(at, taken_end)
+    return linear_scan(taken, window, size, align)
+
+
 def free_blocks(buddy: Buddy) -> dict[int, int]:
     """First frame -> order of every free block."""
     return {pfn: area.order for area in buddy.free_area for pfn in area.heads}
