@@ -12,6 +12,7 @@ all ones, and writes to it vanish, as on a bus that nobody answers on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import byteorder
 from typing import Final
 
 from .errors import PageFault
@@ -168,6 +169,19 @@ class KernelMemory:
         """
         first = self._word(address, count << self._word_shift, write=False)
         return self._words[first : first + count].tolist()
+
+    def count_array(self, address: int, count: int) -> int:
+        """How many of `count` pointers that follow each other are not NULL; makes no list of them.
+
+        A kernel address is known by its highest byte, which is never 0.
+
+        Raises:
+            PageFault: the address is elsewhere.
+        """
+        size = self._pointer_size
+        first = self._word(address, count * size, write=False) * size
+        highest = size - 1 if byteorder == "little" else 0
+        return count - bytes(self._bytes[first + highest : first + count * size : size]).count(0)
 
     def _word(self, address: int, count: int, write: bool) -> int:
         """The place in `words` of `count` bytes at an address in the linear mapping."""

@@ -438,6 +438,13 @@ class ScullvDev:
         count = self.qset - first if count is None else min(count, self.qset - first)
         return self._memory.load_array(qset + first * self._pointer_size, count)
 
+    def count_quanta(self, item: int, first: int, count: int) -> int:
+        """How many of `count` quanta of an item there are, from the `first` on."""
+        qset, count = self._qsets.get(item), min(count, self.qset - first)
+        if not qset or count <= 0:
+            return 0
+        return self._memory.count_array(qset + first * self._pointer_size, count)
+
     def places(self, item: int, s_pos: int) -> Iterator[tuple[int, list[int]]]:
         """An item's quanta from a place on, a step's work at a time: (first place, addresses).
 

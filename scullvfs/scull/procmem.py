@@ -36,6 +36,8 @@ class ScullvProcmem:
     def __init__(self, module: Module) -> None:
         self._devices = module.devices
         self._digits = module.machine.layout.pointer_digits
+        self._highest = (1 << 4 * self._digits) - 1
+        """An address, with all its digits."""
 
     def size(self) -> int:
         """Known from how many items and quanta there are."""
@@ -65,30 +67,33 @@ class ScullvProcmem:
         if pos < at + behind:
             return (index, LISTED + 1), at
         at += behind
-        first = 0
-        for first, length in self._slices(device, last):  # noqa: B007
+        first, end = 0, device.qset
+        while end - first > SLICE:
+            middle = (first + end) // 2
+            length = self._quanta_length(device, last, first, middle)
             if at + length > pos:
-                break
-            at += length
+                end = middle
+            else:
+                first, at = middle, at + length
         return (index, LISTED + 2 + first), at
 
     def _length(self, device: ScullvDev) -> int:
         last, listed = _items(device)
         items = (listed + 1) * len(self._item(device, 0)) + len(_more(last - listed))
-        return len(_head(device)) + items + sum(n for _, n in self._slices(device, last))
+        return len(_head(device)) + items + self._quanta_length(device, last, 0, device.qset)
 
-    def _slices(self, device: ScullvDev, item: int) -> Iterator[tuple[int, int]]:
-        """(first s_pos, bytes of its lines) of each slice of an item's quanta."""
-        for first in range(0, device.qset, SLICE):
-            quanta = device.quanta(item, first, SLICE)
-            if not quanta:
-                return
-            count = len(quanta) - quanta.count(0)
-            if len(f"{first:4}") == len(f"{first + SLICE - 1:4}"):
-                yield first, count * len(_quantum(first, max(quanta)))
-            else:
-                lines = (_quantum(n, at) for n, at in enumerate(quanta, first) if at)
-                yield first, sum(map(len, lines))
+    def _quanta_length(self, device: ScullvDev, item: int, first: int, end: int) -> int:
+        """Bytes of the lines of an item's quanta at the places `first`..`end` - 1.
+
+        All addresses are of the same length, so it takes no look at each of them.
+        """
+        length = 0
+        while first < end:
+            longer = max(10**4, 10 ** len(str(first)))  # from there on places have a digit more
+            count = device.count_quanta(item, first, min(end, longer) - first)
+            length += count * len(_quantum(first, self._highest))
+            first = longer
+        return length
 
     def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
         """Each with the place behind it."""

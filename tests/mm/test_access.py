@@ -307,3 +307,19 @@ def test_device_memory_reads_as_ones(any_arch: Machine, offset: int, count: int)
     assert read(any_arch, address + offset, count) == b"\xff" * count
     assert fault(any_arch.memory.read, address + 3 * P - 1, 2) == (address + 3 * P, False)
     any_arch.vm.iounmap(address)
+
+
+def test_count_array(any_arch: Machine) -> None:
+    """The pointers that are not NULL, at any place of an array in the linear mapping."""
+    machine = any_arch
+    size, width = 100, machine.layout.pointer_size
+    array = machine.slab.kzalloc(size * width)
+    assert array is not None
+    places = {0, 1, 50, 98, 99}
+    for place in places:
+        machine.memory.store(array + place * width, machine.layout.vmalloc_start)
+    for first, count in ((0, 100), (0, 1), (1, 50), (2, 48), (99, 1)):
+        expected = len(places & {*range(first, first + count)})
+        assert machine.memory.count_array(array + first * width, count) == expected
+    with pytest.raises(PageFault):
+        machine.memory.count_array(machine.layout.vmalloc_start, 1)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from random import Random
 
 import pytest
 
-from scullvfs.scull import Module, ScullvProcmem, procmem
+from scullvfs.scull import Module, ScullvDev, ScullvProcmem, procmem
 
+from ..mm.helpers import ARCHS, MIB
 from .helpers import ITEM, QUANTUM, fill
 
 
@@ -102,6 +104,23 @@ def test_listing_places_of_four_digits(load: Callable[..., Module]) -> None:
         module.devices[0].write(place * 4096, b"x")
     places = re.findall(r"(?m)^ {4}(.{4}):", scullv_read_procmem(module))
     assert places == ["   9", "  10", " 999", "1000"]
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_size_of_a_large_set(load: Callable[..., Module], arch: str) -> None:
+    """It is that of the text, without a look at each quantum, wherever some are missing."""
+    module = load(1, 0, 30_000, arch=arch, mem=64 * MIB)
+    device, rng = module.devices[0], Random(arch)
+    for place in [0, 511, 512, 9_999, 10_000, 29_999, *rng.sample(range(30_000), 500)]:
+        device.write(place * 4096, b"x")
+    text = scullv_read_procmem(module)
+    listing = ScullvProcmem(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(ScullvDev, "quanta")
+        assert listing.size() == len(text)
+        places = [listing.seek(pos) for pos in range(0, len(text), 97)]
+    for place, at in places:
+        assert text.encode()[at:].startswith(next(listing.lines(place))[0])
 
 
 def test_listing_of_very_many_items(
