@@ -4,30 +4,5 @@ They live in `scullvfs.scull`, the room of the whole family; here they stay wher
 documentation have them.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from scullvfs import scull
-from scullvfs.scull import COMMANDS, MAX_DEVS, MAX_ORDER, MAX_QSET, scullv_ioctl
-
-if TYPE_CHECKING:
-    from scullvfs.scull import Module, ScullvDev, ScullvProcmem
-
-__all__ = [
-    "COMMANDS",
-    "MAX_DEVS",
-    "MAX_ORDER",
-    "MAX_QSET",
-    "Module",
-    "ScullvDev",
-    "ScullvProcmem",
-    "scullv_ioctl",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """What needs the machine comes when it is first asked for."""
-    return getattr(scull, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+from scullvfs.scull import *  # noqa: F403  (what is offered there is said once, there)
+from scullvfs.scull import __all__ as __all__
