@@ -71,6 +71,7 @@ class VmapSpace:
         self.purges = 0
         """How often a purge happened."""
         self._free = FreeAreas(layout.vmalloc_start, layout.vmalloc_end)
+        self._total_pages: Final = layout.vmalloc_pages
         self._pools: Final[dict[int, list[int]] | None] = {} if cpus > 1 else None
         """Size in bytes -> starts of purged areas of that size, ready to be used again."""
         self._flush = flush
@@ -190,7 +191,7 @@ class VmapSpace:
             areas=len(self.busy),
             busy_pages=self.nr_busy_pages,
             lazy_pages=self.nr_lazy_pages,
-            total_pages=(self._free.end - self._free.start) >> PAGE_SHIFT,
+            total_pages=self._total_pages,
             largest_free=self.largest_free,
             purges=self.purges,
         )
