@@ -11,12 +11,12 @@ import subprocess
 import sys
 from typing import Final
 
-import pyfuse3
 import trio
 
 from scullvfs.text import shown
 
 from .sd_notify import Notifier
+from .session import terminate
 
 __all__ = ["keep_informed"]
 
@@ -48,7 +48,7 @@ async def keep_informed(mountpoint: str, what: str) -> None:
                 notify(READY="1", STATUS=f"mounted on {shown(mountpoint)}: {what}")
             else:
                 log.error("the new mount on %s does not answer", shown(mountpoint))
-                pyfuse3.terminate()
+                terminate()
             await trio.sleep_forever()
     finally:
         notify(STOPPING="1", STATUS=f"unmounting {shown(mountpoint)}")
