@@ -186,12 +186,15 @@ def test_killed(mnt: Path, mode: int) -> None:
 def test_punch_killed(mnt: Path) -> None:
     """A hole that is punched in part is one."""
     device = mnt / "scullv0"
-    with punching(device) as process:
-        process.kill()
-        assert process.wait(DEADLINE) in (-signal.SIGKILL, 0)
-    left = shown(device, "quanta")
-    assert left < QUANTA
-    assert (left == 0) == (process.returncode == 0)
+    for _ in range(10):
+        with punching(device) as process:
+            process.kill()
+            process.wait(DEADLINE)
+        left = shown(device, "quanta")
+        if left:  # else it was done before it was killed
+            break
+    assert process.returncode == -signal.SIGKILL
+    assert 0 < left < QUANTA
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
