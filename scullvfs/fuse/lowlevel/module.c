@@ -250,8 +250,8 @@ static PyObject *serve_with(PyObject *module, PyObject *args)
 	int max_write, copy_file_range_errno, auto_inval_data;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOOOOiip", &object, &translate, &holder, &make_task, &numbers, &max_write,
-			      &copy_file_range_errno, &auto_inval_data))
+	if (!PyArg_ParseTuple(args, "OOOOOiip", &object, &translate, &holder, &make_task, &numbers,
+			      &max_write, &copy_file_range_errno, &auto_inval_data))
 		return NULL;
 	if (max_write < MM_PAGE_SIZE || max_write > SCULLVFS_MAX_REQUEST)
 		return PyErr_Format(PyExc_ValueError, "requests of %d bytes: it has to be %d to %d",
