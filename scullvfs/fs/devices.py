@@ -25,7 +25,7 @@ off, goes this way (`scull.dev`):
                   |
                   +-- by the call itself, in slices, before it returns (`fuse.operations`)
                   +-- in idle time, where the caller was interrupted
-                  +-- by an allocation that would fail otherwise (`page_alloc.reclaim`)
+                  +-- by an allocation that would fail otherwise (`mm.page_alloc`)
 """
 
 from __future__ import annotations

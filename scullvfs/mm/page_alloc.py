@@ -74,13 +74,16 @@ class PageAllocator:
     def alloc_pages_bulk(self, nr_pages: int, zero: bool = False) -> array[int] | None:
         """Allocate `nr_pages` single frames (1 or more), from high memory first.
 
-        With `zero` they are filled with zeros (__GFP_ZERO).  None, and nothing is
-        allocated, when fewer are free.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
+        With `zero` they are filled with zeros (__GFP_ZERO).  None, and nothing is allocated, when
+        fewer are free, with all that waits to be freed.
+        Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
         """
         if self.workqueue.pending:
             self.workqueue.flush()
-        if nr_pages > len(self._highest.hot) and nr_pages > self.nr_free:
-            return None  # before the last large block is broken up for nothing
+        if nr_pages > len(self._highest.hot):
+            while nr_pages > self.nr_free:
+                if not self.workqueue.step():
+                    return None  # before the last large block is broken up for nothing
         frames = self._highest.alloc_bulk(nr_pages, zero)
         if len(frames) < nr_pages and self._highest is not self._lowmem:
             frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))

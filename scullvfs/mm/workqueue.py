@@ -5,7 +5,8 @@ consistent, whatever calls come before the next one.
 
 When it is done must not show in what comes after.  So whoever allocates or frees anything finishes
 what waits first, and it is as if it had been done at once.  What somebody has begun to do in slices
-is another matter: other calls come in between on purpose, and must not wait for all of it.
+is another matter: other calls come in between on purpose, and must not wait for all of it; where
+memory is short, they do as much of it as they need.
 
 Linux: kernel/workqueue.c
 """
@@ -96,11 +97,11 @@ class Workqueue:
         self._in_slices, self.pending = True, False
 
     def step(self) -> bool:
-        """Do the next step.  Returns whether there was one to do.
+        """Do the next step.  Returns whether there was one to do, which is not so within one.
 
         A work that raises an exception is given up.
         """
-        if not self._works:
+        if self._busy or not self._works:
             return False
         self.pending, self._busy = False, True
         try:

@@ -136,3 +136,33 @@ def test_what_is_done_in_slices_holds_nobody_up(machine: Machine) -> None:
     machine.workqueue.queue_work(freeing(machine, iter(list(machine.vmap_space.busy))))
     machine.vm.vmalloc(PAGE_SIZE)
     assert len(machine.vmap_space.busy) == 1
+
+
+def test_what_is_given_up_in_slices_is_there_to_allocate(machine: Machine) -> None:
+    """Before vmalloc() fails, as much of it is done as that takes, and no more."""
+    half = machine.page_alloc.nr_free // 2 * PAGE_SIZE
+    kept = machine.vm.vmalloc(half)
+    given_up = [machine.vm.vmalloc(half // 32) for _ in range(30)]
+    assert None not in (kept, *given_up)
+    work = freeing(machine, iter(given_up))
+    machine.workqueue.queue_work(work)
+    slices = machine.workqueue.flush_work(work)
+    next(slices)
+    slices.close()
+    assert machine.vm.vmalloc(half // 8) is not None
+    assert len(machine.workqueue) == 1
+    machine.check()
+
+
+def test_no_step_within_a_step() -> None:
+    """A step that asks for more is told that there is nothing, and goes on."""
+    work, said = Workqueue(), list[bool]()
+
+    def asking() -> Steps[None]:
+        said.append(work.step())
+        yield
+
+    work.queue_work(asking())
+    work.queue_work(asking())
+    finish(work.drain())
+    assert said == [False, False]
