@@ -69,12 +69,14 @@ def meminfo(mnt: Path) -> dict[str, int]:
     return {line.split(":")[0]: int(line.split()[1]) for line in lines}
 
 
-def wait_in_the_middle(device: Path, process: subprocess.Popen[str], quanta: int) -> None:
-    """Wait until some of the quanta are there, not all of them, and the call still goes on."""
+def wait_in_the_middle(
+    device: Path, process: subprocess.Popen[str], quanta: int, before: int = 0
+) -> None:
+    """Wait until more quanta are there than before, not all, and the call still goes on."""
 
     def between() -> bool:
         assert process.poll() is None, "it was done in one go"
-        return 0 < shown(device, "quanta") < quanta
+        return before < shown(device, "quanta") < quanta
 
     wait_until(between, "the call is half done")
 
@@ -82,8 +84,9 @@ def wait_in_the_middle(device: Path, process: subprocess.Popen[str], quanta: int
 @contextmanager
 def allocating(device: Path, mode: int = 0) -> Iterator[subprocess.Popen[str]]:
     """A process in the middle of a fallocate(2) that goes on for a long time."""
+    before = shown(device, "quanta")
     with calling(device, mode, MANY * 4096) as process:
-        wait_in_the_middle(device, process, MANY)
+        wait_in_the_middle(device, process, MANY, before)
         yield process
 
 
