@@ -18,6 +18,7 @@ where there is one:
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, vmap        areas; their addresses, in use (`areas`) and free (`free_areas`)
     vm_struct, errors    what is known of an area; what can go wrong
+    gfp                  the flags of an allocation
     printk, workqueue    the kernel log; work in steps
 
 What follows Linux follows 6.12, and says so with the place in its sources.
