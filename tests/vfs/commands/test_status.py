@@ -20,9 +20,8 @@ import pytest
 import scullvfs as package
 from scullvfs.options.table import parse_options
 
+from ..helpers import MIB, wait_until
 from .elsewhere import AS_NOBODY
-
-MIB = 1 << 20
 
 Mount = Callable[[str], Path]
 
@@ -129,11 +128,18 @@ def test_status_counts_calls(scullvfs: Any, mounted: Path) -> None:
 
 def test_status_of_the_process(scullvfs: Any, mounted: Path) -> None:
     """Uptime, memory and CPU time are those of the daemon's process."""
+    process = psutil.Process(scullvfs.pid(mounted))
+
+    def used() -> float:
+        (mounted / "scullv0").write_bytes(bytes(64 << 10))
+        cpu = process.cpu_times()
+        return round(cpu.user + cpu.system, 2)
+
+    wait_until(used, "it has used CPU time")  # to start takes less than a tick of it
     status = of(scullvfs, mounted)
-    process = psutil.Process(status["pid"])
+    assert status["pid"] == process.pid
     assert abs(process.memory_info().rss - status["rss"]) < 4 * MIB
-    cpu = process.cpu_times()
-    assert 0 < status["cpu"] <= round(cpu.user + cpu.system, 2)
+    assert 0 < status["cpu"] <= used()
     assert 0 < status["uptime"] <= of(scullvfs, mounted)["uptime"]
 
 
