@@ -16,7 +16,8 @@ where there is one:
     page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them
     slab                 kmalloc
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
-    vmalloc, vmap        areas; their addresses, in use (`areas`) and free (`free_areas`)
+    vmalloc, ioremap     areas, by what they are mapped to; `vmap_pages`: frames that a caller has
+    vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`)
     vm_struct, errors    what is known of an area; what can go wrong
     gfp                  the flags of an allocation
     printk, workqueue    the kernel log; work in steps

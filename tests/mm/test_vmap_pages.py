@@ -11,8 +11,8 @@ import pytest
 from scullvfs.mm import KernelBug
 from scullvfs.mm.layout import PFN_PHYS
 from scullvfs.mm.machine import Machine
+from scullvfs.mm.vm_area import Page
 from scullvfs.mm.vm_struct import VM_IOREMAP, VM_MAP, VM_MAP_PUT_PAGES
-from scullvfs.mm.vmalloc import Page
 
 from .helpers import GIB, MIB, P, books, take_all, texts
 

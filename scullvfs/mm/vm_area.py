@@ -1,0 +1,161 @@
+"""What vmalloc, vmap and ioremap have in common: an area, mapped, looked up and taken away again.
+
+An area is a range of addresses (`vmap` gives them out) with what lives there.  The page behind the
+last one is never mapped: running over the end is a page fault and not a neighbour's corrupted
+data.  Which frames an area has stands in the page tables and nowhere else.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from .access import KernelMemory
+from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PFN_PHYS, PHYS_PFN, Layout
+from .page_alloc import PageAllocator
+from .pgtable import PageTables
+from .printk import KERN_WARNING, KernelLog
+from .ram import WORD_FORMAT
+from .slab import Slab
+from .vm_struct import VM_ALLOC, VM_IOREMAP, VmapArea, VmStruct
+from .vmap import VmapSpace
+
+__all__ = ["Page", "VmAreas"]
+
+
+class Page(NamedTuple):
+    """One page frame (as little of Linux's struct page as anybody needs here)."""
+
+    pfn: int
+
+    @property
+    def phys(self) -> int:
+        """Its physical address."""
+        return PFN_PHYS(self.pfn)
+
+
+class VmAreas:
+    """The areas of one machine: what each kind of them is made with."""
+
+    def __init__(
+        self,
+        vmap_space: VmapSpace,
+        page_alloc: PageAllocator,
+        slab: Slab,
+        pgtable: PageTables,
+        memory: KernelMemory,
+        layout: Layout,
+        log: KernelLog,
+    ) -> None:
+        self._vmap_space = vmap_space
+        self._page_alloc = page_alloc
+        self._workqueue = page_alloc.workqueue
+        self._slab = slab
+        self._pgtable = pgtable
+        self._memory = memory
+        self._layout = layout
+        self._log = log
+        self._entry_format: Final = WORD_FORMAT[layout.pointer_size]
+        self._page_kernel: Final = layout.page_kernel
+
+    def _get_vm_area(self, size: int, align: int) -> int | None:
+        """Addresses for `size` bytes and a guard page.
+
+        Linux: mm/vmalloc.c:__get_vm_area_node()
+        """
+        if self._workqueue.pending:
+            self._workqueue.flush()
+        size += PAGE_SIZE
+        start = self._vmap_space.alloc_vmap_area(size, align)
+        if start is None:
+            first, end = self._layout.vmalloc_start, self._layout.vmalloc_end
+            self._log.printk(
+                KERN_WARNING,
+                f"vmalloc_node_range for size {size} failed: "
+                f"Address range restricted to {first:#x} - {end:#x}",
+            )
+        return start
+
+    def _unmap(self, start: int, size: int) -> array[int]:
+        """Unmap `size` bytes of addresses and free them; returns the frames, 0 for none."""
+        frames = self._pgtable.unmap_pages(start, size >> PAGE_SHIFT)
+        self._vmap_space.free_vmap_area_noflush(start, size)
+        return frames
+
+    def _remove_vm_area(self, address: int) -> tuple[VmapArea, array[int]] | None:
+        """Unmap the area that `address` lies in and free its addresses.
+
+        Returns it, and the frames that it was mapped to, 0 for the guard page.
+        Linux: mm/vmalloc.c:remove_vm_area()
+        """
+        if address & ~PAGE_MASK:
+            self._warn(
+                f"Trying to vfree() bad address ({self._pointer(address)})", "remove_vm_area"
+            )
+            return None
+        if self._workqueue.pending:
+            self._workqueue.flush()
+        area = self._vmap_space.busy.pop(address)
+        return area and (area, self._unmap(area.va_start, area.kind.size))
+
+    def find_vm_area(self, address: int) -> VmStruct | None:
+        """What lives at `address`, or None (Linux: mm/vmalloc.c:find_vm_area())."""
+        area = self._vmap_space.busy.find(address)
+        if area is None:
+            return None
+        size, flags, caller, nr_pages, _ = area.kind
+        return VmStruct(
+            addr=area.va_start,
+            size=size,
+            flags=flags,
+            caller=caller,
+            pages=self._pgtable.frames(area.va_start, nr_pages) if nr_pages else None,
+            nr_pages=nr_pages,
+            page_array=area.data if flags & VM_ALLOC else None,
+            phys_addr=area.data if flags & VM_IOREMAP else 0,
+        )
+
+    def _map_frames(self, start: int, pages: Sequence[int], flags: int) -> bool:
+        """Map an area's frames; without a frame for a page table, free its addresses."""
+        entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
+        if self._pgtable.map_pages(start, entries):
+            return True
+        self._unmap(start, (len(pages) + 1) << PAGE_SHIFT)
+        return False
+
+    # -- looking up ------------------------------------------------------------------------
+
+    def is_vmalloc_addr(self, address: int) -> bool:
+        """Whether `address` lies in the vmalloc window (Linux: mm/vmalloc.c:is_vmalloc_addr())."""
+        return self._layout.vmalloc_start <= address < self._layout.vmalloc_end
+
+    def vmalloc_to_pfn(self, address: int) -> int | None:
+        """The number of the frame that `address` in the window is mapped to, or None.
+
+        Linux: mm/vmalloc.c:vmalloc_to_pfn()
+        """
+        if not self.is_vmalloc_addr(address):
+            return None
+        entry = self._pgtable.lookup(address)
+        return PHYS_PFN(entry & self._layout.phys_mask) if entry else None
+
+    def vmalloc_to_page(self, address: int) -> Page | None:
+        """The frame that `address` is mapped to, or None.
+
+        Linux: mm/vmalloc.c:vmalloc_to_page()
+        """
+        pfn = self.vmalloc_to_pfn(address)
+        return None if pfn is None else Page(pfn)
+
+    def vm_unmap_aliases(self) -> None:
+        """Purge what is lazily freed now (Linux: mm/vmalloc.c:vm_unmap_aliases())."""
+        if self._workqueue.pending:
+            self._workqueue.flush()
+        self._vmap_space.purge_vmap_area_lazy()
+
+    def _pointer(self, address: int) -> str:
+        return f"{address:0{self._layout.pointer_digits}x}"
+
+    def _warn(self, text: str, where: str) -> None:
+        self._log.warn(text, where)

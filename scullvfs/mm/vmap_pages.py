@@ -1,0 +1,64 @@
+"""vmap: page frames that the caller has, at addresses that follow each other.
+
+Linux: mm/vmalloc.c:vmap()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .layout import PAGE_SHIFT, PAGE_SIZE
+from .vm_area import VmAreas
+from .vm_struct import VM_MAP, VM_MAP_PUT_PAGES, VmKind
+
+__all__ = ["VmapPages"]
+
+
+class VmapPages(VmAreas):
+    """vmap and vunmap of one machine."""
+
+    def vmap(self, pages: Sequence[int], flags: int = VM_MAP, caller: str = "") -> int | None:
+        """Map frames that the caller has into contiguous addresses.
+
+        Args:
+            pages: their numbers, in the order in which they shall appear.
+            flags: VM_MAP, with VM_MAP_PUT_PAGES if `vfree()` shall free the frames.
+
+        Returns:
+            The address, or None when there are no pages, more than there is RAM, no addresses,
+            or no frame for a page table; and, with a warning in the kernel log, when one of them
+            is no frame of RAM.
+
+        Linux: mm/vmalloc.c:vmap(), vmap_pages_pte_range()
+        """
+        if not 0 < len(pages) <= self._page_alloc.totalram_pages:
+            return None
+        start = self._get_vm_area(len(pages) << PAGE_SHIFT, PAGE_SIZE)
+        if start is None:
+            return None
+        pfn_valid = self._page_alloc.pfn_valid
+        if not (pfn_valid(min(pages)) and pfn_valid(max(pages))):
+            self._vmap_space.free_vmap_area_noflush(start, (len(pages) + 1) << PAGE_SHIFT)
+            wrong = next(pfn for pfn in pages if not pfn_valid(pfn))
+            self._warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
+            return None
+        if not self._map_frames(start, pages, self._page_kernel):
+            return None
+        kind = VmKind(
+            size=(len(pages) + 1) << PAGE_SHIFT,
+            flags=flags,
+            caller=caller,
+            nr_pages=len(pages) if flags & VM_MAP_PUT_PAGES else 0,
+        )
+        self._vmap_space.busy.add(start, kind, 0)
+        return start
+
+    def vunmap(self, address: int | None) -> None:
+        """Undo `vmap()`; the frames stay the caller's.  None is fine, an unknown address a warning.
+
+        Linux: mm/vmalloc.c:vunmap()
+        """
+        if address is not None and self._remove_vm_area(address) is None:
+            self._warn(
+                f"Trying to vunmap() nonexistent vm area ({self._pointer(address)})", "vunmap"
+            )
