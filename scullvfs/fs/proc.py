@@ -16,7 +16,14 @@ from typing import Final
 
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.layout import PAGE_SHIFT
-from scullvfs.mm.vm_struct import VM_ALLOC, VM_IOREMAP, VM_MAP, VmKind
+from scullvfs.mm.vm_struct import (
+    VM_ALLOC,
+    VM_IOREMAP,
+    VM_MAP,
+    VM_MAP_RAM,
+    VM_USERMAP,
+    VmKind,
+)
 from scullvfs.scull import Module, ScullvProcmem
 
 from .seq_file import START, Listing, Place, SeqFile
@@ -33,6 +40,16 @@ __all__ = [
     "meminfo",
     "procfs",
 ]
+
+
+WORDS: Final = (
+    (VM_IOREMAP, "ioremap"),
+    (VM_ALLOC, "vmalloc"),
+    (VM_MAP, "vmap"),
+    (VM_USERMAP, "user"),
+    (VM_MAP_RAM, "vm_map_ram"),
+)
+"""Flag -> how the listing of areas has it."""
 
 
 class TextFile(ShownFile):
@@ -144,7 +161,7 @@ def _words(kind: VmKind) -> tuple[str, str]:
         before.append(kind.caller)
     if kind.nr_pages:
         before.append(f"pages={kind.nr_pages}")
-    for flag, word in ((VM_IOREMAP, "ioremap"), (VM_ALLOC, "vmalloc"), (VM_MAP, "vmap")):
+    for flag, word in WORDS:
         if kind.flags & flag:
             behind.append(word)
     if kind.vpages:

@@ -21,6 +21,7 @@ __all__ = [
     "GFP_NOFS",
     "GFP_NOIO",
     "GFP_NOWAIT",
+    "GFP_RECLAIM_MASK",
     "GFP_TRANSHUGE",
     "GFP_TRANSHUGE_LIGHT",
     "GFP_USER",
@@ -91,6 +92,20 @@ GFP_TRANSHUGE_LIGHT: Final = (
     GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOMEMALLOC | __GFP_NOWARN
 ) & ~__GFP_RECLAIM
 GFP_TRANSHUGE: Final = GFP_TRANSHUGE_LIGHT | __GFP_DIRECT_RECLAIM
+
+GFP_RECLAIM_MASK: Final = (
+    __GFP_RECLAIM
+    | __GFP_HIGH
+    | __GFP_IO
+    | __GFP_FS
+    | __GFP_NOWARN
+    | __GFP_RETRY_MAYFAIL
+    | __GFP_NOFAIL
+    | __GFP_NORETRY
+    | __GFP_MEMALLOC
+    | __GFP_NOMEMALLOC
+)
+"""What an allocation passes on to those that it needs itself (Linux: mm/internal.h)."""
 
 _NAMES: Final = {
     "GFP_TRANSHUGE": GFP_TRANSHUGE,

@@ -42,7 +42,7 @@ class Ioremap(VmAreas):
         offset = offset_in_page(phys)
         size = page_align(size + offset)
         order = min(max((size - 1).bit_length(), PAGE_SHIFT), self._layout.ioremap_max_order)
-        start = self._get_vm_area(size, 1 << order)
+        start = self._get_vm_area(size + PAGE_SIZE, 1 << order)
         if start is None:
             return None
         first = PHYS_PFN(phys)

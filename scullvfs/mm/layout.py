@@ -91,6 +91,10 @@ class Layout:
     """log2 of the largest alignment that an ioremap() area gets (IOREMAP_MAX_ORDER)."""
     task_size: int
     """TASK_SIZE_MAX: the first address that is no process's (Linux: access_ok())."""
+    nr_cpus: int
+    """NR_CPUS: how many CPUs Debian's kernel is built for."""
+    huge_vmap_shift: int | None = None
+    """log2 of the huge pages that vmalloc_huge() asks for (HAVE_ARCH_HUGE_VMALLOC), if any."""
 
     @property
     def pointer_digits(self) -> int:
@@ -106,6 +110,13 @@ class Layout:
     def max_mem(self) -> int:
         """The most RAM that a machine can have, in bytes: all that can be addressed."""
         return 1 << self.phys_bits
+
+    @property
+    def vmap_block_pages(self) -> int:
+        """Pages of a block of vm_map_ram() (Linux: mm/vmalloc.c:VMAP_BBMAP_BITS)."""
+        bits = self.pointer_size * 8
+        pages = (128 << (30 if bits == 64 else 20)) >> PAGE_SHIFT
+        return min(1024, max(2 * bits, pages // (1 << (self.nr_cpus - 1).bit_length()) // 16))
 
     @property
     def vmalloc_pages(self) -> int:
@@ -142,6 +153,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             # recorded; the kernel's own half has four levels here.
             # Linux: arch/x86/include/asm/page_64_types.h
             task_size=(1 << 56) - PAGE_SIZE,
+            nr_cpus=8192,
+            huge_vmap_shift=21,
         ),
         # Linux: arch/x86/include/asm/pgtable_32_areas.h, without PAE.  A real i386 leaves a hole of
         # 8 MiB (VMALLOC_OFFSET) between lowmem and the window; here lowmem ends that much
@@ -161,6 +174,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             phys_bits=32,
             ioremap_max_order=22,
             task_size=0xC000_0000,
+            nr_cpus=32,
         ),
         # Linux: Documentation/arch/arm64/memory.rst, 4 KiB pages, 48-bit addresses.  RAM begins at
         # physical address 0 here, where boards put it higher (PHYS_OFFSET).
@@ -180,6 +194,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             ioremap_max_order=30,
             # Linux: arch/arm64/include/asm/processor.h
             task_size=1 << 48,
+            nr_cpus=512,
+            huge_vmap_shift=21,
         ),
     )
 }

@@ -11,6 +11,8 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from .errors import KernelBug
+from .gfp import __GFP_NOWARN as NOWARN
+from .gfp import GFP_KERNEL, gfp_flags_string
 from .sched import Running
 
 __all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "LogStatistics", "Record"]
@@ -81,19 +83,22 @@ class KernelLog:
     def warn(self, text: str, where: str) -> None:
         """WARN(): a warning with the place it was raised at, `where`, such as "vfree".
 
+        Without a `text` the place says it all (WARN_ON()).
+
         Raises:
             KernelBug: under `panic_on_warn`.
         """
         task = self._running.current
         self.printk(
             KERN_WARNING,
-            f"------------[ cut here ]------------\n{text}\n"
-            f"WARNING: CPU: 0 PID: {task.pid} at {where}\n"
+            "------------[ cut here ]------------\n"
+            + (text and f"{text}\n")
+            + f"WARNING: CPU: 0 PID: {task.pid} at {where}\n"
             f"CPU: 0 PID: {task.pid} Comm: {task.comm}\n"
             "---[ end trace 0000000000000000 ]---",
         )
         if self.panic_on_warn:
-            raise KernelBug(text)
+            raise KernelBug(text or where)
 
     def warn_once(self, text: str, where: str) -> None:
         """WARN_ONCE(): as `warn()`, but only the first time for each place."""
@@ -101,10 +106,16 @@ class KernelLog:
             self._warned.add(where)
             self.warn(text, where)
 
-    def warn_alloc(self, text: str) -> None:
-        """What Linux says when an allocation fails (Linux: mm/page_alloc.c:warn_alloc())."""
+    def warn_alloc(self, text: str, gfp: int = GFP_KERNEL) -> None:
+        """What Linux says when an allocation fails (Linux: mm/page_alloc.c:warn_alloc()).
+
+        Nothing where the flags have __GFP_NOWARN.
+        """
+        if gfp & NOWARN:
+            return
         task = self._running.current
-        self.printk(KERN_WARNING, f"{task.comm}: {text}, mode:0xcc0(GFP_KERNEL), nodemask=(null)")
+        mode = f"{gfp:#x}({gfp_flags_string(gfp)})"
+        self.printk(KERN_WARNING, f"{task.comm}: {text}, mode:{mode}, nodemask=(null)")
 
     def records(self) -> list[Record]:
         """All lines, oldest first."""

@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from .access import KernelMemory
-from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PFN_PHYS, PHYS_PFN, Layout
+from .gfp import __GFP_NOWARN as NOWARN
+from .gfp import GFP_KERNEL
+from .layout import PAGE_MASK, PAGE_SHIFT, PFN_PHYS, PHYS_PFN, Layout
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
 from .printk import KERN_WARNING, KernelLog
 from .ram import WORD_FORMAT
 from .slab import Slab
-from .vm_struct import VM_ALLOC, VM_IOREMAP, VmapArea, VmStruct
+from .vm_struct import VM_ALLOC, VM_IOREMAP, VM_MAP_RAM, VmapArea, VmStruct
 from .vmap import VmapSpace
+from .vmap_block import VmapBlocks
 
 __all__ = ["Page", "VmAreas"]
 
@@ -56,19 +59,19 @@ class VmAreas:
         self._memory = memory
         self._layout = layout
         self._log = log
+        self._blocks: Final = VmapBlocks(vmap_space, slab, layout)
         self._entry_format: Final = WORD_FORMAT[layout.pointer_size]
         self._page_kernel: Final = layout.page_kernel
 
-    def _get_vm_area(self, size: int, align: int) -> int | None:
-        """Addresses for `size` bytes and a guard page.
+    def _get_vm_area(self, size: int, align: int, gfp: int = GFP_KERNEL) -> int | None:
+        """Addresses for `size` bytes, the guard page included.
 
         Linux: mm/vmalloc.c:__get_vm_area_node()
         """
         if self._workqueue.pending:
             self._workqueue.flush()
-        size += PAGE_SIZE
         start = self._vmap_space.alloc_vmap_area(size, align)
-        if start is None:
+        if start is None and not gfp & NOWARN:
             first, end = self._layout.vmalloc_start, self._layout.vmalloc_end
             self._log.printk(
                 KERN_WARNING,
@@ -97,12 +100,17 @@ class VmAreas:
         if self._workqueue.pending:
             self._workqueue.flush()
         area = self._vmap_space.busy.pop(address)
-        return area and (area, self._unmap(area.va_start, area.kind.size))
+        if area is None:
+            return None
+        if area.kind.flags & VM_MAP_RAM:  # Linux loses it here; it stays
+            self._vmap_space.busy.add(*area)
+            return None
+        return area, self._unmap(area.va_start, area.kind.size)
 
     def find_vm_area(self, address: int) -> VmStruct | None:
         """What lives at `address`, or None (Linux: mm/vmalloc.c:find_vm_area())."""
         area = self._vmap_space.busy.find(address)
-        if area is None:
+        if area is None or area.kind.flags & VM_MAP_RAM:
             return None
         size, flags, caller, nr_pages, _ = area.kind
         return VmStruct(
@@ -115,6 +123,14 @@ class VmAreas:
             page_array=area.data if flags & VM_ALLOC else None,
             phys_addr=area.data if flags & VM_IOREMAP else 0,
         )
+
+    def _are_pages(self, pages: Sequence[int]) -> bool:
+        """Whether all of them are frames of RAM."""
+        return self._page_alloc.pfn_valid(min(pages)) and self._page_alloc.pfn_valid(max(pages))
+
+    def _warn_of_no_page(self, pages: Sequence[int]) -> None:
+        wrong = next(pfn for pfn in pages if not self._page_alloc.pfn_valid(pfn))
+        self._warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
 
     def _map_frames(self, start: int, pages: Sequence[int], flags: int) -> bool:
         """Map an area's frames; without a frame for a page table, free its addresses."""
@@ -147,12 +163,6 @@ class VmAreas:
         """
         pfn = self.vmalloc_to_pfn(address)
         return None if pfn is None else Page(pfn)
-
-    def vm_unmap_aliases(self) -> None:
-        """Purge what is lazily freed now (Linux: mm/vmalloc.c:vm_unmap_aliases())."""
-        if self._workqueue.pending:
-            self._workqueue.flush()
-        self._vmap_space.purge_vmap_area_lazy()
 
     def _pointer(self, address: int) -> str:
         return f"{address:0{self._layout.pointer_digits}x}"

@@ -8,11 +8,17 @@ from __future__ import annotations
 from array import array
 from typing import Final, NamedTuple
 
+from .layout import PAGE_SIZE
+
 __all__ = [
     "VM_ALLOC",
+    "VM_ALLOW_HUGE_VMAP",
     "VM_IOREMAP",
     "VM_MAP",
     "VM_MAP_PUT_PAGES",
+    "VM_MAP_RAM",
+    "VM_NO_GUARD",
+    "VM_USERMAP",
     "VmKind",
     "VmStruct",
     "VmapArea",
@@ -22,15 +28,24 @@ __all__ = [
 VM_IOREMAP: Final = 0x1
 VM_ALLOC: Final = 0x2
 VM_MAP: Final = 0x4
+VM_USERMAP: Final = 0x8
+"""It may be mapped by processes: zeros at first."""
+VM_NO_GUARD: Final = 0x40
+"""There is no guard page behind it."""
 VM_MAP_PUT_PAGES: Final = 0x200
 """vfree() frees the pages that vmap() was given."""
+VM_ALLOW_HUGE_VMAP: Final = 0x400
+"""It may be of huge pages."""
+
+VM_MAP_RAM: Final = 1 << 32
+"""vm_map_ram()'s: no vm_struct in Linux, which says so in the vmap_area (VMAP_RAM)."""
 
 
 class VmKind(NamedTuple):
     """What areas have in common (Linux: struct vm_struct)."""
 
     size: int
-    """In bytes, the guard page included."""
+    """In bytes, the guard page included if there is one."""
     flags: int = 0
     caller: str = ""
     """Who asked for it, as the listing shows it."""
@@ -38,6 +53,11 @@ class VmKind(NamedTuple):
     """Frames that `vfree()` will free."""
     vpages: bool = False
     """Whether the array of page pointers is an area, too."""
+
+    @property
+    def mapped_size(self) -> int:
+        """In bytes, without a guard page (Linux: include/linux/vmalloc.h:get_vm_area_size())."""
+        return self.size if self.flags & (VM_NO_GUARD | VM_MAP_RAM) else self.size - PAGE_SIZE
 
 
 class VmapArea(NamedTuple):

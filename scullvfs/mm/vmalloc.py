@@ -7,9 +7,8 @@
             |              +--------------------> frame 0x00c44
             +---------------------------------------------------------> frame 0x31b02
 
-An area (`vm_struct.VmapArea`) is the range of addresses with what lives there.  The page behind the
-last one is never mapped: running over the end is a page fault and not a neighbour's corrupted
-data.  Which frames an area has stands in the page tables and nowhere else.
+Confessed: huge pages (`vmalloc_huge()`) are blocks of 2 MiB of frames, at addresses as the
+kernel's, but mapped page by page; and there is no zone of frames below 4 GiB for `vmalloc_32()`.
 
 `None` stands for NULL.  What a caller does wrong is answered as Linux answers it, most of
 the time with a warning in the kernel log and no harm done.
@@ -19,21 +18,38 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .access import KernelMemory
+from .gfp import __GFP_DIRECT_RECLAIM as DIRECT_RECLAIM
+from .gfp import __GFP_HIGHMEM as HIGHMEM
+from .gfp import __GFP_NOWARN as NOWARN
+from .gfp import __GFP_ZERO as ZERO
+from .gfp import GFP_DMA, GFP_DMA32, GFP_KERNEL, GFP_RECLAIM_MASK
 from .ioremap import Ioremap
 from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN, Layout
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
 from .printk import KernelLog
 from .slab import Slab
-from .vm_struct import VM_ALLOC, VM_MAP_PUT_PAGES, VmKind
+from .vm_map_ram import VmMapRam
+from .vm_struct import (
+    VM_ALLOC,
+    VM_ALLOW_HUGE_VMAP,
+    VM_MAP_PUT_PAGES,
+    VM_MAP_RAM,
+    VM_NO_GUARD,
+    VM_USERMAP,
+    VmKind,
+)
 from .vmap import VmapSpace
 from .vmap_pages import VmapPages
 
 __all__ = ["Vmalloc", "VmallocStatistics"]
 
+INT_MAX: Final = (1 << 31) - 1
+COPIED: Final = 1 << 16
+"""Bytes that `vrealloc()` copies in one go."""
 MAX_RUN: Final = 512
 """Areas that `vfree_bulk()` unmaps in one go at the most: a millisecond's work."""
 
@@ -45,7 +61,7 @@ class VmallocStatistics(NamedTuple):
     """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
 
-class Vmalloc(VmapPages, Ioremap):
+class Vmalloc(VmapPages, VmMapRam, Ioremap):
     """vmalloc, vmap and ioremap of one machine."""
 
     def __init__(
@@ -72,58 +88,178 @@ class Vmalloc(VmapPages, Ioremap):
             The address, or None (with a line in the kernel log) when `size` is 0, or there
             are not enough frames, or not enough addresses.
 
-        Linux: mm/vmalloc.c:__vmalloc_node_range_noprof()
+        Linux: mm/vmalloc.c:vmalloc_noprof()
         """
-        return self._vmalloc(size, caller, zero=False)
+        return self.vmalloc_node_range(size, GFP_KERNEL, caller)
 
     def vzalloc(self, size: int, caller: str = "") -> int | None:
         """As `vmalloc()`, filled with zeros."""
-        return self._vmalloc(size, caller, zero=True)
+        return self.vmalloc_node_range(size, GFP_KERNEL | ZERO, caller)
 
-    def _vmalloc(self, size: int, caller: str, zero: bool) -> int | None:
+    def vmalloc_user(self, size: int, caller: str = "") -> int | None:
+        """As `vzalloc()`, of memory that processes may map (VM_USERMAP)."""
+        return self.vmalloc_node_range(size, GFP_KERNEL | ZERO, caller, VM_USERMAP)
+
+    def vmalloc_32(self, size: int, caller: str = "") -> int | None:
+        """As `vmalloc()`, of frames that 32 bits address (which is not looked after here)."""
+        return self.vmalloc_node_range(size, GFP_DMA32 | GFP_KERNEL, caller)
+
+    def vmalloc_huge(self, size: int, gfp: int = GFP_KERNEL, caller: str = "") -> int | None:
+        """As `vmalloc()`; 2 MiB and more come as huge pages (no such thing on i386).
+
+        The size is a multiple of a huge page's then, and so is the address.  Where there are not
+        enough blocks of that size, it is as `vmalloc()`.
+        Linux: mm/vmalloc.c:vmalloc_huge_noprof()
+        """
+        return self.vmalloc_node_range(size, gfp, caller, VM_ALLOW_HUGE_VMAP)
+
+    def kvmalloc(self, size: int, gfp: int = GFP_KERNEL, caller: str = "") -> int | None:
+        """Allocate `size` bytes with `kmalloc()`, or if it has none, as `vmalloc_huge()`.
+
+        `kvfree()` frees them.
+        Linux: mm/util.c:__kvmalloc_node_noprof()
+        """
+        address = self._kmalloc(size, gfp)
+        if address is not None or size <= PAGE_SIZE or not gfp & DIRECT_RECLAIM:
+            return address
+        if size > INT_MAX:
+            if not gfp & NOWARN:
+                self._log.warn_once("", "__kvmalloc_node_noprof")
+            return None
+        return self.vmalloc_node_range(size, gfp, caller, VM_ALLOW_HUGE_VMAP)
+
+    def kvfree(self, address: int | None) -> None:
+        """Free what `kvmalloc()` gave; None is fine (Linux: mm/util.c:kvfree())."""
+        if address is not None and self.is_vmalloc_addr(address):
+            self.vfree(address)
+        else:
+            self._slab.kfree(address)
+
+    def vrealloc(self, address: int | None, size: int, gfp: int = GFP_KERNEL) -> int | None:
+        """Make what `vmalloc()` gave larger, or smaller.
+
+        What fits into the pages that are there stays where it is, and none of them is freed; more
+        is allocated anew, with a copy of what was there.  With __GFP_ZERO what is behind `size` is
+        filled with zeros.  Size 0 frees it, and without an `address` it is `vmalloc()`.
+
+        Returns:
+            The address, or None when all was freed, or there is not enough memory and the old one
+            is left as it was; and, with a warning in the kernel log, when there is no such area.
+
+        Linux: mm/vmalloc.c:vrealloc_noprof()
+        """
         if size <= 0:
-            self._log.warn_once("vmalloc of 0 bytes", "__vmalloc_node_range")
+            self.vfree(address)
             return None
-        nr_pages = (size + PAGE_SIZE - 1) >> PAGE_SHIFT
-        if nr_pages > self._page_alloc.totalram_pages:
-            self._failed(size, "exceeds total pages")
+        if address is None:
+            return self.vmalloc_node_range(size, gfp)
+        area = self._vmap_space.busy.find(address)
+        if area is None or area.kind.flags & VM_MAP_RAM:
+            where = self._pointer(address)
+            self._warn(f"Trying to vrealloc() nonexistent vm area ({where})", "vrealloc_noprof")
             return None
-        start = self._get_vm_area(nr_pages << PAGE_SHIFT, PAGE_SIZE)
+        old_size = area.kind.mapped_size
+        if size <= old_size:
+            if gfp & ZERO and size < old_size:
+                self._memory.memset(address + size, 0, old_size - size)
+            return address
+        new = self.vmalloc_node_range(size, gfp)
+        if new is not None:
+            for at in range(0, old_size, COPIED):
+                count = min(COPIED, old_size - at)
+                self._memory.write(new + at, bytes(self._memory.read(address + at, count)))
+            self.vfree(address)
+        return new
+
+    def vmalloc_node_range(
+        self, size: int, gfp: int, caller: str = "", vm_flags: int = 0
+    ) -> int | None:
+        """What all of them are, with the flags of the allocation and those of the area.
+
+        Args:
+            vm_flags: VM_USERMAP; VM_ALLOW_HUGE_VMAP, VM_NO_GUARD.
+
+        Linux: mm/vmalloc.c:__vmalloc_node_range_noprof()
+        """
+        if size <= 0:
+            self._log.warn_once("", "__vmalloc_node_range_noprof")
+            return None
+        if size >> PAGE_SHIFT > self._page_alloc.totalram_pages:
+            self._failed(size, "exceeds total pages", gfp)
+            return None
+        huge_shift = self._layout.huge_vmap_shift
+        if vm_flags & VM_ALLOW_HUGE_VMAP and huge_shift and size >> huge_shift:
+            start = self._vmalloc_area(size, gfp, caller, vm_flags, huge_shift)
+            if start is not None:
+                return start
+        return self._vmalloc_area(size, gfp, caller, vm_flags, PAGE_SHIFT)
+
+    def _vmalloc_area(
+        self, size: int, gfp: int, caller: str, vm_flags: int, shift: int
+    ) -> int | None:
+        """An area of pages of 2**`shift` bytes (Linux: mm/vmalloc.c:__vmalloc_area_node())."""
+        page_size = 1 << shift
+        mapped_size = (size + page_size - 1) & -page_size
+        area_size = mapped_size if vm_flags & VM_NO_GUARD else mapped_size + PAGE_SIZE
+        start = self._get_vm_area(area_size, page_size, gfp)
         if start is None:
-            self._failed(size, "vm_struct allocation failed")
+            self._failed(size, "vm_struct allocation failed", gfp)
             return None
-        area_size = (nr_pages + 1) << PAGE_SHIFT
+        if not gfp & (GFP_DMA | GFP_DMA32):
+            gfp |= HIGHMEM
+        nr_pages = mapped_size >> PAGE_SHIFT
         array_size = nr_pages * self._layout.pointer_size
         vpages = array_size > PAGE_SIZE
+        nested_gfp = gfp & GFP_RECLAIM_MASK | ZERO
         if vpages:
-            page_array = self._vmalloc(array_size, caller, zero=True)
+            page_array = self.vmalloc_node_range(array_size, nested_gfp, caller)
         else:
-            page_array = self._slab.kmalloc(array_size)
+            page_array = self._kmalloc(array_size, nested_gfp)
         if page_array is None:
             self._vmap_space.free_vmap_area_noflush(start, area_size)
-            self._failed(size, f"failed to allocated page array size {array_size}")
+            self._failed(mapped_size, f"failed to allocated page array size {array_size}", gfp)
             return None
-        pages = self._page_alloc.alloc_pages_bulk(nr_pages, zero)
+        pages = self._alloc_pages(nr_pages, gfp, shift - PAGE_SHIFT)
         if pages is None:
-            self._kvfree(page_array)
+            self.kvfree(page_array)
             self._vmap_space.free_vmap_area_noflush(start, area_size)
-            self._failed(size, "failed to allocate pages")
+            if shift == PAGE_SHIFT:
+                self._failed(mapped_size, "failed to allocate pages", gfp)
             return None
         flags = self._page_kernel
         entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
         if not self._pgtable.map_pages(start, entries):
             self._unmap(start, area_size)
-            self._page_alloc.free_pages_bulk(pages)
-            self._kvfree(page_array)
-            self._failed(size, "failed to map pages")
+            self._page_alloc.put_pages(pages)
+            self.kvfree(page_array)
+            self._failed(mapped_size, "failed to map pages", gfp)
             return None
-        kind = (area_size, VM_ALLOC, caller, nr_pages, vpages)
+        kind = (area_size, VM_ALLOC | vm_flags, caller, nr_pages, vpages)
         self._vmap_space.busy.add(start, kind, page_array)
         self.nr_vmalloc_pages += nr_pages
         return start
 
-    def _failed(self, size: int, why: str) -> None:
-        self._log.warn_alloc(f"vmalloc error: size {size}, {why}")
+    def _alloc_pages(self, nr_pages: int, gfp: int, order: int) -> array[int] | None:
+        """Frames for an area, in blocks of 2**`order`; None if there are not so many.
+
+        Linux: mm/vmalloc.c:vm_area_alloc_pages()
+        """
+        if not order:
+            return self._page_alloc.alloc_pages_bulk(nr_pages, bool(gfp & ZERO))
+        frames = array("I")
+        while len(frames) < nr_pages:
+            pfn = self._page_alloc.alloc_pages(order)
+            if pfn is None:
+                self._page_alloc.put_pages(frames)
+                return None
+            frames.extend(range(pfn, pfn + (1 << order)))
+        return frames
+
+    def _kmalloc(self, size: int, gfp: int) -> int | None:
+        return self._slab.kzalloc(size) if gfp & ZERO else self._slab.kmalloc(size)
+
+    def _failed(self, size: int, why: str, gfp: int) -> None:
+        self._log.warn_alloc(f"vmalloc error: size {size}, {why}", gfp)
 
     def vfree(self, address: int | None) -> None:
         """Free what `vmalloc()` gave, or `vmap()` with VM_MAP_PUT_PAGES; None is fine.
@@ -156,7 +292,7 @@ class Vmalloc(VmapPages, Ioremap):
     def vfree_bulk(self, addresses: Iterable[int]) -> None:
         """`vfree()` of each; areas that follow each other are unmapped in one go, which is quicker.
 
-        Linux has no such function.
+        They are what `vmalloc()` and its kin gave.  Linux has no such function.
         """
         if self._workqueue.pending:
             self._workqueue.flush()
@@ -179,17 +315,10 @@ class Vmalloc(VmapPages, Ioremap):
                 size = kind[0]
                 space.free_vmap_area_noflush(start, size)
                 behind = at + (size >> PAGE_SHIFT)
-                self._free_pages(kind, data, frames[at : behind - 1])
+                self._free_pages(kind, data, frames[at : at + kind.nr_pages])
                 at = behind
         for address in odd:
             self.vfree(address)
-
-    def _kvfree(self, address: int | None) -> None:
-        """Linux: mm/util.c:kvfree()"""
-        if address is not None and self.is_vmalloc_addr(address):
-            self.vfree(address)
-        else:
-            self._slab.kfree(address)
 
     def statistics(self) -> VmallocStatistics:
         """The books as they stand now."""
@@ -198,34 +327,40 @@ class Vmalloc(VmapPages, Ioremap):
     def __repr__(self) -> str:
         return f"<Vmalloc pages={self.nr_vmalloc_pages}>"
 
-    def state(self) -> dict[str, int]:
+    def state(self) -> dict[str, Any]:
         """The books, as plain data: where the frames are stands in the page tables."""
-        return {"nr_vmalloc_pages": self.nr_vmalloc_pages}
+        return {"nr_vmalloc_pages": self.nr_vmalloc_pages, "blocks": self._blocks.state()}
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames that vmalloc() holds.  Slow: for tests.
 
         - every page of an area is mapped, its guard page is not, and nothing else is mapped;
-          of one that is only reserved no page is
+          of one that is only reserved no page is, and of a block those that are in use
         - no frame that vmalloc() holds belongs to two areas
         - `nr_vmalloc_pages` is the number of these frames
         """
         self._vmap_space.check()
+        self._blocks.check()
         mapped = {at: PHYS_PFN(e & self._layout.phys_mask) for at, e in self._pgtable.mappings()}
         owned: set[int] = set()
         seen = 0
-        for area in self._vmap_space.busy.values():
-            assert area.va_end - PAGE_SIZE not in mapped, "a guard page is mapped"
-            pages = range(area.va_start, area.va_end - PAGE_SIZE, PAGE_SIZE)
-            if not area.kind.flags:
-                assert mapped.keys().isdisjoint(pages), "a reserved page is mapped"
+        for start, kind, _ in self._vmap_space.busy.values():
+            end = start + kind.mapped_size
+            assert end == start + kind.size or end not in mapped, "a guard page is mapped"
+            pages = range(start, end, PAGE_SIZE)
+            used = self._blocks.used(start)
+            if not kind.flags or used >= 0:
+                inside = [i for i, address in enumerate(pages) if address in mapped]
+                assert used > 0 or not inside, "a page is mapped that nobody uses"
+                assert all(used >> i & 1 for i in inside)
+                seen += len(inside)
                 continue
             frames = {mapped[address] for address in pages}
             seen += len(pages)
-            if area.kind.nr_pages:
-                assert area.kind.nr_pages == len(pages)
+            if kind.nr_pages:
+                assert kind.nr_pages == len(pages)
                 assert not owned & frames
-                if not area.kind.flags & VM_MAP_PUT_PAGES:
+                if not kind.flags & VM_MAP_PUT_PAGES:
                     assert len(frames) == len(pages)
                     owned |= frames
         assert seen == len(mapped)

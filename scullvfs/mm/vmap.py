@@ -75,6 +75,8 @@ class VmapSpace:
         self._pools: Final[dict[int, list[int]] | None] = {} if cpus > 1 else None
         """Size in bytes -> starts of purged areas of that size, ready to be used again."""
         self._flush = flush
+        self.purge_fragmented_blocks: Callable[[], None] = lambda: None
+        """Called where nothing else is free, to free what `vm_map_ram()` could give back."""
 
     def alloc_vmap_area(self, size: int, align: int = PAGE_SIZE) -> int | None:
         """Take `size` bytes of addresses, whole pages, at a multiple of `align`, a power of two.
@@ -89,6 +91,7 @@ class VmapSpace:
         if start is None:
             start = self._lowest_match(size, align)
             if start is None:
+                self.purge_fragmented_blocks()
                 self.purge_vmap_area_lazy(full_pool_decay=True)
                 start = self._lowest_match(size, align)
         return start

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .layout import PAGE_SHIFT, PAGE_SIZE
 from .vm_area import VmAreas
-from .vm_struct import VM_MAP, VM_MAP_PUT_PAGES, VmKind
+from .vm_struct import VM_MAP, VM_MAP_PUT_PAGES, VM_NO_GUARD, VmKind
 
 __all__ = ["VmapPages"]
 
@@ -22,7 +22,8 @@ class VmapPages(VmAreas):
 
         Args:
             pages: their numbers, in the order in which they shall appear.
-            flags: VM_MAP, with VM_MAP_PUT_PAGES if `vfree()` shall free the frames.
+            flags: VM_MAP, with VM_MAP_PUT_PAGES if `vfree()` shall free the frames.  Without a
+                guard page there is no vmap: VM_NO_GUARD is a warning.
 
         Returns:
             The address, or None when there are no pages, more than there is RAM, no addresses,
@@ -33,14 +34,15 @@ class VmapPages(VmAreas):
         """
         if not 0 < len(pages) <= self._page_alloc.totalram_pages:
             return None
-        start = self._get_vm_area(len(pages) << PAGE_SHIFT, PAGE_SIZE)
+        if flags & VM_NO_GUARD:
+            self._log.warn_once("", "vmap")
+            flags &= ~VM_NO_GUARD
+        start = self._get_vm_area((len(pages) + 1) << PAGE_SHIFT, PAGE_SIZE)
         if start is None:
             return None
-        pfn_valid = self._page_alloc.pfn_valid
-        if not (pfn_valid(min(pages)) and pfn_valid(max(pages))):
+        if not self._are_pages(pages):
             self._vmap_space.free_vmap_area_noflush(start, (len(pages) + 1) << PAGE_SHIFT)
-            wrong = next(pfn for pfn in pages if not pfn_valid(pfn))
-            self._warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
+            self._warn_of_no_page(pages)
             return None
         if not self._map_frames(start, pages, self._page_kernel):
             return None

@@ -126,6 +126,17 @@ def test_vmallocinfo_ioremap(fresh: Fresh, arch: str, line: str) -> None:
     assert vmallocinfo(machine) == line
 
 
+def test_vmallocinfo_of_the_kin(fresh: Fresh) -> None:
+    """What processes may map says so; a block of vm_map_ram() has no caller, nor pages."""
+    machine = fresh("x86_64")
+    machine.vm.vmalloc_user(P, "f [m]")
+    machine.vm.vm_map_ram([1])
+    assert vmallocinfo(machine) == (
+        "0xffffc90000000000-0xffffc90000002000    8192 f [m] pages=1 vmalloc user N0=1\n"
+        "0xffffc90000100000-0xffffc90000200000 1048576 vm_map_ram\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [(VM_MAP, "f [m] vmap"), (VM_MAP | VM_MAP_PUT_PAGES, "f [m] pages=2 vmap N0=2")],

@@ -3,14 +3,14 @@
 Each recording has the areas that were in use before, and what the kernel gave for each request.
 A machine gets the same areas and the same requests.  Those that ask for an alignment are
 counted, not judged one by one: where the kernel finds one depends on the shape of its tree of free
-ranges.  The play follows the recorded address there, as it does for what the machine has no
-function for.
+ranges.  Where the machine finds another one, the play has it at the recorded address and goes on.
 """
 
 from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,16 +19,15 @@ from typing import Any
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.layout import page_align
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = sorted(Path(__file__).parent.glob("mm/*.json"))
 RAM = 768 << 20
 """Of the recorded machine, with one CPU."""
-HUGE = 2 << 20
-MOST_IN_A_PAGE = PAGE_SIZE // 8
-"""Pointers to the pages of an area; where there are more, these lie in an area, too."""
 PAGE_ALIGNED = ("vmalloc", "vzalloc", "vmalloc_user", "vmalloc_32", "vmap")
+
+
+ALIGNED = ("ioremap", "vmalloc_huge", "kvmalloc")
 
 
 @dataclass
@@ -38,10 +37,10 @@ class Play:
     machine: Machine = field(default_factory=lambda: Machine(RAM, shuffle=False))
     areas: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Handle -> what it is and its address, which is of no use where the kernel's was NULL."""
-    arrays: dict[int, int | None] = field(default_factory=dict)
-    """Handle -> where the pointers to its pages are, of an area that the machine has not made."""
+    pages: dict[int, array[int]] = field(default_factory=dict)
+    """Handle -> the frames of a `vm_map_ram()`."""
     requests: int = 0
-    """Page-aligned ones."""
+    """Those whose place is known: page-aligned ones, and those out of a block."""
     differences: list[str] = field(default_factory=list)
     aligned: int = 0
     aligned_alike: int = 0
@@ -57,61 +56,78 @@ class Play:
 
     def step(self, number: int, op: str, result: dict[str, Any], h: int = -1, **args: int) -> None:
         """Play a step."""
-        if op in PAGE_ALIGNED:
-            self.requests += 1
-            given = self.page_aligned(op, **args)
+        if op in (*PAGE_ALIGNED, *ALIGNED, "vm_map_ram"):
+            given = self.ask(op, h, **args)
             shown = "NULL" if given is None else f"{given:x}"
-            if shown != result["addr"]:
-                self.differences.append(f"{number}: {op} {args}: {shown}, not {result['addr']}")
             self.areas[h] = (op, given or 0)
-        elif op in ("ioremap", "vmalloc_huge", "kvmalloc", "vm_map_ram"):
-            self.follow(op, h, result, **args)
+            if op in ALIGNED and self.machine.layout.vmalloc_start <= (given or 0):
+                self.aligned += 1
+                self.aligned_alike += shown == result["addr"]
+                if shown != result["addr"]:
+                    self.areas[h] = (op, self.follow(given or 0, int(result["addr"], 16)))
+            elif op != "kvmalloc":
+                self.requests += 1
+                if shown != result["addr"]:
+                    self.differences.append(f"{number}: {op} {args}: {shown}, not {result['addr']}")
         elif op == "free":
             self.free(h)
         elif op == "purge":
             self.machine.vm.vm_unmap_aliases()
 
-    def page_aligned(self, op: str, size: int = 0, pages: int = 0, src: int = 0) -> int | None:
-        """Ask for an area that may begin at any page."""
+    def ask(self, op: str, h: int, size: int = 0, **args: int) -> int | None:
+        """Ask for an area."""
         vm = self.machine.vm
-        if op == "vmap":
-            return vm.vmap(self.machine.page_alloc.alloc_pages_bulk(pages) if pages else array("I"))
-        return vm.vmalloc(size) if op == "vmalloc" else vm.vzalloc(size)
+        if op in ("vmap", "vm_map_ram"):
+            pages = array("I")
+            if args["pages"]:
+                pages = self.machine.page_alloc.alloc_pages_bulk(args["pages"]) or pages
+            self.pages[h] = pages
+            return vm.vmap(pages) if op == "vmap" else vm.vm_map_ram(pages)
+        if op == "ioremap":
+            phys = args["phys"]  # below RAM's end it is the kernel's own code, which passes there
+            return vm.ioremap(phys if phys >= RAM else phys + RAM, size)
+        allocate: dict[str, Callable[[int], int | None]] = {
+            "vmalloc": vm.vmalloc,
+            "vzalloc": vm.vzalloc,
+            "vmalloc_user": vm.vmalloc_user,
+            "vmalloc_32": vm.vmalloc_32,
+            "vmalloc_huge": vm.vmalloc_huge,
+            "kvmalloc": vm.kvmalloc,
+        }
+        return allocate[op](size)
 
-    def follow(self, op: str, h: int, result: dict[str, Any], **args: int) -> None:
-        """Have the recorded area in use, and see whether the machine would have chosen it."""
-        address = int(result["addr"], 16) if result.get("addr", "N")[0] == "f" else 0
-        if not address & 0x4000_0000_0000:  # NULL, or of kmalloc
-            return
-        if op == "vm_map_ram":  # a part of a block that other requests share
-            return
-        size = page_align(args["size"] + args.get("phys", 0) % PAGE_SIZE)
-        align = min(1 << (size - 1).bit_length(), 1 << 30) if op == "ioremap" else PAGE_SIZE
-        if op != "ioremap" and size >= HUGE:
-            size, align = -(-size // HUGE) * HUGE, HUGE
-        start = address & -PAGE_SIZE
+    def follow(self, given: int, recorded: int) -> int:
+        """Have an area at the recorded address in place of the one that the machine has chosen."""
         space = self.machine.vmap_space
-        chosen = space.alloc_vmap_area(size + PAGE_SIZE, align)
-        assert chosen is not None
-        space._free.add(chosen, size + PAGE_SIZE)
-        self.aligned += 1
-        self.aligned_alike += chosen == start
-        space.reserve(start, start + size + PAGE_SIZE)
-        self.areas[h] = (op, start)
-        nr_pages = size // PAGE_SIZE
-        if op != "ioremap" and nr_pages > MOST_IN_A_PAGE:
-            self.arrays[h] = self.machine.vm.vmalloc(8 * nr_pages)
+        area = space.busy.pop(given)
+        assert area is not None
+        start = recorded & -PAGE_SIZE
+        entries = self.machine.pgtable.lookup_pages(
+            area.va_start, area.kind.mapped_size // PAGE_SIZE
+        )
+        self.machine.pgtable.unmap_pages(area.va_start, len(entries))
+        space._free.add(area.va_start, area.kind.size)
+        assert space._free.take_at(start, area.kind.size)
+        assert self.machine.pgtable.map_pages(start, entries)
+        space.busy.add(start, area.kind, area.data)
+        return recorded
 
     def free(self, h: int) -> None:
         """Free what a handle stands for, if that has addresses."""
         op, address = self.areas.pop(h, ("", 0))
         if not address:
             return
-        if op in PAGE_ALIGNED and op != "vmap":
-            self.machine.vm.vfree(address)
+        vm = self.machine.vm
+        if op == "vmap":
+            vm.vunmap(address)
+        elif op == "ioremap":
+            vm.iounmap(address)
+        elif op == "kvmalloc":
+            vm.kvfree(address)
+        elif op == "vm_map_ram":
+            vm.vm_unmap_ram(address, len(self.pages[h]))
         else:
-            self.machine.vm.vunmap(address)
-            self.machine.vm.vfree(self.arrays.pop(h, None))
+            vm.vfree(address)
 
 
 @cache
