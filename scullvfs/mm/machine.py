@@ -100,7 +100,9 @@ class Machine:
         self.slab: Final = Slab(self.page_alloc, self.ram, layout)
         self.pgtable: Final = PageTables(self.page_alloc, self.ram, layout)
         self.memory: Final = KernelMemory(self.page_alloc, self.pgtable, self.ram, layout)
-        self.vmap_space: Final = VmapSpace(layout, cpus, flush=self.pgtable.free_empty_tables)
+        self.vmap_space: Final = VmapSpace(
+            layout, cpus, self.pgtable.free_empty_tables, self.workqueue.schedule_work
+        )
         self.vm: Final = Vmalloc(
             self.vmap_space,
             self.page_alloc,

@@ -8,13 +8,17 @@ what waits first, and it is as if it had been done at once.  What somebody has b
 is another matter: other calls come in between on purpose, and must not wait for all of it; where
 memory is short, they do as much of it as they need.
 
+Short work that Linux gives to another thread is scheduled: it comes before all that waits, at the
+latest when the next call allocates or frees anything, or when the step ends that has scheduled it,
+slices or not.
+
 Linux: kernel/workqueue.c
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final, NamedTuple, TypeVar
 
 __all__ = ["Left", "Steps", "Workqueue", "WorkqueueStatistics", "finish"]
@@ -51,6 +55,7 @@ class Workqueue:
 
     def __init__(self) -> None:
         self._works: Final[deque[Steps[None]]] = deque()
+        self._scheduled: Final[deque[Callable[[], None]]] = deque()
         self.queued = 0
         """How many works there have been until now."""
         self.pending = False
@@ -62,17 +67,33 @@ class Workqueue:
 
     def __len__(self) -> int:
         """How many works are not done."""
-        return len(self._works)
+        return len(self._scheduled) + len(self._works)
 
     def queue_work(self, work: Steps[None]) -> None:
         """Leave some work for later (Linux: include/linux/workqueue.h:queue_work())."""
         self._works.append(work)
         self.queued += 1
-        self.pending = not self._busy and not self._in_slices
+        self.pending = self._is_pending()
+
+    def schedule_work(self, work: Callable[[], None]) -> None:
+        """Have short work done at the next turn (Linux: include/linux/workqueue.h:schedule_work()).
+
+        Whoever schedules something again that waits leaves that out.
+        """
+        self._scheduled.append(work)
+        self.queued += 1
+        self.pending = self._is_pending()
+
+    def _is_pending(self) -> bool:
+        waits = self._scheduled or (self._works and not self._in_slices)
+        return bool(waits) and not self._busy
 
     def flush(self) -> None:
-        """Do all that waits now (Linux: kernel/workqueue.c:__flush_workqueue())."""
-        while self.step():
+        """Do all that waits now; of what somebody does in slices only what is scheduled.
+
+        Linux: kernel/workqueue.c:__flush_workqueue()
+        """
+        while self.pending and self.step():
             pass
 
     def flush_work(self, work: Steps[None]) -> Steps[None]:
@@ -88,22 +109,35 @@ class Workqueue:
 
     def drain(self) -> Steps[None]:
         """Do all that waits, in steps of one."""
-        while self._works:
+        while self:
             self._begin_slices()
             self.step()
             yield
 
     def _begin_slices(self) -> None:
-        self._in_slices, self.pending = True, False
+        self._in_slices = bool(self._works)
+        self.pending = self._is_pending()
 
     def step(self) -> bool:
         """Do the next step.  Returns whether there was one to do, which is not so within one.
 
         A work that raises an exception is given up.
         """
-        if self._busy or not self._works:
+        if self._busy or not self:
             return False
         self.pending, self._busy = False, True
+        try:
+            if not self._scheduled:
+                self._next_step()
+            while self._scheduled:
+                self._scheduled.popleft()()
+        finally:
+            self._busy = False
+            self._in_slices = self._in_slices and bool(self._works)
+            self.pending = self._is_pending()
+        return True
+
+    def _next_step(self) -> None:
         try:
             next(self._works[0])
         except StopIteration:
@@ -111,21 +145,18 @@ class Workqueue:
         except BaseException:
             self._works.popleft()
             raise
-        finally:
-            self._in_slices = self._in_slices and bool(self._works)
-            self.pending, self._busy = bool(self._works) and not self._in_slices, False
-        return True
 
     def statistics(self) -> WorkqueueStatistics:
         """The books as they stand now."""
-        return WorkqueueStatistics(self.queued, len(self._works))
+        return WorkqueueStatistics(self.queued, len(self))
 
     def __repr__(self) -> str:
-        return f"<Workqueue waiting={len(self._works)} queued={self.queued}>"
+        return f"<Workqueue waiting={len(self)} queued={self.queued}>"
 
     def state(self) -> dict[str, int]:
         """How many works there have been; it does what waits, which cannot be data."""
-        self.flush()
+        while self.step():
+            pass
         return {"queued": self.queued}
 
     def check(self) -> None:
@@ -133,5 +164,5 @@ class Workqueue:
 
         - who allocates hears of it just when something waits
         """
-        assert self.pending == (bool(self._works) and not self._in_slices)
+        assert self.pending == self._is_pending()
         assert not self._busy

@@ -154,6 +154,62 @@ def test_what_is_given_up_in_slices_is_there_to_allocate(machine: Machine) -> No
     machine.check()
 
 
+def test_scheduled_work_comes_first() -> None:
+    """Before what waits, and when a step has scheduled it, when that ends; there are two of it."""
+    work, done = Workqueue(), list[int]()
+
+    def scheduling() -> Steps[None]:
+        work.schedule_work(lambda: done.append(0))
+        done.append(1)
+        yield
+        done.append(3)
+
+    work.queue_work(counting(done, 7))
+    work.queue_work(scheduling())
+    work.schedule_work(lambda: done.append(9))
+    assert (len(work), work.pending) == (3, True)
+    assert work.step()
+    assert done == [9]
+    finish(work.drain())
+    assert done == [9, 7, 1, 0, 3]
+    assert not work.pending
+
+
+def test_scheduled_work_is_done_amid_slices() -> None:
+    """Who allocates does it, and leaves what somebody else does in slices alone."""
+    work, done = Workqueue(), list[int]()
+    long = counting(done, 1, 2)
+    work.queue_work(long)
+    slices = work.flush_work(long)
+    next(slices)
+    assert not work.pending
+    work.schedule_work(lambda: done.append(9))
+    assert work.pending
+    work.flush()
+    assert (done, len(work), work.pending) == ([1, 9], 1, False)
+    work.check()
+    finish(slices)
+    assert done == [1, 9, 2]
+
+
+def test_purge_is_work(machine: Machine) -> None:
+    """Idle time does it, or who allocates or frees next, and both have the same afterwards."""
+    limit = (machine.vmap_space.lazy_max_pages - 1) * PAGE_SIZE
+    other = Machine(64 << 20)
+    for each in (machine, other):
+        assert each.vm.vmap([1] * 3) is not None
+        each.vm.vunmap(each.vm.vmap([1] * (limit // PAGE_SIZE)))
+        each.vm.vunmap(each.vm.vmap([1]))
+        assert (each.vmap_space.purges, len(each.workqueue)) == (0, 1)
+    while machine.idle_work():
+        pass
+    assert (machine.vmap_space.purges, machine.vmap_space.nr_lazy_pages) == (1, 0)
+    addresses = [each.vm.vmalloc(PAGE_SIZE) for each in (machine, other)]
+    assert addresses[0] == addresses[1] == machine.layout.vmalloc_start + 4 * PAGE_SIZE
+    assert machine.vmap_space.state() == other.vmap_space.state()
+    other.close()
+
+
 def test_no_step_within_a_step() -> None:
     """A step that asks for more is told that there is nothing, and goes on."""
     work, said = Workqueue(), list[bool]()
