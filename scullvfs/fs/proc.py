@@ -198,8 +198,8 @@ def meminfo(machine: Machine) -> str:
     zones = {zone.name: zone for zone in pages.zones}
     if "HighMem" in zones:
         low, high = zones["Normal"], zones["HighMem"]
-        fields["HighTotal"], fields["HighFree"] = high.total, high.free
-        fields["LowTotal"], fields["LowFree"] = low.total, low.free
+        fields["HighTotal"], fields["HighFree"] = high.managed, high.free
+        fields["LowTotal"], fields["LowFree"] = low.managed, low.free
     fields |= {
         "Slab": slab,
         "SReclaimable": 0,

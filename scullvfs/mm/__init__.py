@@ -13,7 +13,8 @@ where there is one:
 
     machine              all of it, wired together
     ram, layout          the bytes; the numbers of an architecture
-    page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them
+    page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them,
+                         `watermark` says how many are kept back
     slab                 kmalloc
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, ioremap     areas, by what they are mapped to; `vmap_pages`: frames that a caller has

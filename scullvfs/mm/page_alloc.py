@@ -13,12 +13,17 @@ from typing import Any, Final, NamedTuple
 
 from .buddy import MAX_PAGE_ORDER
 from .errors import KernelBug
+from .gfp import __GFP_HIGHMEM, __GFP_ZERO
 from .layout import PAGE_SHIFT, Layout
 from .ram import Ram
 from .workqueue import Workqueue
 from .zone import PCP_HIGH, Zone, ZoneStatistics
 
 __all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics"]
+
+# Python renames what begins with two underscores inside of a class.
+_HIGHMEM: Final = __GFP_HIGHMEM
+_ZERO: Final = __GFP_ZERO
 
 
 class PageStatistics(NamedTuple):
@@ -54,11 +59,11 @@ class PageAllocator:
         self._page_offset = layout.page_offset
         rng = self._rng = Random(seed) if shuffle else None
         lowmem = min(ram.nr_pages, layout.lowmem >> PAGE_SHIFT)
-        self._lowmem = Zone("Normal", 1, lowmem, ram, rng)
+        self._lowmem = Zone("Normal", 1, lowmem, ram, rng, lowmem - 1)
         self.zones: Final = [self._lowmem]
         """Lowest first.  The linear mapping reaches only the first one."""
         if ram.nr_pages > lowmem:
-            self.zones.append(Zone("HighMem", lowmem, ram.nr_pages, ram, rng))
+            self.zones.append(Zone("HighMem", lowmem, ram.nr_pages, ram, rng, lowmem - 1))
         self._highest = self.zones[-1]
         self.on_surplus: Callable[[], None] = lambda: None
         """Called when there may be work for `idle_work()` (Linux: wakeup_kswapd())."""
@@ -71,32 +76,40 @@ class PageAllocator:
         """Whether there is a page frame of that number (Linux: pfn_valid())."""
         return 0 <= pfn <= self.totalram_pages
 
-    def alloc_pages_bulk(self, nr_pages: int, zero: bool = False) -> array[int] | None:
-        """Allocate `nr_pages` single frames (1 or more), from high memory first.
+    # -- single frames ---------------------------------------------------------------------
 
-        With `zero` they are filled with zeros (__GFP_ZERO).  None, and nothing is allocated, when
-        fewer are free, with all that waits to be freed.
-        Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
+    def alloc_pages_bulk(self, gfp: int, nr_pages: int) -> array[int] | None:
+        """Allocate `nr_pages` single frames (1 or more), from high memory first if `gfp` allows it.
+
+        With __GFP_ZERO they are filled with zeros, otherwise what is in them is left as it was.
+        None, and nothing is allocated, when fewer are free, with all that waits to be freed; Linux
+        would give as many as there are.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
         """
         if self.workqueue.pending:
             self.workqueue.flush()
-        if nr_pages > len(self._highest.hot):
-            while nr_pages > self.nr_free:
+        zone = self._highest if gfp & _HIGHMEM else self._lowmem
+        if nr_pages > len(zone.hot):
+            while nr_pages > self._nr_free(zone):
                 if not self.workqueue.step():
                     return None  # before the last large block is broken up for nothing
-        frames = self._highest.alloc_bulk(nr_pages, zero)
-        if len(frames) < nr_pages and self._highest is not self._lowmem:
+        zero = gfp & _ZERO > 0
+        frames = zone.alloc_bulk(nr_pages, zero)
+        if len(frames) < nr_pages and zone is not self._lowmem:
             frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))
         return frames
 
-    def free_pages_bulk(self, frames: array[int]) -> None:
-        """Free single frames, given in the order of `alloc_pages_bulk()`."""
+    def _nr_free(self, highest: Zone) -> int:
+        """Frames not handed out, of a zone and those below it."""
+        return highest.nr_free if highest is self._lowmem else self.nr_free
+
+    def free_frames(self, frames: array[int]) -> None:
+        """Free single frames, the first one first.  (Linux has no function that does just this.)"""
         if self.workqueue.pending:
             self.workqueue.flush()
-        self.put_pages(frames)
+        self.put_frames(frames)
 
-    def put_pages(self, frames: array[int]) -> None:
-        """As `free_pages_bulk()`, for a part that has finished what waits."""
+    def put_frames(self, frames: array[int]) -> None:
+        """As `free_frames()`, for a part that has finished what waits."""
         if self._highest is self._lowmem:
             zone = self._lowmem
             hot = zone.hot
@@ -109,31 +122,45 @@ class PageAllocator:
             (self._lowmem if pfn < end else self._highest).hot.append(pfn)
         self.on_surplus()
 
-    def alloc_pages(self, order: int) -> int | None:
-        """Allocate 2**`order` contiguous frames that the linear mapping reaches, zeroed.
+    # -- blocks ----------------------------------------------------------------------------
 
-        Returns the first frame, or None.  Linux: mm/page_alloc.c:alloc_pages_noprof()
+    def alloc_pages(self, gfp: int, order: int) -> int | None:
+        """Allocate 2**`order` contiguous frames, from high memory first if `gfp` allows it.
+
+        With __GFP_ZERO they are filled with zeros, otherwise what is in them is left as it was.
+        Returns the first frame, or None; above MAX_PAGE_ORDER always.
+        Linux: mm/page_alloc.c:alloc_pages_noprof()
         """
         if order > MAX_PAGE_ORDER:
             return None
         if self.workqueue.pending:
             self.workqueue.flush()
+        pfn = None
+        if gfp & _HIGHMEM and self._highest is not self._lowmem:
+            pfn = self._alloc_from(self._highest, gfp, order)
+        return self._alloc_from(self._lowmem, gfp, order) if pfn is None else pfn
+
+    def _alloc_from(self, zone: Zone, gfp: int, order: int) -> int | None:
         if not order:
-            frames = self._lowmem.alloc_bulk(1, zero=True)
+            frames = zone.alloc_bulk(1, gfp & _ZERO > 0)
             return frames[0] if frames else None
-        pfn = self._lowmem.buddy.alloc(order)
-        if pfn is None and self._lowmem.nr_pcp:
-            while pfn is None and self._lowmem.hot:
-                self._lowmem.drain_some()
-                pfn = self._lowmem.buddy.alloc(order)
+        pfn = zone.buddy.alloc(order)
+        if pfn is None and zone.nr_pcp:
+            while pfn is None and zone.hot:
+                zone.drain_some()
+                pfn = zone.buddy.alloc(order)
             if pfn is None:
-                self._lowmem.drain()
-                pfn = self._lowmem.buddy.alloc(order)
+                zone.drain()
+                pfn = zone.buddy.alloc(order)
             self.on_surplus()
         return pfn
 
-    def free_pages(self, pfn: int, order: int) -> None:
-        """Free what `alloc_pages()` gave (Linux: mm/page_alloc.c:__free_pages()).
+    def free_unref_page(self, page: int, order: int) -> None:
+        """Free the block of frames that `alloc_pages()` gave, by its first frame.
+
+        It is what Linux's `__free_pages()` comes to for a page that nobody else refers to, which
+        goes for all of them here.  That name works, too, except inside of a class, where Python
+        makes another one of it.  Linux: mm/page_alloc.c:free_unref_page()
 
         Raises:
             KernelBug: there is no frame of that number, or it is free already (a frame that
@@ -141,27 +168,43 @@ class PageAllocator:
         """
         if self.workqueue.pending:
             self.workqueue.flush()
-        zone = self._lowmem
-        if not zone.buddy.start_pfn <= pfn < zone.buddy.end_pfn or zone.buddy.is_free(pfn):
-            raise KernelBug(f"BUG: Bad page state  pfn:{pfn:05x}")
+        zone = self._lowmem if page < self._lowmem.buddy.end_pfn else self._highest
+        if not zone.buddy.start_pfn <= page < zone.buddy.end_pfn or zone.buddy.is_free(page):
+            raise KernelBug(f"BUG: Bad page state  pfn:{page:05x}")
         if order:
-            zone.buddy.free(pfn, order, dirty=True)
+            zone.buddy.free(page, order, dirty=True)
         else:
-            zone.hot.append(pfn)
+            zone.hot.append(page)
         if order or len(zone.hot) - zone.released > PCP_HIGH:
             self.on_surplus()
 
-    def get_free_pages(self, order: int) -> int | None:
-        """As `alloc_pages()`, but the address in the linear mapping.
+    def get_free_pages(self, gfp: int, order: int) -> int | None:
+        """As `alloc_pages()`, but the address in the linear mapping, so never of high memory.
 
-        Linux: mm/page_alloc.c:get_free_pages_noprof(), with __GFP_ZERO
+        Linux: mm/page_alloc.c:get_free_pages_noprof(), which callers know as __get_free_pages()
         """
-        pfn = self.alloc_pages(order)
+        pfn = self.alloc_pages(gfp & ~_HIGHMEM, order)
         return None if pfn is None else self._page_offset + (pfn << PAGE_SHIFT)
 
-    def free_get_pages(self, address: int, order: int) -> None:
-        """Free what `get_free_pages()` gave (Linux: mm/page_alloc.c:free_pages())."""
-        self.free_pages((address - self._page_offset) >> PAGE_SHIFT, order)
+    def get_zeroed_page(self, gfp: int) -> int | None:
+        """The address of one page of zeros (Linux: mm/page_alloc.c:get_zeroed_page_noprof())."""
+        return self.get_free_pages(gfp | _ZERO, 0)
+
+    def free_pages(self, addr: int | None, order: int) -> None:
+        """Free what `get_free_pages()` gave, by its address; None is fine.
+
+        Raises:
+            KernelBug: the linear mapping has no such address, or as `free_unref_page()`.
+
+        Linux: mm/page_alloc.c:free_pages()
+        """
+        if addr is None:
+            return
+        if not self._page_offset <= addr < self.high_memory:
+            raise KernelBug(f"kernel BUG at mm/page_alloc.c: free_pages({addr:#x})")
+        self.free_unref_page((addr - self._page_offset) >> PAGE_SHIFT, order)
+
+    # -- the books -------------------------------------------------------------------------
 
     def idle_work(self, nr_pages: int = 256) -> bool:
         """Do a slice of what can wait: give the host's memory behind free frames back.
@@ -214,3 +257,7 @@ class PageAllocator:
             free |= zone.check()
         assert len(free) == self.nr_free
         return free
+
+
+# Outside of a class the name stays what it is.
+PageAllocator.__free_pages = PageAllocator.free_unref_page  # type: ignore[attr-defined]

@@ -25,11 +25,15 @@ from array import array
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from .gfp import __GFP_ZERO, GFP_KERNEL
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 from .page_alloc import PageAllocator
 from .ram import WORD_FORMAT, Ram
 
 __all__ = ["PageTables", "PgtableStatistics"]
+
+GFP_PGTABLE_KERNEL: Final = GFP_KERNEL | __GFP_ZERO
+"""What tables are asked for with (Linux: include/asm-generic/pgalloc.h)."""
 
 
 class PgtableStatistics(NamedTuple):
@@ -71,7 +75,7 @@ class PageTables:
         self._empty: dict[int, int] = {}
         """Frame of each table that may be empty -> an address that it covers."""
         self.entries_written = 0
-        top = page_alloc.alloc_pages(0)
+        top = page_alloc.alloc_pages(GFP_PGTABLE_KERNEL, 0)
         if top is None:
             raise MemoryError("no page frame for the top-level page table")
         self._top: Final = top << self._table_bits
@@ -104,7 +108,7 @@ class PageTables:
 
     def _new_table(self, place: int) -> int:
         """Hang an empty table into the entry at `place`; returns the entry, 0 without memory."""
-        pfn = self._page_alloc.alloc_pages(0)
+        pfn = self._page_alloc.alloc_pages(GFP_PGTABLE_KERNEL, 0)
         if pfn is None:
             return 0
         self._entries[pfn] = 0
@@ -252,7 +256,7 @@ class PageTables:
                 if self._entries[pfn]:
                     break
                 del self._entries[pfn]
-                self._page_alloc.free_pages(pfn, 0)
+                self._page_alloc.free_unref_page(pfn, 0)
                 self._words[path[-1]] = 0
                 self._entries[path[-1] >> self._table_bits] -= 1
                 self.entries_written += 1

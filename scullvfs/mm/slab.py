@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from .errors import KernelBug
+from .gfp import __GFP_ZERO, GFP_KERNEL
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 from .page_alloc import MAX_PAGE_ORDER, PageAllocator
 from .ram import Ram
@@ -26,6 +27,8 @@ KMALLOC_MAX_CACHE_SIZE: Final = KMALLOC_SIZES[-1]
 KMALLOC_MAX_SIZE: Final = PAGE_SIZE << MAX_PAGE_ORDER
 """4 MiB: more than that kmalloc never gives."""
 
+_GFP_ZERO: Final = __GFP_ZERO
+"""Under a name that a class may use."""
 _MIN_OBJECTS: Final = 8
 _SLUB_MAX_ORDER: Final = 3
 
@@ -144,7 +147,7 @@ class Slab:
         if self._workqueue.pending:
             self._workqueue.flush()
         if size > KMALLOC_MAX_CACHE_SIZE:
-            return self._kmalloc_large(size)
+            return self._kmalloc_large(size, GFP_KERNEL)
         cache = self._cache_of[(size + 7) >> 3]
         if cache.partial:
             page = next(reversed(cache.partial.values()))
@@ -162,18 +165,20 @@ class Slab:
 
     def kzalloc(self, size: int) -> int | None:
         """As `kmalloc()`, filled with zeros."""
+        if size > KMALLOC_MAX_CACHE_SIZE:
+            return self._kmalloc_large(size, GFP_KERNEL | _GFP_ZERO)
         address = self.kmalloc(size)
-        if address is not None and size <= KMALLOC_MAX_CACHE_SIZE:  # larger ones come as zeros
+        if address is not None:
             phys = address - self._page_offset
             self._ram.bytes[phys : phys + size] = bytes(size)
         return address
 
     def _new_slab(self, cache: _Cache) -> _Page | None:
         order = cache.order
-        pfn = self._page_alloc.alloc_pages(order)
+        pfn = self._page_alloc.alloc_pages(GFP_KERNEL, order)
         if pfn is None:  # Linux: mm/slub.c:allocate_slab() makes do with less, too
             order = cache.min_order
-            pfn = self._page_alloc.alloc_pages(order)
+            pfn = self._page_alloc.alloc_pages(GFP_KERNEL, order)
         if pfn is None:
             return None
         page = _Page(cache, pfn, order)
@@ -184,11 +189,11 @@ class Slab:
         cache.partial[pfn] = page
         return page
 
-    def _kmalloc_large(self, size: int) -> int | None:
+    def _kmalloc_large(self, size: int, gfp: int) -> int | None:
         if size > KMALLOC_MAX_SIZE:
             return None
         order = get_order(size)
-        pfn = self._page_alloc.alloc_pages(order)
+        pfn = self._page_alloc.alloc_pages(gfp, order)
         if pfn is None:
             return None
         self._large[pfn] = order
@@ -212,7 +217,7 @@ class Slab:
             order = None if phys % PAGE_SIZE else self._large.pop(pfn, None)
             if order is None:
                 raise KernelBug(f"kfree: not an allocated object: {address:#x}")
-            self._page_alloc.free_pages(pfn, order)
+            self._page_alloc.free_unref_page(pfn, order)
             self._count(-1, -PAGE_SIZE << order, -1 << order)
             return
         cache = page.cache
@@ -234,7 +239,7 @@ class Slab:
             del self._slabs[frame]
         self._nr_pages -= 1 << page.order
         page.cache.nr_objects -= page.objects
-        self._page_alloc.free_pages(page.pfn, page.order)
+        self._page_alloc.free_unref_page(page.pfn, page.order)
 
     def kmem_cache_alloc_bulk(self, size: int, count: int) -> list[ObjectRun] | None:
         """Allocate at least `count` objects of `size` bytes (a page at most), as whole pages.
@@ -253,7 +258,7 @@ class Slab:
         order = MAX_PAGE_ORDER
         while left:
             order = min(order, left.bit_length() - 1)
-            pfn = self._page_alloc.alloc_pages(order)
+            pfn = self._page_alloc.alloc_pages(GFP_KERNEL, order)
             if pfn is not None:
                 runs.append(ObjectRun(self._page_offset + (pfn << PAGE_SHIFT), order, size))
                 left -= 1 << order
@@ -291,7 +296,7 @@ class Slab:
 
     def _free_runs(self, runs: list[ObjectRun]) -> None:
         for run in runs:
-            self._page_alloc.free_pages(self._pfn(run.address), run.order)
+            self._page_alloc.free_unref_page(self._pfn(run.address), run.order)
 
     def statistics(self) -> SlabStatistics:
         """The books as they stand now."""

@@ -230,7 +230,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
         if not self._pgtable.map_pages(start, entries):
             self._unmap(start, area_size)
-            self._page_alloc.put_pages(pages)
+            self._page_alloc.put_frames(pages)
             self.kvfree(page_array)
             self._failed(mapped_size, "failed to map pages", gfp)
             return None
@@ -245,12 +245,12 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         Linux: mm/vmalloc.c:vm_area_alloc_pages()
         """
         if not order:
-            return self._page_alloc.alloc_pages_bulk(nr_pages, bool(gfp & ZERO))
+            return self._page_alloc.alloc_pages_bulk(gfp, nr_pages)
         frames = array("I")
         while len(frames) < nr_pages:
-            pfn = self._page_alloc.alloc_pages(order)
+            pfn = self._page_alloc.alloc_pages(gfp, order)
             if pfn is None:
-                self._page_alloc.put_pages(frames)
+                self._page_alloc.put_frames(frames)
                 return None
             frames.extend(range(pfn, pfn + (1 << order)))
         return frames
@@ -281,7 +281,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         """Free what an area had: `frames`, if they are its own, and the array of their pointers."""
         _, flags, _, nr_pages, vpages = kind
         if nr_pages:
-            self._page_alloc.put_pages(frames)
+            self._page_alloc.put_frames(frames)
             if not flags & VM_MAP_PUT_PAGES:
                 self.nr_vmalloc_pages -= nr_pages
                 if vpages:

@@ -39,6 +39,7 @@ from .buddy import Buddy
 from .free_map import FreeMap
 from .layout import PAGE_SHIFT, PAGE_SIZE
 from .ram import ZERO_PAGE, Ram
+from .watermark import zone_batchsize, zone_highsize, zone_watermarks
 
 __all__ = ["PCP_HIGH", "Zone", "ZoneStatistics"]
 
@@ -58,12 +59,28 @@ class ZoneStatistics(NamedTuple):
     """A zone's books, in frames."""
 
     name: str
-    total: int
-    """Frames that can be handed out."""
+    start_pfn: int
+    """The first frame."""
+    spanned: int
+    """From the first frame to the last, holes included; there are none."""
+    present: int
+    """Those that there are."""
+    managed: int
+    """Those that can be handed out."""
     free: int
-    """Frames not handed out, those on the per-cpu list included."""
+    """Not handed out, with those on the per-cpu list, which Linux's NR_FREE_PAGES leaves out."""
     dirty: int
     """Free frames that the host may hold memory for."""
+    wmark_min: int
+    """Below so many free frames an allocation fails."""
+    wmark_low: int
+    wmark_high: int
+    pcp_count: int
+    """On the per-cpu list, `pcp_high` at the most."""
+    pcp_batch: int
+    """Frames that go to and from the per-cpu list at once."""
+    pcp_high: int
+    """Frames that the per-cpu list holds."""
 
 
 class _Deck:
@@ -97,12 +114,30 @@ class _Deck:
 
 
 class Zone:
-    """A range of frames with its buddy system and per-cpu list (Linux: struct zone)."""
+    """A range of frames with its buddy system and per-cpu list (Linux: struct zone).
+
+    Args:
+        rng: gives the order under `shuffle`, None without it.
+        lowmem_pages: frames of the machine that the linear mapping reaches.
+    """
 
     def __init__(
-        self, name: str, start_pfn: int, end_pfn: int, ram: Ram, rng: Random | None
+        self,
+        name: str,
+        start_pfn: int,
+        end_pfn: int,
+        ram: Ram,
+        rng: Random | None,
+        lowmem_pages: int,
     ) -> None:
         self.name: Final = name
+        self.managed: Final = end_pfn - start_pfn
+        """Frames that can be handed out (Linux: zone_managed_pages())."""
+        self.wmark: Final = zone_watermarks(self.managed, lowmem_pages, highmem=name == "HighMem")
+        self.pcp_batch: Final = zone_batchsize(self.managed)
+        """Frames that go to and from the per-cpu list at once."""
+        self.pcp_high: Final = zone_highsize(self.wmark, self.pcp_batch)
+        """Frames that the per-cpu list holds."""
         self.buddy: Final = Buddy(start_pfn, end_pfn, ram.release)
         self._ram = ram
         self._rng = rng
@@ -255,8 +290,21 @@ class Zone:
 
     def statistics(self) -> ZoneStatistics:
         """The books as they stand now."""
-        total = self.buddy.end_pfn - self.buddy.start_pfn
-        return ZoneStatistics(self.name, total, self.nr_free, self.nr_dirty)
+        return ZoneStatistics(
+            name=self.name,
+            start_pfn=self.buddy.start_pfn,
+            spanned=self.managed,
+            present=self.managed,
+            managed=self.managed,
+            free=self.nr_free,
+            dirty=self.nr_dirty,
+            wmark_min=self.wmark.min,
+            wmark_low=self.wmark.low,
+            wmark_high=self.wmark.high,
+            pcp_count=min(self.nr_pcp, self.pcp_high),
+            pcp_batch=self.pcp_batch,
+            pcp_high=self.pcp_high,
+        )
 
     def __repr__(self) -> str:
         return f"<Zone {self.name} free={self.nr_free} pcp={self.nr_pcp}>"

@@ -11,6 +11,7 @@ import pytest
 from scullvfs.fs.debugfs import debugfs
 from scullvfs.fs.tree import File
 from scullvfs.mm import Machine
+from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.scull import Module
 
 from ..scull.helpers import fails
@@ -61,7 +62,7 @@ def test_validate_machine_broken(
     module: Module, validate: File, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A leaked frame is EIO; the kernel log has the place, the daemon's log the traceback."""
-    assert module.machine.page_alloc.alloc_pages(0) is not None
+    assert module.machine.page_alloc.alloc_pages(GFP_KERNEL, 0) is not None
     with fails(errno.EIO):
         write(validate, b"1")
     last = module.machine.log.records()[-1]

@@ -21,6 +21,7 @@ from scullvfs.fs.proc import (
 )
 from scullvfs.fs.seq_file import Listing, text_of
 from scullvfs.mm import Machine
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.printk import KERN_ERR, KernelLog
 from scullvfs.mm.vm_struct import VM_MAP, VM_MAP_PUT_PAGES
 from scullvfs.scull import Module
@@ -144,7 +145,7 @@ def test_vmallocinfo_of_the_kin(fresh: Fresh) -> None:
 def test_vmallocinfo_vmap(fresh: Fresh, flags: int, words: str) -> None:
     """Frames that the caller has mapped are counted only if vfree() is to free them."""
     machine = fresh()
-    frames = machine.page_alloc.alloc_pages_bulk(2)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 2)
     assert frames is not None
     machine.vm.vmap(frames, flags, "f [m]")
     assert vmallocinfo(machine) == f"0xffffc90000000000-0xffffc90000003000   12288 {words}\n"

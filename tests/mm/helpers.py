@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from scullvfs.mm.buddy import MAX_PAGE_ORDER, Buddy
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
@@ -117,7 +118,7 @@ def largest_blocks(frames: Iterable[int]) -> dict[int, int]:
 
 def take_all(page_alloc: PageAllocator, leave: int = 0) -> array[int]:
     """Take every frame but `leave` of them, singly; ascending.  The caller frees them."""
-    frames = page_alloc.alloc_pages_bulk(page_alloc.nr_free - leave)
+    frames = page_alloc.alloc_pages_bulk(GFP_HIGHUSER, page_alloc.nr_free - leave)
     assert frames is not None
     return array("I", sorted(frames))
 
@@ -125,7 +126,7 @@ def take_all(page_alloc: PageAllocator, leave: int = 0) -> array[int]:
 def fragment(page_alloc: PageAllocator) -> array[int]:
     """Take every other frame, so that no two that follow each other are free."""
     frames = take_all(page_alloc)
-    page_alloc.free_pages_bulk(frames[::2])
+    page_alloc.free_frames(frames[::2])
     return frames[1::2]
 
 

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from scullvfs.mm import PageFault
+from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.layout import PFN_PHYS
 from scullvfs.mm.machine import Machine
 
@@ -110,7 +111,7 @@ def test_read_and_write_equal_a_bytearray(any_arch: Machine) -> None:
 
 def test_translate_joins_frames_that_follow_each_other(machine: Machine) -> None:
     """Runs of frames are one step, whatever the order in which the area has them."""
-    block = machine.page_alloc.alloc_pages(2)
+    block = machine.page_alloc.alloc_pages(GFP_KERNEL, 2)
     assert block is not None
     address = machine.vm.vmap([block, block + 1, block + 3, block + 2, block + 3])
     assert address is not None
@@ -123,7 +124,7 @@ def test_translate_joins_frames_that_follow_each_other(machine: Machine) -> None
     ]
     assert machine.memory.translate(address + 5, 7, write=True) == [(phys + 5, 7)]
     machine.vm.vunmap(address)
-    machine.page_alloc.free_pages(block, 2)
+    machine.page_alloc.free_unref_page(block, 2)
 
 
 # addresses:  | page 0 | page 1 | guard |
@@ -206,7 +207,7 @@ def test_linear_mapping_reads_and_writes_ram(any_arch: Machine) -> None:
     """An address is PAGE_OFFSET plus a physical one, to the last byte, over pages without end."""
     memory, end = any_arch.memory, any_arch.page_alloc.high_memory
     assert end == any_arch.layout.page_offset + 64 * MIB
-    block = any_arch.page_alloc.get_free_pages(3)
+    block = any_arch.page_alloc.get_free_pages(GFP_KERNEL, 3)
     assert block is not None
     data = Random(11).randbytes(5 * P)
 
@@ -218,7 +219,7 @@ def test_linear_mapping_reads_and_writes_ram(any_arch: Machine) -> None:
     assert bytes(any_arch.ram.bytes[phys + 100 : phys + 100 + 5 * P]) == expected
     assert read(any_arch, block + 100, 5 * P) == expected
     assert read(any_arch, end - 1, 1) == b"\0"
-    any_arch.page_alloc.free_get_pages(block, 3)
+    any_arch.page_alloc.free_pages(block, 3)
 
 
 @pytest.mark.parametrize("before", [1, P - 1, 3 * P])

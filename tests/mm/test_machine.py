@@ -8,6 +8,7 @@ import pytest
 
 import scullvfs.mm
 from scullvfs.mm import Machine, PageFault
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.machine import MIN_MEM
 
 from .helpers import ARCHS, GIB, MIB, P
@@ -96,19 +97,19 @@ def test_check_finds_a_frame_without_holder() -> None:
     """A leaked frame, and one with two holders, is found by the books."""
     machine = Machine(16 * MIB)
     machine.check()
-    frames = machine.page_alloc.alloc_pages_bulk(1)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 1)
     assert frames is not None
 
     with pytest.raises(AssertionError, match="no holder"):
         machine.check()
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
     machine.check()
     address = machine.vm.vmalloc(P)
     assert address is not None
     vm = machine.vm.find_vm_area(address)
     assert vm is not None
     assert vm.pages is not None
-    machine.page_alloc.free_pages_bulk(vm.pages)
+    machine.page_alloc.free_frames(vm.pages)
     with pytest.raises(AssertionError, match="two holders"):
         machine.check()
 

@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from scullvfs.mm import KernelBug
+from scullvfs.mm.gfp import __GFP_HIGHMEM, __GFP_ZERO, GFP_HIGHUSER, GFP_KERNEL
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
@@ -29,7 +30,8 @@ def new(mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0) -> tuple[PageA
 
 def bulk(page_alloc: PageAllocator, nr_pages: int, zero: bool = False) -> array[int]:
     """As `alloc_pages_bulk()`, which must succeed."""
-    frames = page_alloc.alloc_pages_bulk(nr_pages, zero)
+    gfp = GFP_HIGHUSER | __GFP_ZERO if zero else GFP_HIGHUSER
+    frames = page_alloc.alloc_pages_bulk(gfp, nr_pages)
     assert frames is not None
     return frames
 
@@ -62,8 +64,8 @@ def test_alloc_pages_bulk_gives_every_frame_once(mem: int, shuffle: bool) -> Non
     frames = take_all(page_alloc)
 
     assert list(frames) == list(range(1, ram.nr_pages))
-    assert page_alloc.alloc_pages_bulk(1) is None
-    assert page_alloc.alloc_pages(0) is None
+    assert page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 1) is None
+    assert page_alloc.alloc_pages(GFP_KERNEL, 0) is None
     assert page_alloc.check() == set()
 
 
@@ -110,8 +112,8 @@ def test_alloc_pages_bulk_takes_freed_frames_first() -> None:
     page_alloc, _ = new()
     bulk(page_alloc, 100)
     first, second = bulk(page_alloc, 16), bulk(page_alloc, 16)
-    page_alloc.free_pages_bulk(first)
-    page_alloc.free_pages_bulk(second)
+    page_alloc.free_frames(first)
+    page_alloc.free_frames(second)
 
     assert bulk(page_alloc, 16) == second
     assert bulk(page_alloc, 16) == first
@@ -120,7 +122,7 @@ def test_alloc_pages_bulk_takes_freed_frames_first() -> None:
 def test_alloc_pages_bulk_mixes_freed_and_fresh_frames() -> None:
     """With too few freed frames the rest comes from the buddy system, none of them twice."""
     page_alloc, _ = new()
-    page_alloc.free_pages_bulk(bulk(page_alloc, 10))
+    page_alloc.free_frames(bulk(page_alloc, 10))
 
     frames = bulk(page_alloc, 5000)
 
@@ -131,11 +133,11 @@ def test_alloc_pages_bulk_mixes_freed_and_fresh_frames() -> None:
 
 @pytest.mark.parametrize("hot", [0, 7, 3000])
 def test_alloc_pages_bulk_zero_clears_freed_frames(hot: int) -> None:
-    """With `zero` every frame reads as zeros, freed ones that had content and fresh ones."""
+    """With __GFP_ZERO every frame reads as zeros, freed ones that had content and fresh ones."""
     page_alloc, ram = new(16 * MIB)
     used = bulk(page_alloc, 3000)
     fill(ram, used)
-    page_alloc.free_pages_bulk(used[:hot])
+    page_alloc.free_frames(used[:hot])
 
     frames = bulk(page_alloc, hot + 500, zero=True)
 
@@ -150,10 +152,10 @@ def test_alloc_pages_bulk_beyond_what_is_free_takes_nothing(shuffle: bool) -> No
     held = bulk(page_alloc, 1000)
     before = page_alloc.statistics()
 
-    assert page_alloc.alloc_pages_bulk(before.free + 1) is None
+    assert page_alloc.alloc_pages_bulk(GFP_HIGHUSER, before.free + 1) is None
 
     assert page_alloc.statistics() == before
-    page_alloc.free_pages_bulk(held)
+    page_alloc.free_frames(held)
     assert len(bulk(page_alloc, page_alloc.totalram_pages)) == page_alloc.totalram_pages
 
 
@@ -163,29 +165,29 @@ def test_alloc_pages_gives_aligned_zeroed_blocks(order: int) -> None:
     page_alloc, ram = new(shuffle=False)
     used = bulk(page_alloc, 9000)
     fill(ram, used)
-    page_alloc.free_pages_bulk(used)
+    page_alloc.free_frames(used)
 
-    pfn = page_alloc.alloc_pages(order)
+    pfn = page_alloc.alloc_pages(GFP_KERNEL | __GFP_ZERO, order)
 
     assert pfn is not None
     assert pfn % (1 << order) == 0
     assert all(page(ram, pfn + i) == ZERO_PAGE for i in range(1 << order))
-    page_alloc.free_pages(pfn, order)
+    page_alloc.free_unref_page(pfn, order)
     assert page_alloc.nr_free == page_alloc.totalram_pages
 
 
 def test_alloc_pages_above_the_largest_order_is_none() -> None:
     """There is no block of 8 MiB, however much is free."""
-    assert new()[0].alloc_pages(11) is None
+    assert new()[0].alloc_pages(GFP_KERNEL, 11) is None
 
 
 def test_alloc_pages_drains_the_per_cpu_list_for_a_large_block() -> None:
     """When all that is free waits on the per-cpu list, a large block is joined from it."""
     page_alloc, _ = new(shuffle=False)
-    page_alloc.free_pages_bulk(take_all(page_alloc))
+    page_alloc.free_frames(take_all(page_alloc))
     assert not page_alloc.zones[0].buddy.nr_free
 
-    assert page_alloc.alloc_pages(10) is not None
+    assert page_alloc.alloc_pages(GFP_KERNEL, 10) is not None
 
 
 def test_alloc_pages_shuffled_still_finds_large_blocks() -> None:
@@ -203,44 +205,44 @@ def test_alloc_pages_fails_on_fragmented_ram() -> None:
     held = fragment(page_alloc)
 
     assert page_alloc.nr_free >= page_alloc.totalram_pages // 2
-    assert page_alloc.alloc_pages(1) is None
-    assert page_alloc.alloc_pages(0) is not None
-    page_alloc.free_pages_bulk(held)
-    assert page_alloc.alloc_pages(1) is not None
+    assert page_alloc.alloc_pages(GFP_KERNEL, 1) is None
+    assert page_alloc.alloc_pages(GFP_KERNEL, 0) is not None
+    page_alloc.free_frames(held)
+    assert page_alloc.alloc_pages(GFP_KERNEL, 1) is not None
 
 
 @pytest.mark.parametrize("order", [1, 5, 10])
 def test_free_pages_twice_is_a_bug(order: int) -> None:
     """Freeing a block twice, joined with its buddy in between or not, is found."""
     page_alloc, _ = new()
-    pfn = page_alloc.alloc_pages(order)
+    pfn = page_alloc.alloc_pages(GFP_KERNEL, order)
     assert pfn is not None
-    page_alloc.free_pages(pfn, order)
+    page_alloc.free_unref_page(pfn, order)
 
     with pytest.raises(KernelBug, match=f"Bad page state  pfn:{pfn:05x}"):
-        page_alloc.free_pages(pfn, order)
+        page_alloc.free_unref_page(pfn, order)
     page_alloc.check()
 
 
 def test_free_pages_twice_of_a_drained_frame_is_a_bug() -> None:
     """A single frame that has gone back to the buddy system cannot be freed again."""
     page_alloc, _ = new()
-    pfn = page_alloc.alloc_pages(0)
+    pfn = page_alloc.alloc_pages(GFP_KERNEL, 0)
     assert pfn is not None
-    page_alloc.free_pages(pfn, 0)
-    assert page_alloc.alloc_pages(10) is not None
+    page_alloc.free_unref_page(pfn, 0)
+    assert page_alloc.alloc_pages(GFP_KERNEL, 10) is not None
     for zone in page_alloc.zones:
         zone.drain()
 
     with pytest.raises(KernelBug, match="Bad page state"):
-        page_alloc.free_pages(pfn, 0)
+        page_alloc.free_unref_page(pfn, 0)
 
 
 @pytest.mark.parametrize("pfn", [0, 64 * MIB // P, 1 << 40, -1])
 def test_free_pages_of_no_such_frame_is_a_bug(pfn: int) -> None:
     """Frame 0 and what lies behind RAM were never handed out."""
     with pytest.raises(KernelBug, match="Bad page state"):
-        new()[0].free_pages(pfn, 0)
+        new()[0].free_unref_page(pfn, 0)
 
 
 def test_get_free_pages_lies_in_the_linear_mapping() -> None:
@@ -248,16 +250,55 @@ def test_get_free_pages_lies_in_the_linear_mapping() -> None:
     page_alloc, ram = new()
     layout = LAYOUTS["x86_64"]
 
-    address = page_alloc.get_free_pages(3)
+    address = page_alloc.get_free_pages(GFP_KERNEL, 3)
 
     assert address is not None
     phys = address - layout.page_offset
     assert phys % (8 * P) == 0
     assert 0 < phys < ram.size
     assert page_alloc.nr_free == page_alloc.totalram_pages - 8
-    page_alloc.free_get_pages(address, 3)
+    page_alloc.free_pages(address, 3)
     assert page_alloc.nr_free == page_alloc.totalram_pages
-    assert page_alloc.get_free_pages(11) is None
+    assert page_alloc.get_free_pages(GFP_KERNEL, 11) is None
+
+
+def test_get_zeroed_page_is_zeros_whatever_was_there() -> None:
+    """Without __GFP_ZERO a page has what its last owner has left, with it zeros."""
+    page_alloc, ram = new()
+    address = page_alloc.get_free_pages(GFP_KERNEL, 0)
+    assert address is not None
+    fill(ram, array("I", [(address - LAYOUTS["x86_64"].page_offset) >> PAGE_SHIFT]))
+    page_alloc.free_pages(address, 0)
+
+    assert page_alloc.get_free_pages(GFP_KERNEL, 0) == address
+    assert ram.bytes[address - LAYOUTS["x86_64"].page_offset :][:8] == b"leftover"
+    page_alloc.free_pages(address, 0)
+    assert page_alloc.get_zeroed_page(GFP_KERNEL) == address
+    assert page(ram, (address - LAYOUTS["x86_64"].page_offset) >> PAGE_SHIFT) == ZERO_PAGE
+
+
+@pytest.mark.parametrize("offset", [-P, 64 * MIB])
+def test_free_pages_outside_of_the_linear_mapping_is_a_bug(offset: int) -> None:
+    """An address that maps no frame is none of these."""
+    with pytest.raises(KernelBug, match="free_pages"):
+        new()[0].free_pages(LAYOUTS["x86_64"].page_offset + offset, 0)
+
+
+def test_free_pages_of_null_does_nothing() -> None:
+    """As kfree() of NULL."""
+    page_alloc, _ = new()
+    page_alloc.free_pages(None, 3)
+    assert page_alloc.nr_free == page_alloc.totalram_pages
+
+
+def test_linux_s_own_name_frees_a_block() -> None:
+    """`__free_pages()` takes what `alloc_pages()` gave."""
+    page_alloc, _ = new()
+    pfn = page_alloc.alloc_pages(GFP_KERNEL, 4)
+
+    page_alloc.__free_pages(pfn, 4)
+
+    assert page_alloc.nr_free == page_alloc.totalram_pages
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -270,13 +311,13 @@ def test_free_by_order_adds_up_at_every_step(shuffle: bool) -> None:
             case 0:
                 singles.append(bulk(page_alloc, rng.randrange(1, 20)))
             case 1 if singles:
-                page_alloc.free_pages_bulk(singles.pop(rng.randrange(len(singles))))
+                page_alloc.free_frames(singles.pop(rng.randrange(len(singles))))
             case 2:
                 order = rng.randrange(6)
-                blocks.append((page_alloc.alloc_pages(order), order))
+                blocks.append((page_alloc.alloc_pages(GFP_KERNEL, order), order))
                 assert blocks[-1][0] is not None
             case 3 if blocks:
-                page_alloc.free_pages(*blocks.pop(rng.randrange(len(blocks))))
+                page_alloc.free_unref_page(*blocks.pop(rng.randrange(len(blocks))))
             case _:
                 page_alloc.idle_work(64)
         books = page_alloc.statistics()
@@ -297,7 +338,7 @@ def test_idle_work_gives_freed_ram_back_to_the_host(shuffle: bool) -> None:
     page_alloc, ram = new(shuffle=shuffle)
     frames = take_all(page_alloc)
     fill(ram, frames)
-    page_alloc.free_pages_bulk(frames)
+    page_alloc.free_frames(frames)
     assert page_alloc.statistics().dirty == len(frames)
 
     assert idle(page_alloc) > 1
@@ -319,7 +360,7 @@ def test_idle_work_is_done_in_slices() -> None:
     page_alloc, ram = new()
     frames = take_all(page_alloc)
     fill(ram, frames)
-    page_alloc.free_pages_bulk(frames)
+    page_alloc.free_frames(frames)
     dirty = page_alloc.statistics().dirty
 
     assert page_alloc.idle_work(100) is True
@@ -338,7 +379,7 @@ def test_highmem_serves_vmalloc_first(highmem: Machine) -> None:
     more = bulk(highmem.page_alloc, 200)
 
     assert {pfn < end for pfn in more} == {True, False}
-    highmem.page_alloc.free_pages_bulk(frames + more)
+    highmem.page_alloc.free_frames(frames + more)
     assert [zone.nr_free for zone in highmem.page_alloc.zones] == [end - 2, 20 * MIB // P + 2]
 
 
@@ -346,7 +387,7 @@ def test_highmem_never_serves_the_linear_mapping(highmem: Machine) -> None:
     """kmalloc, get_free_pages and page tables get lowmem or nothing."""
     end = highmem.page_alloc.high_memory
     blocks = []
-    while (address := highmem.page_alloc.get_free_pages(0)) is not None:
+    while (address := highmem.page_alloc.get_free_pages(GFP_KERNEL, 0)) is not None:
         blocks.append(address)
 
     assert all(highmem.layout.page_offset < address < end for address in blocks)
@@ -355,20 +396,44 @@ def test_highmem_never_serves_the_linear_mapping(highmem: Machine) -> None:
     assert highmem.pgtable.map_pages(highmem.layout.vmalloc_start, array("I", [0x1063])) is False
     assert highmem.vm.vmalloc(P) is None
     for address in blocks:
-        highmem.page_alloc.free_get_pages(address, 0)
+        highmem.page_alloc.free_pages(address, 0)
 
 
-def test_highmem_frame_freed_as_lowmem_is_a_bug(highmem: Machine) -> None:
-    """What alloc_pages() cannot have given, free_pages() does not take."""
-    with pytest.raises(KernelBug, match="Bad page state"):
-        highmem.page_alloc.free_pages(12 * MIB // P, 0)
+@pytest.mark.parametrize("order", [0, 3])
+def test_highmem_comes_as_blocks_too(highmem: Machine, order: int) -> None:
+    """With __GFP_HIGHMEM a block lies there; an address in the linear mapping it never has."""
+    page_alloc, end = highmem.page_alloc, highmem.page_alloc.zones[0].buddy.end_pfn
+
+    pfn = page_alloc.alloc_pages(GFP_KERNEL | __GFP_HIGHMEM, order)
+    address = page_alloc.get_free_pages(GFP_KERNEL | __GFP_HIGHMEM, order)
+
+    assert pfn is not None
+    assert pfn >= end
+    assert address is not None
+    assert address < page_alloc.high_memory
+    page_alloc.free_unref_page(pfn, order)
+    page_alloc.free_pages(address, order)
+    assert page_alloc.nr_free == page_alloc.totalram_pages - 1  # less the top-level page table
+
+
+def test_highmem_is_not_asked_without_its_flag(highmem: Machine) -> None:
+    """Many frames without __GFP_HIGHMEM are low memory's, or none."""
+    page_alloc = highmem.page_alloc
+    low = page_alloc.zones[0].nr_free
+
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, low + 1) is None
+    frames = page_alloc.alloc_pages_bulk(GFP_KERNEL, low)
+
+    assert frames is not None
+    assert max(frames) < page_alloc.zones[0].buddy.end_pfn
+    page_alloc.free_frames(frames)
 
 
 def test_highmem_short_of_both_zones_takes_nothing(highmem: Machine) -> None:
     """One frame more than both zones have is None, and the books stay."""
     before = highmem.page_alloc.statistics()
 
-    assert highmem.page_alloc.alloc_pages_bulk(before.free + 1) is None
+    assert highmem.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, before.free + 1) is None
 
     assert highmem.page_alloc.statistics() == before
 
@@ -435,9 +500,9 @@ def test_a_step_of_idle_work_forgets_a_few() -> None:
     pages = Machine(64 * MIB).page_alloc
     zone = pages.zones[0]
     for nr_taken in (0, 12_000 - PCP_HIGH):
-        frames = pages.alloc_pages_bulk(12_000)
+        frames = pages.alloc_pages_bulk(GFP_HIGHUSER, 12_000)
         assert frames is not None
-        pages.free_pages_bulk(frames)
+        pages.free_frames(frames)
         taken = len(zone._unmapped)
         assert taken == nr_taken
         while pages.idle_work(16):
@@ -450,13 +515,13 @@ def test_a_block_takes_no_more_of_the_list_than_it_needs() -> None:
     """Of the freed frames some thousands go back at a time, those that were freed first."""
     pages = Machine(128 * MIB).page_alloc
     zone = pages.zones[0]
-    frames = pages.alloc_pages_bulk(pages.nr_free)
+    frames = pages.alloc_pages_bulk(GFP_HIGHUSER, pages.nr_free)
     assert frames is not None
-    pages.free_pages_bulk(array("I", sorted(frames)))
+    pages.free_frames(array("I", sorted(frames)))
     assert len(zone.hot) == len(frames)
-    pfn = pages.alloc_pages(3)
+    pfn = pages.alloc_pages(GFP_KERNEL, 3)
     assert pfn is not None
     assert pfn < min(frames) + 8192
     assert len(zone.hot) == len(frames) - 8192
-    pages.free_pages(pfn, 3)
+    pages.free_unref_page(pfn, 3)
     pages.check()

@@ -230,7 +230,7 @@ def test_map_pages_without_frames_for_tables(arch: str, left: int) -> None:
     assert tables.pgtable.statistics().tables == 1
     assert list(tables.pgtable.mappings()) == []
     tables.pgtable.check()
-    tables.page_alloc.free_pages_bulk(held)
+    tables.page_alloc.free_frames(held)
     assert tables.page_alloc.nr_free == tables.free
 
 
@@ -243,7 +243,7 @@ def test_map_pages_without_frames_keeps_what_was_mapped(tables: Tables) -> None:
     tables.pgtable.unmap_pages(tables.boundary, 1)
 
     assert dict(tables.pgtable.mappings()) == expected
-    tables.page_alloc.free_pages_bulk(held)
+    tables.page_alloc.free_frames(held)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scullvfs.mm import Machine
 from scullvfs.mm.free_map import FreeMap
+from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.workqueue import Steps
 from scullvfs.scull import Module
 
@@ -54,12 +55,12 @@ def calls(machine: Machine, seed: int, count: int) -> Iterator[Any]:
                 machine.slab.kfree(address or None)
             case 5:
                 order = rng.randrange(5)
-                blocks.append((machine.page_alloc.alloc_pages(order) or 0, order))
+                blocks.append((machine.page_alloc.alloc_pages(GFP_KERNEL, order) or 0, order))
                 yield blocks[-1]
             case 6 if blocks:
                 pfn, order = blocks.pop(rng.randrange(len(blocks)))
                 if pfn:
-                    machine.page_alloc.free_pages(pfn, order)
+                    machine.page_alloc.free_unref_page(pfn, order)
             case 7:
                 machine.vm.vfree_bulk(some())
             case _:
@@ -154,5 +155,5 @@ def test_freed_memory_is_seen_as_large_blocks(shuffle: bool) -> None:
     before = page_alloc.free_by_order()["Normal"][10]
     frames = take_all(page_alloc)
     assert page_alloc.free_by_order()["Normal"] == [0] * 11
-    page_alloc.free_pages_bulk(frames)
+    page_alloc.free_frames(frames)
     assert page_alloc.free_by_order()["Normal"][10] >= before - 1

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from scullvfs.mm import KernelBug
+from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.slab import KMALLOC_MAX_SIZE, KMALLOC_SIZES, ObjectRun, get_order
 
@@ -75,7 +76,7 @@ def test_kmalloc_writes_no_page_table_entry(any_arch: Machine) -> None:
     written, tables = machine.pgtable.entries_written, machine.pgtable.statistics().tables
 
     objects = [machine.slab.kmalloc(size) for size in (1, 100, 5000, 20000, MIB)]
-    block = machine.page_alloc.get_free_pages(4)
+    block = machine.page_alloc.get_free_pages(GFP_KERNEL, 4)
     assert machine.pgtable.entries_written == written
 
     address = machine.vm.vmalloc(10 * P)
@@ -92,7 +93,7 @@ def test_kmalloc_writes_no_page_table_entry(any_arch: Machine) -> None:
     assert registers is not None
     assert block is not None
     machine.vm.iounmap(registers)
-    machine.page_alloc.free_get_pages(block, 4)
+    machine.page_alloc.free_pages(block, 4)
     for address in objects:
         machine.slab.kfree(address)
 
@@ -199,7 +200,7 @@ def test_kfree_gives_single_frame_slabs_back(machine: Machine, size: int) -> Non
         machine.slab.kfree(address)
 
     assert machine.slab.statistics() == (1, 0, 0)
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
 
 
 def test_kmalloc_without_memory_is_none(machine: Machine) -> None:
@@ -212,7 +213,7 @@ def test_kmalloc_without_memory_is_none(machine: Machine) -> None:
     assert objects[7] is None
     assert machine.slab.kmalloc(64) is None
     assert machine.slab.kzalloc(20000) is None
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
     for address in [first, *objects]:
         machine.slab.kfree(address)
 
@@ -222,12 +223,12 @@ def test_get_free_pages_fails_where_vmalloc_succeeds(machine: Machine) -> None:
     held = fragment(machine.page_alloc)
 
     for order in (1, 4, 10):
-        assert machine.page_alloc.get_free_pages(order) is None
+        assert machine.page_alloc.get_free_pages(GFP_KERNEL, order) is None
         address = machine.vm.vmalloc(P << order)
         assert address is not None
         machine.memory.write(address, bytes(P << order))
         machine.vm.vfree(address)
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
 
 
 @pytest.mark.parametrize(("size", "count"), [(8, 1), (16, 256), (16, 257), (192, 1000), (P, 5)])
@@ -287,7 +288,7 @@ def test_kmem_cache_alloc_bulk_uses_fragmented_ram(machine: Machine) -> None:
     assert {run.order for run in runs} == {0}
     assert machine.page_alloc.nr_free == 0
     machine.slab.kmem_cache_free_bulk(runs)
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
 
 
 def test_kmem_cache_alloc_bulk_short_of_lowmem_changes_nothing(highmem: Machine) -> None:

@@ -188,7 +188,7 @@ def test_vmalloc_out_of_ram_changes_nothing(any_arch: Machine) -> None:
             else:
                 machine.vm.vfree(address)
                 machine.vm.vm_unmap_aliases()
-            machine.page_alloc.free_pages_bulk(held)
+            machine.page_alloc.free_frames(held)
     log = "\n".join(reasons)
     assert "failed to allocate pages, mode" in log
     assert "failed to allocated page array size" in log, "Linux's own words"
@@ -204,7 +204,7 @@ def test_vmalloc_uses_the_last_frame(machine: Machine) -> None:
 
     machine.memory.write(address + (free - 61) * P, b"x" * P)
     machine.vm.vfree(address)
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
 
 
 # window: |<------------ 128 MiB ------------>|     RAM: 512 MiB, most of it free

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from scullvfs.mm import KernelBug, PageFault
-from scullvfs.mm.gfp import __GFP_ZERO, GFP_ATOMIC, GFP_KERNEL, GFP_NOWAIT
+from scullvfs.mm.gfp import __GFP_ZERO, GFP_ATOMIC, GFP_HIGHUSER, GFP_KERNEL, GFP_NOWAIT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.vm_struct import VM_ALLOC, VM_MAP, VM_NO_GUARD, VM_USERMAP
 
@@ -55,7 +55,7 @@ def test_what_fails_says_with_which_flags(
     assert allocate(1 << 40) is None
     held = take_all(lenient.page_alloc, leave=40)
     assert allocate(60 * P) is None
-    lenient.page_alloc.free_pages_bulk(held)
+    lenient.page_alloc.free_frames(held)
 
     modes = [line.partition("mode:")[2].partition(",")[0] for line in texts(lenient)]
     assert modes == [at_once, later]
@@ -109,7 +109,7 @@ def test_vmalloc_huge_makes_do_with_pages(machine: Machine) -> None:
     assert texts(machine) == []
     machine.vm.vfree(address)
     machine.vm.vfree(spoiler)
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
     small = machine.vm.vmalloc_huge(HUGE - P)
     assert small is not None
     assert size_and_flags(machine, small)[0] == HUGE
@@ -145,7 +145,7 @@ def test_kvmalloc_is_kmalloc_where_that_can_be(machine: Machine) -> None:
     machine.vm.kvfree(high)
     machine.vm.kvfree(None)
     assert books(machine) == before
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
 
 
 def test_kvmalloc_of_2_gib_is_a_warning(lenient: Machine) -> None:
@@ -203,14 +203,14 @@ def test_no_guard_page(lenient: Machine) -> None:
     with pytest.raises(PageFault):
         lenient.memory.write(second + P - 2, b"over")
     lenient.check()
-    frames = lenient.page_alloc.alloc_pages_bulk(1)
+    frames = lenient.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 1)
     assert frames is not None
     mapped = lenient.vm.vmap(frames, VM_MAP | VM_NO_GUARD)
     assert mapped is not None
     assert size_and_flags(lenient, mapped) == (2 * P, VM_MAP)
     assert "WARNING: CPU: 0 PID: 0 at vmap" in texts(lenient)
     lenient.vm.vunmap(mapped)
-    lenient.page_alloc.free_pages_bulk(frames)
+    lenient.page_alloc.free_frames(frames)
     lenient.vm.vfree_bulk([first, second])
     assert books(lenient) == before
 
@@ -225,7 +225,7 @@ def test_vm_map_ram_is_cut_out_of_a_block(
     """Powers of two, one behind the other, in a block aligned to its size; none is given twice."""
     machine = make_machine(arch=arch)
     spoiler = machine.vm.vmalloc(P)
-    frames = machine.page_alloc.alloc_pages_bulk(5)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 5)
     assert frames is not None
     block = pages * P
 
@@ -246,12 +246,12 @@ def test_vm_map_ram_is_cut_out_of_a_block(
         machine.vm.vm_unmap_ram(base + at * P, n)
     assert list(machine.vmap_space.busy) == [spoiler, base], "more is left than is used up"
     machine.vm.vfree(spoiler)
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
 
 
 def test_vm_map_ram_goes_to_the_next_block(machine: Machine) -> None:
     """A block that is used up and unmapped is freed; one that is not makes room in a purge."""
-    frames = machine.page_alloc.alloc_pages_bulk(64)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 64)
     assert frames is not None
     before = books(machine)
     start = machine.layout.vmalloc_start
@@ -274,12 +274,12 @@ def test_vm_map_ram_goes_to_the_next_block(machine: Machine) -> None:
     machine.vm.vm_unmap_aliases()
     assert not machine.vmap_space.busy
     assert books(machine) == before
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
 
 
 def test_vm_map_ram_of_many_pages_is_an_area(machine: Machine) -> None:
     """More than BITS_PER_LONG pages have addresses of their own, and no guard page."""
-    frames = machine.page_alloc.alloc_pages_bulk(65)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 65)
     assert frames is not None
 
     first, second = machine.vm.vm_map_ram(frames), machine.vm.vm_map_ram(frames)
@@ -289,13 +289,13 @@ def test_vm_map_ram_of_many_pages_is_an_area(machine: Machine) -> None:
     machine.vm.vm_unmap_ram(first, 65)
     assert list(machine.vmap_space.busy) == [second]
     machine.vm.vm_unmap_ram(second, 65)
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
 
 
 def test_a_block_is_freed_when_nothing_else_is(make_machine: Callable[..., Machine]) -> None:
     """Where addresses run out, a block that nobody uses goes, however much it has left."""
     machine = make_machine(arch="i386")
-    frames = machine.page_alloc.alloc_pages_bulk(1)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 1)
     assert frames is not None
     small = machine.vm.vm_map_ram(frames)
     assert small is not None
@@ -307,7 +307,7 @@ def test_a_block_is_freed_when_nothing_else_is(make_machine: Callable[..., Machi
     whole = machine.vmap_space.alloc_vmap_area(machine.layout.vmalloc_pages * P)
     assert whole == machine.layout.vmalloc_start
     machine.vmap_space.free_vmap_area_noflush(whole, machine.layout.vmalloc_pages * P)
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -322,12 +322,12 @@ def test_vm_map_ram_without_frames_for_tables(
     assert machine.vm.vm_map_ram(held[:2]) is None
 
     machine.vm.check()
-    machine.page_alloc.free_pages_bulk(held)
+    machine.page_alloc.free_frames(held)
 
 
 def test_vm_unmap_ram_of_something_else_is_a_bug(lenient: Machine) -> None:
     """Neither twice, nor of another size, nor what vmalloc() gave; and vfree() leaves it alone."""
-    frames = lenient.page_alloc.alloc_pages_bulk(2)
+    frames = lenient.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 2)
     assert frames is not None
     address = lenient.vm.vm_map_ram(frames)
     assert address is not None
@@ -345,4 +345,4 @@ def test_vm_unmap_ram_of_something_else_is_a_bug(lenient: Machine) -> None:
     with pytest.raises(KernelBug):
         lenient.vm.vm_unmap_ram(address, 2)
     lenient.vm.vfree(other)
-    lenient.page_alloc.free_pages_bulk(frames)
+    lenient.page_alloc.free_frames(frames)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from scullvfs.mm import KernelBug
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.layout import PFN_PHYS
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.vm_area import Page
@@ -19,7 +20,7 @@ from .helpers import GIB, MIB, P, books, take_all, texts
 
 def frames_of(machine: Machine, count: int) -> array[int]:
     """Frames from the page allocator, the caller's to free."""
-    frames = machine.page_alloc.alloc_pages_bulk(count)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, count)
     assert frames is not None
     return frames
 
@@ -44,7 +45,7 @@ def test_vmap_maps_the_frames_in_their_order(any_arch: Machine) -> None:
     assert (vm.flags, vm.pages, vm.caller) == (VM_MAP, None, "test")
     assert any_arch.vm.nr_vmalloc_pages == 0
     any_arch.vm.vunmap(address)
-    any_arch.page_alloc.free_pages_bulk(frames)
+    any_arch.page_alloc.free_frames(frames)
 
 
 def test_vmap_shares_the_bytes(machine: Machine) -> None:
@@ -78,7 +79,7 @@ def test_vunmap_leaves_the_frames_with_the_caller(machine: Machine) -> None:
 
     assert books(machine) == before
     assert bytes(machine.ram.bytes[PFN_PHYS(frames[0]) :][:4]) == b"mine"
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
 
 
 def test_vfree_of_vmap_with_put_pages_frees_the_frames(any_arch: Machine) -> None:
@@ -138,7 +139,7 @@ def test_vmap_without_frames_for_tables_is_none(any_arch: Machine) -> None:
 
         assert address is None
         assert books(any_arch) == before
-        any_arch.page_alloc.free_pages_bulk(held)
+        any_arch.page_alloc.free_frames(held)
 
 
 def test_vmap_out_of_addresses_is_none(make_machine: Callable[..., Machine]) -> None:
@@ -156,7 +157,7 @@ def test_vmap_out_of_addresses_is_none(make_machine: Callable[..., Machine]) -> 
     assert machine.vm.vmap(pages) == machine.layout.vmalloc_start
     for address in [machine.layout.vmalloc_start, *areas]:
         machine.vm.vunmap(address)
-    machine.page_alloc.free_pages_bulk(frames)
+    machine.page_alloc.free_frames(frames)
 
 
 @pytest.mark.parametrize("offset", [0, 1])

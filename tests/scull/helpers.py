@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.scull import ScullvDev
 
 KIB = 1 << 10
@@ -65,12 +66,12 @@ def shortage(machine: Machine, leave: int = 0) -> Iterator[None]:
 
     What kmalloc has left in its slabs can still be had.
     """
-    frames = machine.page_alloc.alloc_pages_bulk(machine.page_alloc.nr_free)
+    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, machine.page_alloc.nr_free)
     assert frames is not None
     frames = array("I", sorted(frames))
-    machine.page_alloc.free_pages_bulk(frames[: 2 * leave : 2])
+    machine.page_alloc.free_frames(frames[: 2 * leave : 2])
     yield
-    machine.page_alloc.free_pages_bulk(frames[1 : 2 * leave : 2] + frames[2 * leave :])
+    machine.page_alloc.free_frames(frames[1 : 2 * leave : 2] + frames[2 * leave :])
 
 
 class Oracle:

@@ -32,7 +32,7 @@ BUGS = {
         r"soak: \w+: \d+ kB of areas have leaked",
     ),
     "a leaked frame": (
-        "leak = lambda machine: machine.page_alloc.alloc_pages(0)",
+        "leak = lambda machine: machine.page_alloc.alloc_pages(0xCC0, 0)",
         r"soak: \w+: the mount's check of itself: Input/output error\n.*a frame has no holder",
     ),
     "a leaked object": (

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.gfp import GFP_HIGHUSER
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = sorted(Path(__file__).parent.glob("mm/*.json"))
@@ -78,9 +79,9 @@ class Play:
         """Ask for an area."""
         vm = self.machine.vm
         if op in ("vmap", "vm_map_ram"):
-            pages = array("I")
-            if args["pages"]:
-                pages = self.machine.page_alloc.alloc_pages_bulk(args["pages"]) or pages
+            wanted = args["pages"]
+            allocate_pages = self.machine.page_alloc.alloc_pages_bulk
+            pages = (wanted and allocate_pages(GFP_HIGHUSER, wanted)) or array("I")
             self.pages[h] = pages
             return vm.vmap(pages) if op == "vmap" else vm.vm_map_ram(pages)
         if op == "ioremap":
