@@ -15,7 +15,7 @@ where there is one:
     ram, layout          the bytes; the numbers of an architecture
     page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them,
                          `watermark` says how many are kept back
-    slab                 kmalloc
+    slab, slub           kmalloc and caches of objects; their slabs
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, ioremap     areas, by what they are mapped to; `vmap_pages`: frames that a caller has
     vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`)

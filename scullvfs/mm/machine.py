@@ -97,7 +97,7 @@ class Machine:
         """What is left for later, for idle time or for who allocates or frees next."""
         self.ram: Final = Ram(mem, layout.pointer_size)
         self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed, self.workqueue)
-        self.slab: Final = Slab(self.page_alloc, self.ram, layout)
+        self.slab: Final = Slab(self.page_alloc, self.ram, layout, self.log, cpus)
         self.pgtable: Final = PageTables(self.page_alloc, self.ram, layout)
         self.memory: Final = KernelMemory(self.page_alloc, self.pgtable, self.ram, layout)
         self.vmap_space: Final = VmapSpace(

@@ -119,7 +119,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         `kvfree()` frees them.
         Linux: mm/util.c:__kvmalloc_node_noprof()
         """
-        address = self._kmalloc(size, gfp)
+        address = self._slab.kmalloc(size, gfp | NOWARN if size > PAGE_SIZE else gfp)
         if address is not None or size <= PAGE_SIZE or not gfp & DIRECT_RECLAIM:
             return address
         if size > INT_MAX:
@@ -214,7 +214,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         if vpages:
             page_array = self.vmalloc_node_range(array_size, nested_gfp, caller)
         else:
-            page_array = self._kmalloc(array_size, nested_gfp)
+            page_array = self._slab.kmalloc(array_size, nested_gfp)
         if page_array is None:
             self._vmap_space.free_vmap_area_noflush(start, area_size)
             self._failed(mapped_size, f"failed to allocated page array size {array_size}", gfp)
@@ -254,9 +254,6 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
                 return None
             frames.extend(range(pfn, pfn + (1 << order)))
         return frames
-
-    def _kmalloc(self, size: int, gfp: int) -> int | None:
-        return self._slab.kzalloc(size) if gfp & ZERO else self._slab.kmalloc(size)
 
     def _failed(self, size: int, why: str, gfp: int) -> None:
         self._log.warn_alloc(f"vmalloc error: size {size}, {why}", gfp)

@@ -93,7 +93,7 @@ class ItemList:
         return address == self._addresses[-1] + count * self._stride
 
     def _add_run(self, missing: int) -> bool:
-        runs = self._slab.kmem_cache_alloc_bulk(self._item_size, missing)
+        runs = self._slab.alloc_runs(self._item_size, missing)
         if runs is None:
             return False
         for run in runs:
@@ -146,7 +146,7 @@ class ItemList:
                     self._slab.kfree(address + number * self._stride)
                     yield
             else:
-                self._slab.kmem_cache_free_bulk([ObjectRun(address, order, self._stride)])
+                self._slab.free_runs([ObjectRun(address, order, self._stride)])
                 yield
             end = start
 

@@ -1,7 +1,7 @@
 """What a daemon takes: its memory and descriptors by psutil, its machine's RAM by its own books.
 
 At a rest, all devices are empty.  Then the books have to be those of the first rest, but for
-what Linux keeps, too: an empty slab of each kmalloc cache, and the page tables of addresses
+what Linux keeps, too: some empty slabs of each kmalloc cache, and the page tables of addresses
 that were freed and not yet purged.
 """
 
@@ -30,8 +30,8 @@ SETTLED = MIB // 4
 SETTLE_TIMEOUT = 20.0
 """Seconds that a daemon has to give freed memory back to the host."""
 
-MAX_SLAB = 512
-"""kB of slabs at rest: the devices' own, and an empty one of each cache."""
+MAX_SLAB = 1024
+"""kB of slabs at rest: the devices' own, and the empty ones that each cache keeps."""
 MAX_PAGE_TABLES = 512
 """kB of page tables at rest: 32 MiB of addresses may wait for a purge, wherever they are."""
 MAX_GROWTH = 16 * MIB

@@ -154,7 +154,7 @@ def test_interrupted(mnt: Path) -> None:
     assert read_all(device) == b"kept"
     after = meminfo(mnt)
     assert after["VmallocUsed"] == before["VmallocUsed"]
-    assert after["Slab"] < before["Slab"] + 200  # a cache keeps an empty slab
+    assert after["Slab"] < before["Slab"] + 600  # a cache keeps some empty slabs
     tables = after["PageTables"] - before["PageTables"]
     assert after["MemFree"] + tables > before["MemFree"] - 200
 
@@ -171,7 +171,7 @@ def test_not_enough_memory(mount: Callable[[str], Path], mode: int) -> None:
             fallocate(fd, mode, 4090, before["MemFree"] * 1024)
         assert [shown(device, name) for name in ("items", "quanta", "size")] == [1, 1, 4094]
         assert os.pread(fd, 10, 4090) == b"kept"
-    assert meminfo(mnt)["Slab"] < before["Slab"] + 200  # each cache keeps an empty slab
+    assert meminfo(mnt)["Slab"] < before["Slab"] + 600  # each cache keeps some empty slabs
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
