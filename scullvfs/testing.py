@@ -91,9 +91,9 @@ class Mount(os.PathLike[str]):
         return (self / "proc/kmsg").read_text()
 
     def meminfo(self) -> dict[str, int]:
-        """Where the emulated RAM is, `proc/meminfo`: field -> kB."""
-        lines = (self / "proc/meminfo").read_text().splitlines()
-        return {name.rstrip(":"): int(kb) for name, kb, _ in map(str.split, lines)}
+        """Where the emulated RAM is, `proc/meminfo`: field -> kB, those that are in kB."""
+        lines = map(str.split, (self / "proc/meminfo").read_text().splitlines())
+        return {name.rstrip(":"): int(kb) for name, kb, *unit in lines if unit}
 
     def log(self) -> str:
         """What the daemon has logged so far, one line an event."""

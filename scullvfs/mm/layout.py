@@ -93,6 +93,8 @@ class Layout:
     """TASK_SIZE_MAX: the first address that is no process's (Linux: access_ok())."""
     nr_cpus: int
     """NR_CPUS: how many CPUs Debian's kernel is built for."""
+    numa: bool
+    """Whether a distribution's kernel has CONFIG_NUMA: some texts name the node then."""
     huge_vmap_shift: int | None = None
     """log2 of the huge pages that vmalloc_huge() asks for (HAVE_ARCH_HUGE_VMALLOC), if any."""
 
@@ -100,6 +102,11 @@ class Layout:
     def pointer_digits(self) -> int:
         """Hexadecimal digits of a pointer in the kernel's listings."""
         return self.pointer_size * 2
+
+    @property
+    def vmalloc_limit(self) -> int:
+        """VMALLOC_END as Linux has and prints it: the last address of the window on x86_64."""
+        return self.vmalloc_end - (self.name == "x86_64")
 
     @property
     def va_bits(self) -> int:
@@ -155,6 +162,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             task_size=(1 << 56) - PAGE_SIZE,
             nr_cpus=8192,
             huge_vmap_shift=21,
+            numa=True,
         ),
         # Linux: arch/x86/include/asm/pgtable_32_areas.h, without PAE.  A real i386 leaves a hole of
         # 8 MiB (VMALLOC_OFFSET) between lowmem and the window; here lowmem ends that much
@@ -175,6 +183,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             ioremap_max_order=22,
             task_size=0xC000_0000,
             nr_cpus=32,
+            numa=False,
         ),
         # Linux: Documentation/arch/arm64/memory.rst, 4 KiB pages, 48-bit addresses.  RAM begins at
         # physical address 0 here, where boards put it higher (PHYS_OFFSET).
@@ -196,6 +205,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
             task_size=1 << 48,
             nr_cpus=512,
             huge_vmap_shift=21,
+            numa=True,
         ),
     )
 }

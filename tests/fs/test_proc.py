@@ -27,7 +27,7 @@ from scullvfs.mm.vm_struct import VM_MAP, VM_MAP_PUT_PAGES
 from scullvfs.scull import Module
 
 from ..scull.helpers import fails
-from .books import assert_books_add_up
+from .books import assert_books_add_up, read_meminfo
 from .conftest import MIB
 
 Fresh = Callable[..., Machine]
@@ -67,7 +67,7 @@ def test_vmallocinfo_empty(fresh: Fresh) -> None:
             "x86_64",
             "0xffffc90000000000-0xffffc90000004000   16384 f [m] pages=3 vmalloc N0=3\n",
         ),
-        ("i386", "0xf77fe000-0xf7802000   16384 f [m] pages=3 vmalloc N0=3\n"),
+        ("i386", "0xf77fe000-0xf7802000   16384 f [m] pages=3 vmalloc\n"),
         (
             "arm64",
             "0xffff800080000000-0xffff800080004000   16384 f [m] pages=3 vmalloc N0=3\n",
@@ -98,8 +98,8 @@ def test_vmallocinfo_vmalloc(fresh: Fresh, arch: str, line: str) -> None:
         (
             "i386",
             2048,
-            "0xf77fe000-0xf7fff000 8392704 f pages=2048 vmalloc vpages N0=2048\n"
-            "0xf7fff000-0xf8002000   12288 f pages=2 vmalloc N0=2\n",
+            "0xf77fe000-0xf7fff000 8392704 f pages=2048 vmalloc vpages\n"
+            "0xf7fff000-0xf8002000   12288 f pages=2 vmalloc\n",
         ),
     ],
 )
@@ -211,36 +211,52 @@ def test_buddyinfo_zones(fresh: Fresh) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "total"), [("x86_64", 34359738368), ("i386", 131072), ("arm64", 133141626880)]
+    ("arch", "total"), [("x86_64", 34359738367), ("i386", 131072), ("arm64", 133141626880)]
 )
 def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
-    """Names fill 16 places and numbers 8, or more where they need it."""
+    """The window is as large as Linux says: on x86_64 its end is the last address of it."""
     machine = fresh(arch)
     machine.vm.vmalloc(256 * P)
     slab, tables = machine.slab.statistics().pages * 4, machine.pgtable.statistics().tables * 4
-    free = 65532 - 1024 - slab - tables
-    assert meminfo(machine) == (
-        "MemTotal:          65532 kB\n"
-        f"MemFree:        {free:8} kB\n"
-        f"MemAvailable:   {free:8} kB\n"
-        f"Slab:           {slab:8} kB\n"
-        "SReclaimable:          0 kB\n"
-        f"SUnreclaim:     {slab:8} kB\n"
-        f"PageTables:     {tables:8} kB\n"
-        f"VmallocTotal:   {total:8} kB\n"
-        "VmallocUsed:        1024 kB\n"
-        "VmallocChunk:          0 kB\n"
-    )
+    fields = read_meminfo(meminfo(machine))
+    assert {name: number for name, number in fields.items() if number} == {
+        "MemTotal": 65532,
+        "MemFree": 65532 - 1024 - slab - tables,
+        "MemAvailable": 65532 - 1024 - slab - tables,
+        "Slab": slab,
+        "SUnreclaim": slab,
+        "PageTables": tables,
+        "CommitLimit": 32766 // 4 * 4,
+        "VmallocTotal": total,
+        "VmallocUsed": 1024,
+        "Hugepagesize": 4096 if arch == "i386" else 2048,
+        **{
+            "x86_64": {"DirectMap2M": 65536},
+            "i386": {"LowTotal": 65532, "LowFree": fields["MemFree"], "DirectMap4M": 65536},
+            "arm64": {},
+        }[arch],
+    }
+
+
+@pytest.mark.parametrize(
+    ("mem", "sizes"),
+    [(MIB + P, [1028, 0, 0]), (3 << 21, [0, 6144, 0]), ((5 << 29) + P, [4, 524288, 2097152])],
+)
+def test_meminfo_direct_map(fresh: Fresh, mem: int, sizes: list[int]) -> None:
+    """The linear mapping has the largest pages that fit."""
+    fields = read_meminfo(meminfo(fresh(mem=mem)))
+    assert [fields[f"DirectMap{size}"] for size in ("4k", "2M", "1G")] == sizes
 
 
 def test_meminfo_high_memory(fresh: Fresh) -> None:
-    """With high memory there are four lines more, behind MemAvailable, and both parts are all."""
-    machine = fresh("i386", 1024 * MIB)
-    lines = [line.split() for line in meminfo(machine).splitlines()]
-    assert [name for name, _, _ in lines[2:8]] == [
-        *("MemAvailable:", "HighTotal:", "HighFree:", "LowTotal:", "LowFree:", "Slab:")
+    """With high memory there are four lines more, behind Mlocked, and both parts are all."""
+    text = meminfo(fresh("i386", 1024 * MIB))
+    fields = read_meminfo(text)
+    names = [line.split(":")[0] for line in text.splitlines()]
+    at = names.index("Mlocked")
+    assert names[at : at + 6] == [
+        *("Mlocked", "HighTotal", "HighFree", "LowTotal", "LowFree", "SwapTotal")
     ]
-    fields = {name[:-1]: int(number) for name, number, _ in lines}
     assert fields["HighTotal"] + fields["LowTotal"] == fields["MemTotal"] == (1 << 20) - 4
     assert fields["HighFree"] + fields["LowFree"] == fields["MemFree"]
     assert fields["HighTotal"] == (1 << 20) - 0x36FFE * 4

@@ -1,0 +1,98 @@
+"""/proc/meminfo: where the RAM is.
+
+All lines of a Debian kernel are there, in its order; what this machine has not got is 0: no page
+cache, no processes, no swap.  MemTotal is MemFree + Slab + PageTables + VmallocUsed.
+
+Linux: fs/proc/meminfo.c:meminfo_proc_show()
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.layout import Layout
+
+__all__ = ["meminfo"]
+
+FIELDS: Final = """
+    MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive Active(anon)
+    Inactive(anon) Active(file) Inactive(file) Unevictable Mlocked HighTotal HighFree LowTotal
+    LowFree SwapTotal SwapFree Zswap Zswapped Dirty Writeback AnonPages Mapped Shmem KReclaimable
+    Slab SReclaimable SUnreclaim KernelStack PageTables SecPageTables NFS_Unstable Bounce
+    WritebackTmp CommitLimit Committed_AS VmallocTotal VmallocUsed VmallocChunk Percpu
+    HardwareCorrupted AnonHugePages ShmemHugePages ShmemPmdMapped FileHugePages FilePmdMapped
+    Unaccepted HugePages_Total HugePages_Free HugePages_Rsvd HugePages_Surp Hugepagesize Hugetlb
+    DirectMap4k DirectMap2M DirectMap4M DirectMap1G
+"""
+"""In their order."""
+
+ONLY: Final = {
+    **dict.fromkeys(("HighTotal", "HighFree", "LowTotal", "LowFree", "DirectMap4M"), ("i386",)),
+    **dict.fromkeys(("Unaccepted", "DirectMap2M", "DirectMap1G"), ("x86_64",)),
+    "DirectMap4k": ("x86_64", "i386"),
+}
+"""Fields that not all architectures have -> those that do."""
+
+COUNTS: Final = ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
+"""Numbers of pages; all others are kB."""
+
+LINE: Final = 24
+"""Where the numbers end, unless they are too long for that."""
+
+
+def meminfo(machine: Machine) -> str:
+    """The text."""
+    known = _known(machine)
+    arch = machine.layout.name
+    lines = []
+    for name in FIELDS.split():
+        if arch in ONLY.get(name, (arch,)):
+            label = f"{name + ':':16}"
+            unit = "" if name in COUNTS else " kB"
+            lines.append(f"{label}{known.get(name, 0):{LINE - len(label)}}{unit}\n")
+    return "".join(lines)
+
+
+def _known(machine: Machine) -> dict[str, int]:
+    """What is not 0, in kB."""
+    books = machine.statistics()
+    pages, layout = books.pages, machine.layout
+    zones = {zone.name: zone for zone in pages.zones}
+    low = zones["Normal"]
+    counts = {
+        "MemTotal": pages.total,
+        "MemFree": pages.free,
+        "MemAvailable": pages.free,
+        "LowTotal": low.total,
+        "LowFree": low.free,
+        "Slab": books.slab.pages,
+        "SUnreclaim": books.slab.pages,
+        "PageTables": books.pgtable.tables,
+        # Linux: mm/util.c:vm_commit_limit(), where vm.overcommit_ratio is 50
+        "CommitLimit": pages.total // 2,
+        "VmallocUsed": books.vmalloc.pages,
+    }
+    if "HighMem" in zones:
+        high = zones["HighMem"]
+        counts["HighTotal"], counts["HighFree"] = high.total, high.free
+    return {
+        **{name: count * (PAGE_SIZE >> 10) for name, count in counts.items()},
+        "VmallocTotal": (layout.vmalloc_limit - layout.vmalloc_start) >> 10,
+        "Hugepagesize": 1 << layout.levels[-2].shift >> 10,
+        **_direct_map(layout, books.ram.nbytes),
+    }
+
+
+def _direct_map(layout: Layout, nbytes: int) -> dict[str, int]:
+    """What of the linear mapping is mapped by leaves of each size (Linux: direct_pages_count[])."""
+    rest, counts = min(nbytes, layout.lowmem), {}
+    for level in layout.levels[-3:]:
+        size = 1 << level.shift
+        name = next(f"{size >> shift}{unit}" for shift, unit in _UNITS if size >> shift)
+        counts[f"DirectMap{name}"] = rest // size * size >> 10
+        rest %= size
+    return counts
+
+
+_UNITS: Final = ((30, "G"), (20, "M"), (10, "k"))
