@@ -64,7 +64,7 @@ def _known(machine: Machine) -> dict[str, int]:
         "MemTotal": pages.total,
         "MemFree": pages.free,
         "MemAvailable": pages.free,
-        "LowTotal": low.total,
+        "LowTotal": low.managed,
         "LowFree": low.free,
         "Slab": books.slab.pages,
         "SUnreclaim": books.slab.pages,
@@ -75,7 +75,7 @@ def _known(machine: Machine) -> dict[str, int]:
     }
     if "HighMem" in zones:
         high = zones["HighMem"]
-        counts["HighTotal"], counts["HighFree"] = high.total, high.free
+        counts["HighTotal"], counts["HighFree"] = high.managed, high.free
     return {
         **{name: count * (PAGE_SIZE >> 10) for name, count in counts.items()},
         "VmallocTotal": (layout.vmalloc_limit - layout.vmalloc_start) >> 10,

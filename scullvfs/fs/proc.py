@@ -34,16 +34,6 @@ __all__ = [
 ]
 
 
-WORDS: Final = (
-    (VM_IOREMAP, "ioremap"),
-    (VM_ALLOC, "vmalloc"),
-    (VM_MAP, "vmap"),
-    (VM_USERMAP, "user"),
-    (VM_MAP_RAM, "vm_map_ram"),
-)
-"""Flag -> how the listing of areas has it."""
-
-
 class TextFile(ShownFile):
     """A read-only file like those of procfs."""
 

@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate, islice
+from typing import Final
 
 from scullvfs.mm import Machine
 from scullvfs.mm.vm_struct import (

@@ -92,7 +92,7 @@ class Machine:
         self.cpus: Final = cpus
         self.running: Final = Running()
         """Holds `current`, for those who set it, or read it and have no machine."""
-        self.log: Final = KernelLog(panic_on_warn, running=self.running)
+        self.log: Final = KernelLog(panic_on_warn, running=self.running, arch=arch)
         self.workqueue: Final = Workqueue()
         """What is left for later, for idle time or for who allocates or frees next."""
         self.ram: Final = Ram(mem, layout.pointer_size)

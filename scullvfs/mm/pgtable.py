@@ -79,6 +79,8 @@ class PageTables:
         if top is None:
             raise MemoryError("no page frame for the top-level page table")
         self._top: Final = top << self._table_bits
+        self.top: Final = top << PAGE_SHIFT
+        """Physical address of the top-level table (Linux: swapper_pg_dir)."""
         self._entries[top] = 0
 
     # An entry is named by its place: physical address / pointer size, the index in `words`.

@@ -6,23 +6,70 @@ would say to the administrator; errors that a caller has to handle are return va
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from .dump_stack import (
+    TAINT_DIE,
+    TAINT_OOT_MODULE,
+    TAINT_WARN,
+    info_lines,
+    modules_line,
+    trace_lines,
+)
 from .errors import KernelBug
 from .gfp import __GFP_NOWARN as NOWARN
 from .gfp import GFP_KERNEL, gfp_flags_string
+from .ratelimit import RatelimitState
 from .sched import Running
 
-__all__ = ["KERN_ERR", "KERN_INFO", "KERN_WARNING", "KernelLog", "LogStatistics", "Record"]
+__all__ = [
+    "KERN_ALERT",
+    "KERN_EMERG",
+    "KERN_ERR",
+    "KERN_INFO",
+    "KERN_WARNING",
+    "KernelLog",
+    "LogStatistics",
+    "Record",
+]
 
+KERN_EMERG: Final = 0
+KERN_ALERT: Final = 1
 KERN_ERR: Final = 3
 KERN_WARNING: Final = 4
 KERN_INFO: Final = 6
 
 LOG_LINES: Final = 4096
 """How many lines the ring holds."""
+
+NOPAGE_INTERVAL: Final = 10_000_000_000
+"""Nanoseconds in which allocations that fail are reported so many times (Linux: nopage_rs)."""
+NOPAGE_BURST: Final = 1
+
+FILES: Final = {
+    **dict.fromkeys(
+        (
+            "__vmalloc_node_range_noprof",
+            "remove_vm_area",
+            "vb_alloc",
+            "vfree",
+            "vmap",
+            "vmap_pages_pte_range",
+            "vrealloc_noprof",
+            "vunmap",
+        ),
+        "mm/vmalloc.c",
+    ),
+    **dict.fromkeys(("__ioremap_caller", "__ioremap_check", "iounmap"), "arch/x86/mm/ioremap.c"),
+    "phys_addr_valid": "arch/x86/mm/physaddr.h",
+    "__kvmalloc_node_noprof": "mm/util.c",
+    "__alloc_pages_noprof": "mm/page_alloc.c",
+    "kmem_cache_destroy": "mm/slab_common.c",
+    **dict.fromkeys(("free_large_kmalloc", "kfree"), "mm/slub.c"),
+}
+"""Function that warns -> where it is."""
 
 
 class Record(NamedTuple):
@@ -56,6 +103,7 @@ class KernelLog:
             name stops a machine at its first warning.  Tests run with it.
         clock: nanoseconds, monotonic.
         running: asked for the task when a report names it.
+        arch: name of the architecture, which reports name and go by.
     """
 
     def __init__(
@@ -63,15 +111,27 @@ class KernelLog:
         panic_on_warn: bool = False,
         clock: Callable[[], int] = time.monotonic_ns,
         running: Running | None = None,
+        arch: str = "x86_64",
     ) -> None:
         self.panic_on_warn = panic_on_warn
+        self.show_mem: Callable[[int], Sequence[str]] = lambda gfp: ()
+        """Gives the lines on memory in the report of an allocation of such flags."""
+        self.modules: Final[list[str]] = []
+        """Names of the modules that are loaded, the last one first; reports list them."""
         self._running = running or Running()
+        self._arch = arch
         self._clock = clock
         self._start = clock()
         self._records: deque[Record] = deque(maxlen=LOG_LINES)
         self._lost = 0
         """How many records have fallen out."""
         self._warned: set[str] = set()
+        self._taints: set[str] = set()
+        """Why what the machine does may not be the kernel's fault (Linux: tainted_mask)."""
+        self._deaths = 0
+        """How many oopses there have been (Linux: die_counter)."""
+        self.nopage = RatelimitState(NOPAGE_INTERVAL, NOPAGE_BURST)
+        """Of reports of failed allocations."""
 
     def printk(self, level: int, text: str) -> None:
         """Append `text`, one record a line."""
@@ -80,8 +140,20 @@ class KernelLog:
         self._lost += max(len(self._records) + len(lines) - LOG_LINES, 0)
         self._records.extend(Record(level, now, line) for line in lines)
 
+    def add_module(self, name: str) -> None:
+        """Have a module among those that reports list; nothing for one that is there.
+
+        Linux: kernel/module/main.c:load_module()
+        """
+        if name not in self.modules:
+            self.modules.insert(0, name)
+            self._taints.add(TAINT_OOT_MODULE)
+
     def warn(self, text: str, where: str) -> None:
-        """WARN(): a warning with the place it was raised at, `where`, such as "vfree".
+        """WARN(): a warning with the function it was raised in, `where`, such as "vfree".
+
+        Without a `text` the place says it all (WARN_ON()).  Where Linux has the line of the source,
+        here is the file alone.  Linux: kernel/panic.c:__warn()
 
         Without a `text` the place says it all (WARN_ON()).
 
@@ -89,16 +161,20 @@ class KernelLog:
             KernelBug: under `panic_on_warn`.
         """
         task = self._running.current
-        self.printk(
-            KERN_WARNING,
-            "------------[ cut here ]------------\n"
-            + (text and f"{text}\n")
-            + f"WARNING: CPU: 0 PID: {task.pid} at {where}\n"
-            f"CPU: 0 PID: {task.pid} Comm: {task.comm}\n"
+        lines = ["------------[ cut here ]------------"]
+        if text:
+            lines.append(text)
+        lines += [
+            f"WARNING: CPU: 0 PID: {task.pid} at {FILES.get(where, 'mm')} {where}",
+            modules_line(self.modules),
+            *info_lines(task, self._taints, self._arch),
+            *trace_lines([where], self._arch),
             "---[ end trace 0000000000000000 ]---",
-        )
+        ]
+        self.printk(KERN_WARNING, "\n".join(lines))
+        self._taints.add(TAINT_WARN)
         if self.panic_on_warn:
-            raise KernelBug(text or where)
+            raise KernelBug(text or f"WARNING at {where}")
 
     def warn_once(self, text: str, where: str) -> None:
         """WARN_ONCE(): as `warn()`, but only the first time for each place."""
@@ -106,16 +182,55 @@ class KernelLog:
             self._warned.add(where)
             self.warn(text, where)
 
-    def warn_alloc(self, text: str, gfp: int = GFP_KERNEL) -> None:
-        """What Linux says when an allocation fails (Linux: mm/page_alloc.c:warn_alloc()).
+    def warn_alloc(self, text: str, gfp: int = GFP_KERNEL, trace: Sequence[str] = ()) -> None:
+        """What Linux says when an allocation fails, once in ten seconds at the most.
 
-        Nothing where the flags have __GFP_NOWARN.
+        Nothing where the flags have __GFP_NOWARN.  How many reports were kept back is said before
+        the next one.
+
+        Args:
+            text: why.
+            gfp: the flags of the allocation.
+            trace: the functions that led to it, the innermost first.
+
+        Linux: mm/page_alloc.c:warn_alloc()
         """
         if gfp & NOWARN:
             return
+        now = self._clock() - self._start
+        allowed, missed = self.nopage.ratelimit(now)
+        if missed:
+            self.printk(KERN_WARNING, f"warn_alloc: {missed} callbacks suppressed")
+        if not allowed:
+            return
         task = self._running.current
-        mode = f"{gfp:#x}({gfp_flags_string(gfp)})"
-        self.printk(KERN_WARNING, f"{task.comm}: {text}, mode:{mode}, nodemask=(null)")
+        lines = [
+            f"{task.comm}: {text}, mode:{gfp:#x}({gfp_flags_string(gfp)}), "
+            "nodemask=(null),cpuset=/,mems_allowed=0",
+            *info_lines(task, self._taints, self._arch),
+            *trace_lines(["dump_stack_lvl", "warn_alloc", *trace], self._arch),
+            *self.show_mem(gfp),
+        ]
+        self.printk(KERN_WARNING, "\n".join(lines))
+
+    def oops(self, report: Callable[[int], Sequence[tuple[int, str]]]) -> None:
+        """Print the report of an error that no kernel survives unharmed.
+
+        Args:
+            report: gives its lines with their levels, told how many oopses there have been, this
+                one included.
+
+        Linux: arch/x86/kernel/dumpstack.c:oops_end()
+        """
+        self._deaths += 1
+        for level, line in report(self._deaths):
+            self.printk(level, line)
+        self._taints.add(TAINT_DIE)
+
+    @property
+    def taints(self) -> frozenset[str]:
+        """Flags of `dump_stack`."""
+        return frozenset(self._taints)
 
     def records(self) -> list[Record]:
         """All lines, oldest first."""
@@ -134,11 +249,18 @@ class KernelLog:
         return f"<KernelLog records={len(self._records)} lost={self._lost}>"
 
     def state(self) -> dict[str, Any]:
-        """All that it holds, as plain data; times are the clock's, the rest the calls' alone."""
+        """All that it holds, as plain data.
+
+        The times, and which reports of failed allocations were kept back, are the clock's, the
+        rest the calls' alone.
+        """
         return {
             "records": [list(record) for record in self._records],
             "lost": self._lost,
             "warned": sorted(self._warned),
+            "modules": list(self.modules),
+            "taints": sorted(self._taints),
+            "deaths": self._deaths,
         }
 
     def check(self) -> None:

@@ -55,6 +55,7 @@ class Module:
         if address is None:
             raise OSError(errno.ENOMEM, f"no memory for {scullv_devs} devices")
         self._address = address
+        machine.log.add_module("scullv")
         self.devices: Final = [
             ScullvDev(machine, self.parameters, index, address + index * sizeof_dev, quirk_ldd3)
             for index in range(scullv_devs)

@@ -1,15 +1,29 @@
 """The report of a page fault in the driver, as the kernel would print it.
 
-The shape is that of a real one (Linux: arch/x86/mm/fault.c:page_fault_oops()), with what an
-emulator knows in place of registers and code: which quantum was overrun, and by whom.
+What an emulator knows beyond that is a line of its own: which quantum was overrun, and how far.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from scullvfs.mm import PAGE_SIZE, Machine, PageFault
-from scullvfs.mm.printk import KERN_ERR
+from scullvfs.mm.fault import page_fault_oops
 
 __all__ = ["report_overrun"]
+
+CALLS: Final = {
+    "x86_64": ("vfs_{call}", "ksys_{call}", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"),
+    "i386": (
+        *("vfs_{call}", "ksys_{call}", "__ia32_sys_{call}", "__do_fast_syscall_32"),
+        *("do_fast_syscall_32", "do_SYSENTER_32", "entry_SYSENTER_32"),
+    ),
+    "arm64": (
+        *("vfs_{call}", "ksys_{call}", "__arm64_sys_{call}", "invoke_syscall", "do_el0_svc"),
+        *("el0_svc", "el0t_64_sync_handler", "el0t_64_sync"),
+    ),
+}
+"""Architecture -> the way from a system call to the driver, the outermost last."""
 
 
 def report_overrun(
@@ -22,37 +36,15 @@ def report_overrun(
         quantum: its kernel address.
         accessed: how many bytes the driver takes it for.
     """
-    task = machine.current
-    levels = zip(
-        (level.name.upper() for level in machine.layout.levels), fault.entries, strict=False
-    )
-    access, error = ("write", 2) if fault.write else ("read", 0)
-    copy, function, call = (
-        ("_copy_from_user", "scullv_write", "write")
-        if fault.write
-        else ("_copy_to_user", "scullv_read", "read")
-    )
+    arch = machine.layout.name
+    copy, call = ("copy_from_user", "write") if fault.write else ("copy_to_user", "read")
+    copy = f"__arch_{copy}" if arch == "arm64" else f"_{copy}"
+    way = [part.format(call=call) for part in CALLS[arch]]
     digits = machine.layout.pointer_digits
     vm = machine.vm.find_vm_area(quantum)
     length = vm.size - PAGE_SIZE if vm is not None else 0
-    lines = (
-        f"BUG: unable to handle page fault for address: {fault.address:0{digits}x}",
-        f"#PF: supervisor {access} access in kernel mode",
-        f"#PF: error_code(0x{error:04x}) - not-present page",
-        " ".join(f"{name} {entry:x}" for name, entry in levels),
-        f"Oops: {error:04x} [#1]",
-        f"CPU: 0 PID: {task.pid} Comm: {task.comm}",
-        f"CR2: {fault.address:0{digits}x}",
-        "Call Trace:",
-        " <TASK>",
-        f" {copy}",
-        f" {function} [scullv]",
-        f" vfs_{call}",
-        f" ksys_{call}",
-        " do_syscall_64",
-        " </TASK>",
+    note = (
         f"{name}: quantum {quantum:0{digits}x} is {length} bytes long, "
-        f"accessed as {accessed}; guard page at {fault.address:0{digits}x}",
-        "---[ end trace 0000000000000000 ]---",
+        f"accessed as {accessed}; guard page at {fault.address:0{digits}x}"
     )
-    machine.log.printk(KERN_ERR, "\n".join(lines))
+    page_fault_oops(machine, fault, [copy, f"scullv_{call} [scullv]", *way], [note])

@@ -123,7 +123,7 @@ def test_vmap_of_what_is_no_ram_is_a_warning(
     lenient.vm.check()
     text = f"vmap of pfn {wrong:#x}, which is no page"
     assert texts(lenient).count(text) == 1
-    assert any(line.endswith("at vmap_pages_pte_range") for line in texts(lenient))
+    assert any(line.endswith(" vmap_pages_pte_range") for line in texts(lenient))
     assert lenient.vm.vmap([5, 64 * MIB // P - 1]) is not None, "the last frame of RAM is one"
     with pytest.raises(KernelBug, match=re.escape(text)):
         strict.vm.vmap(pages)

@@ -125,7 +125,7 @@ def test_caller_of_an_overrun(mount: Callable[[str], Path], what: str) -> None:
                     os.pwrite(fd, b"x", QUANTUM + 8192)
 
         pid = by("the culprit", overrun)
-    assert f"\nCPU: 0 PID: {pid} Comm: the culprit\n" in log(mnt)
+    assert f"\nCPU: 0 UID: {os.geteuid()} PID: {pid} Comm: the culprit Tainted: " in log(mnt)
 
 
 def test_caller_of_a_failed_fallocate(mount: Callable[[str], Path]) -> None:

@@ -33,9 +33,9 @@ PAGES = [
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:/\* (\S+\.[ch]) \*/|# (\S+\.py))\n")
 VARIES = re.compile(
-    r"(?<=^<\d>\[)[ \d.]{12,}(?=\] )|(?<=PID: )\d+|(?<= passed in )[\d.]+(?=s$)", re.MULTILINE
+    r"(?<=^<\d>\[)[ \d.]{12,}(?=\] )|(?<=[PU]ID: )\d+|(?<= passed in )[\d.]+(?=s$)", re.MULTILINE
 )
-"""The kernel log's times and process ids, and how long pytest took: no two runs have them
+"""The kernel log's times and ids, and how long pytest took: no two runs have them
 in common."""
 
 

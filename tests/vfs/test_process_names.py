@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -48,22 +49,25 @@ def fill(device: Path, name: str, step: int) -> int:
 
 
 def test_enomem(mount: Mount) -> None:
-    """The errno is ENOMEM whoever writes, and the log names each of them in one line."""
+    """The errno is ENOMEM whoever writes; the log names the first one within ten seconds."""
     path = mount("mem=4M")
     for name in NAMES:
         assert fill(path / "scullv0", name, 65536) == errno.ENOMEM
         os.truncate(path / "scullv0", 0)
     lines = (path / "proc/kmsg").read_text().splitlines()
     failures = [line.partition("] ")[2] for line in lines if ": vmalloc error: " in line]
-    assert [line.partition(": vmalloc error: ")[0] for line in failures] == [*NAMES.values()]
-    assert len(lines) == 1 + len(NAMES)  # the first is that of the start
+    names = [line.partition(": vmalloc error: ")[0] for line in failures]
+    assert names[:1] == [next(iter(NAMES.values()))]
+    assert len(names) == 1 or "callbacks suppressed" in "".join(lines)
 
 
 def test_overrun(mount: Mount) -> None:
-    """The errno of an overrun is EFAULT whoever runs over, and the report names him."""
+    """The errno of an overrun is EFAULT whoever runs over, and the log names each in one line."""
     path = mount("mem=64M,quirks=ldd3,order=1,qset=1")
-    assert fill(path / "scullv0", "тестовая", 8192) == errno.EFAULT
-    assert " Comm: тестова\\321\n" in (path / "proc/kmsg").read_text()
+    for name in NAMES:
+        assert fill(path / "scullv0", name, 8192) == errno.EFAULT
+    text = (path / "proc/kmsg").read_text()
+    assert re.findall(r"(?m)\] CPU: .* Comm: (.*) Tainted: ", text) == [*NAMES.values()]
 
 
 def test_users_of_a_mount(scullvfs: Any, mounted: Path) -> None:

@@ -139,14 +139,16 @@ def test_report_of_dd(default: Path) -> None:
     guard = end - PAGE_SIZE
     lines = report.splitlines()
     (tables,) = [line for line in lines if line.startswith("PGD ")]
-    assert re.fullmatch(r"PGD [1-9a-f]\w* PUD [1-9a-f]\w* PMD [1-9a-f]\w* PTE 0", tables)
+    assert re.fullmatch(r"PGD ([1-9a-f]\w*) P4D \1 PUD [1-9a-f]\w* PMD [1-9a-f]\w* PTE 0", tables)
     assert [line for line in lines if line != tables] == [
         f"BUG: unable to handle page fault for address: {guard:x}",
         "#PF: supervisor write access in kernel mode",
         "#PF: error_code(0x0002) - not-present page",
-        "Oops: 0002 [#1]",
-        f"CPU: 0 PID: {process.pid} Comm: dd",
-        f"CR2: {guard:x}",
+        "Oops: Oops: 0002 [#1] PREEMPT SMP NOPTI",
+        f"CPU: 0 UID: {os.geteuid()} PID: {process.pid} Comm: dd "
+        "Tainted: G           O       6.12.0-scullvfs #1",
+        "Tainted: [O]=OOT_MODULE",
+        "Hardware name: scullvfs emulated x86_64",
         "Call Trace:",
         " <TASK>",
         " _copy_from_user",
@@ -154,7 +156,10 @@ def test_report_of_dd(default: Path) -> None:
         " vfs_write",
         " ksys_write",
         " do_syscall_64",
+        " entry_SYSCALL_64_after_hwframe",
         " </TASK>",
+        "Modules linked in: scullv(O)",
+        f"CR2: {guard:x}",
         f"scullv0: quantum {quantum:x} is 4096 bytes long, accessed as 65536; "
         f"guard page at {guard:x}",
         "---[ end trace 0000000000000000 ]---",
@@ -172,8 +177,8 @@ def test_report_of_a_read(quirky: Path, fd: int) -> None:
     (report,) = reports(quirky)
     assert "supervisor read access" in report
     assert "error_code(0x0000)" in report
-    assert "Oops: 0000 [#1]\n" in report
-    assert f"PID: {os.getpid()} Comm: {Path('/proc/self/comm').read_text()}" in report
+    assert "Oops: Oops: 0000 [#1] PREEMPT" in report
+    assert f"PID: {os.getpid()} Comm: {Path('/proc/self/comm').read_text().rstrip()} " in report
     assert " _copy_to_user\n scullv_read [scullv]\n vfs_read\n ksys_read\n" in report
     assert guard_page(report) + PAGE_SIZE == areas(quirky)[-1][1]
 

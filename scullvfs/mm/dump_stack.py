@@ -1,0 +1,80 @@
+"""The lines that all reports of the kernel have: who was running, on what, and how it came there.
+
+    CPU: 0 UID: 1000 PID: 4711 Comm: dd Tainted: G           O       6.12.0-scullvfs #1
+    Tainted: [O]=OOT_MODULE
+    Hardware name: scullvfs emulated x86_64
+    Call Trace:
+     <TASK>
+     vmalloc_noprof
+     scullv_write [scullv]
+     </TASK>
+
+Confessed: a machine without code has no addresses in it, no registers and no stack.  Functions have
+no offset, lines with registers or code bytes are left out, and a trace has those functions that are
+known to be in it.
+
+Linux: lib/dump_stack.c, kernel/panic.c, arch/x86/kernel/dumpstack.c
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from .sched import Task
+
+__all__ = [
+    "TAINT_DIE",
+    "TAINT_OOT_MODULE",
+    "TAINT_WARN",
+    "info_lines",
+    "modules_line",
+    "trace_lines",
+]
+
+RELEASE: Final = "6.12.0-scullvfs #1"
+"""As `uname -r` would have it, and the first word of `uname -v`."""
+
+TAINT_DIE: Final = "D"
+TAINT_WARN: Final = "W"
+TAINT_OOT_MODULE: Final = "O"
+
+_FLAGS: Final = "PFSRMBUDAWCIOELKXTN"
+"""Linux: kernel/panic.c:taint_flags"""
+_REASONS: Final = {
+    TAINT_DIE: "DIE",
+    TAINT_WARN: "WARN",
+    TAINT_OOT_MODULE: "OOT_MODULE",
+}
+
+
+def info_lines(task: Task, taints: Collection[str], arch: str) -> list[str]:
+    """Who was running (Linux: lib/dump_stack.c:dump_stack_print_info()).
+
+    Args:
+        taints: some of the flags above.
+    """
+    who = f"CPU: 0 UID: {task.uid} PID: {task.pid} Comm: {task.comm}"
+    hardware = f"Hardware name: scullvfs emulated {arch}"
+    if not taints:
+        return [f"{who} Not tainted {RELEASE}", hardware]
+    flags = "".join(flag if flag in taints else " " for flag in _FLAGS)
+    reasons = ", ".join(f"[{flag}]={_REASONS[flag]}" for flag in _FLAGS if flag in taints)
+    # Without a proprietary module the first flag says so.
+    return [f"{who} Tainted: G{flags[1:]} {RELEASE}", f"Tainted: {reasons}", hardware]
+
+
+def modules_line(modules: Iterable[str]) -> str:
+    """Those that are loaded; all of them are out of the tree (Linux: kernel/module/main.c)."""
+    return " ".join(["Modules linked in:", *(f"{name}(O)" for name in modules)])
+
+
+def trace_lines(functions: Iterable[str], arch: str) -> list[str]:
+    """The functions on the stack, the innermost first (Linux: show_stack()).
+
+    x86_64 says which stack they are on, arm64 writes the heading otherwise.
+    """
+    lines = [f" {function}" for function in functions]
+    if arch == "x86_64":
+        return ["Call Trace:", " <TASK>", *lines, " </TASK>"]
+    return ["Call trace:" if arch == "arm64" else "Call Trace:", *lines]
