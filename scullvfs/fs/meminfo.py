@@ -12,6 +12,7 @@ from typing import Final
 
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.layout import Layout
+from scullvfs.mm.show_mem import si_mem_available
 
 __all__ = ["meminfo"]
 
@@ -63,7 +64,7 @@ def _known(machine: Machine) -> dict[str, int]:
     counts = {
         "MemTotal": pages.total,
         "MemFree": pages.free,
-        "MemAvailable": pages.free,
+        "MemAvailable": si_mem_available(pages.zones),
         "LowTotal": low.managed,
         "LowFree": low.free,
         "Slab": books.slab.pages,

@@ -18,11 +18,14 @@ from scullvfs.scull import Module, ScullvProcmem
 from .meminfo import meminfo
 from .seq_file import START, Listing, Place, SeqFile
 from .shown import ShownFile
+from .slabinfo import slabinfo
 from .tree import Directory, Node
 from .vmallocinfo import Vmallocinfo
-from .vmstat import buddyinfo
+from .vmstat import buddyinfo, pagetypeinfo, zoneinfo
 
 __all__ = [
+    "TEXTS",
+    "IomemFile",
     "Kmsg",
     "TextFile",
     "Vmallocinfo",
@@ -30,7 +33,10 @@ __all__ = [
     "iomem",
     "listings",
     "meminfo",
+    "pagetypeinfo",
     "procfs",
+    "slabinfo",
+    "zoneinfo",
 ]
 
 
@@ -46,11 +52,28 @@ class TextFile(ShownFile):
         return self._show()
 
 
-def iomem(machine: Machine) -> str:
-    """/proc/iomem: the physical address space (Linux: kernel/resource.c:r_show())."""
+def iomem(machine: Machine, privileged: bool = True) -> str:
+    """/proc/iomem: the physical address space; who may not know it sees zeros for addresses.
+
+    Linux: kernel/resource.c:r_show()
+    """
     last = machine.statistics().ram.nbytes - 1
-    resources = ((0, PAGE_SIZE - 1, "Reserved"), (1 << PAGE_SHIFT, last, "System RAM"))
+    resources = [(0, PAGE_SIZE - 1, "Reserved"), (1 << PAGE_SHIFT, last, "System RAM")]
+    if not privileged:
+        resources = [(0, 0, name) for _, _, name in resources]
     return "".join(f"{start:08x}-{end:08x} : {name}\n" for start, end, name in resources)
+
+
+class IomemFile(ShownFile):
+    """proc/iomem, which says more to its owner and to root than to others."""
+
+    def __init__(self, machine: Machine, permissions: int, uid: int, gid: int) -> None:
+        super().__init__(permissions, uid, gid)
+        self._machine = machine
+
+    def text(self) -> str:
+        """What there is to show to who is looking."""
+        return iomem(self._machine, self._machine.current.uid in (0, self.uid))
 
 
 class Kmsg:
@@ -88,8 +111,10 @@ class Kmsg:
 
 TEXTS: Final[dict[str, tuple[int, Callable[[Machine], str]]]] = {
     "buddyinfo": (0o444, buddyinfo),
-    "iomem": (0o444, iomem),
     "meminfo": (0o444, meminfo),
+    "pagetypeinfo": (0o400, pagetypeinfo),
+    "slabinfo": (0o400, slabinfo),
+    "zoneinfo": (0o444, zoneinfo),
 }
 """Name -> permissions, and what makes the text."""
 
@@ -109,6 +134,7 @@ def procfs(module: Module, uid: int, gid: int) -> Directory:
         name: TextFile(partial(show, module.machine), permissions, uid, gid)
         for name, (permissions, show) in TEXTS.items()
     }
+    files["iomem"] = IomemFile(module.machine, 0o444, uid, gid)
     for name, (permissions, listing) in listings(module).items():
         files[name] = SeqFile(listing, permissions, uid, gid)
     return Directory.of(dict(sorted(files.items())), uid, gid)

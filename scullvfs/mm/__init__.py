@@ -13,8 +13,8 @@ where there is one:
 
     machine              all of it, wired together
     ram, layout          the bytes; the numbers of an architecture
-    page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them,
-                         `watermark` says how many are kept back
+    page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them
+    watermark            how many of them are kept back
     slab, slub           kmalloc and caches of objects; their slabs
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, ioremap     areas, by what they are mapped to; `vmap_pages`: frames that a caller has
@@ -22,6 +22,8 @@ where there is one:
     vm_struct, errors    what is known of an area; what can go wrong
     gfp                  the flags of an allocation
     printk, workqueue    the kernel log; work in steps
+    fault, show_mem      reports: of a page fault, of where the memory is
+    dump_stack           what is in all reports; `ratelimit` says how often there is one
 
 What follows Linux follows 6.12, and says so with the place in its sources.
 

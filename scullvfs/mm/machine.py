@@ -12,6 +12,7 @@ somebody does in slices is not held to that: others are let in on purpose, see `
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from .access import KernelMemory
@@ -21,6 +22,7 @@ from .pgtable import PageTables, PgtableStatistics
 from .printk import KERN_INFO, KernelLog, LogStatistics
 from .ram import Ram, RamStatistics
 from .sched import Running, Task
+from .show_mem import show_mem
 from .slab import Slab, SlabStatistics
 from .vmalloc import Vmalloc, VmallocStatistics
 from .vmap import VmapSpace, VmapStatistics
@@ -112,6 +114,7 @@ class Machine:
             layout,
             self.log,
         )
+        self.log.show_mem = partial(show_mem, self.page_alloc, self.slab, self.pgtable, layout)
         self.log.printk(
             KERN_INFO,
             f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 
 import pytest
 
 from scullvfs.fs.proc import (
     TEXTS,
+    IomemFile,
     Kmsg,
     TextFile,
     Vmallocinfo,
@@ -17,17 +19,21 @@ from scullvfs.fs.proc import (
     iomem,
     listings,
     meminfo,
+    pagetypeinfo,
     procfs,
+    slabinfo,
+    zoneinfo,
 )
 from scullvfs.fs.seq_file import Listing, text_of
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.printk import KERN_ERR, KernelLog
+from scullvfs.mm.sched import Task
 from scullvfs.mm.vm_struct import VM_MAP, VM_MAP_PUT_PAGES
 from scullvfs.scull import Module
 
 from ..scull.helpers import fails
-from .books import assert_books_add_up, read_meminfo
+from .books import assert_books_add_up, free_frames, read_meminfo
 from .conftest import MIB
 
 Fresh = Callable[..., Machine]
@@ -222,7 +228,7 @@ def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
     assert {name: number for name, number in fields.items() if number} == {
         "MemTotal": 65532,
         "MemFree": 65532 - 1024 - slab - tables,
-        "MemAvailable": 65532 - 1024 - slab - tables,
+        "MemAvailable": 65532 - 1024 - slab - tables - 381 * 4,  # the high watermark
         "Slab": slab,
         "SUnreclaim": slab,
         "PageTables": tables,
@@ -271,6 +277,47 @@ def test_iomem(fresh: Fresh, mem: int, last: str) -> None:
     assert iomem(fresh(mem=mem)) == (
         f"00000000-00000fff : Reserved\n00001000-{last} : System RAM\n"
     )
+
+
+def test_iomem_is_for_the_owner(fresh: Fresh) -> None:
+    """Root and who owns the file see where RAM is, and nobody else does; all see what there is."""
+    machine = fresh()
+    file = IomemFile(machine, 0o444, 1000, 1000)
+    for uid, shown in ((0, True), (1000, True), (1001, False)):
+        machine.running.current = Task(1, uid, 1001)
+        file.looked_up(1)
+        text = bytes(file.open(os.O_RDONLY, 1).read(0, 999)).decode()
+        assert file.size == len(text)
+        assert (text == iomem(machine)) is shown
+        if not shown:
+            assert text == "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n"
+
+
+def test_zones_add_up(fresh: Fresh) -> None:
+    """What zoneinfo, pagetypeinfo, buddyinfo and meminfo say of free frames is the same."""
+    for arch, mem in (("x86_64", 64 * MIB), ("i386", 1024 * MIB)):
+        machine = fresh(arch, mem)
+        machine.vm.vmalloc(100 * P)
+        free = read_meminfo(meminfo(machine))["MemFree"] // 4
+        assert sum(map(int, re.findall("pages free +(\\d+)", zoneinfo(machine)))) == free
+        assert free_frames(buddyinfo(machine)) == free
+        rows = re.findall(r"type +\w+ ([ \d]+)\n", pagetypeinfo(machine))
+        counts = [sum(map(int, column)) for column in zip(*map(str.split, rows), strict=True)]
+        assert sum(count << order for order, count in enumerate(counts)) == free
+
+
+def test_slabinfo_has_each_cache(fresh: Fresh) -> None:
+    """A line for each cache: the objects in use, those there is room for, the size of a slab."""
+    machine = fresh()
+    for _ in range(3):
+        machine.slab.kmalloc(4000)
+    lines = slabinfo(machine).splitlines()
+    assert lines[0] == "slabinfo - version: 2.1"
+    assert [line.split()[0] for line in lines[2:]] == [
+        cache.statistics().name for cache in machine.slab.caches()
+    ]
+    (line,) = [line.split() for line in lines if line.startswith("kmalloc-4k ")]
+    assert line[2:6] == ["8", "4096", "8", "8"]
 
 
 def test_kmsg(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,6 +369,8 @@ def test_proc_files(fresh: Fresh) -> None:
     assert b"Device 3: qset 500" in texts[b"scullvmem"]
     assert {name for name, node in proc.items() if node.mode & 0o7777 == 0o400} == {
         b"kmsg",
+        b"pagetypeinfo",
+        b"slabinfo",
         b"vmallocinfo",
     }
 

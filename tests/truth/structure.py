@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
 __all__ = ["Structure", "differences"]
 
-WIDEST = 40
-"""No field is filled up to more."""
+WIDEST = (24, 16)
+"""No field is filled up to more on its right side, and on its left side."""
 
 Gap = tuple[int, int, int]
 """Blanks, and the lengths of the fields before and behind."""
@@ -97,16 +98,17 @@ def differences(
     for kind, columns in mine.kinds.items():
         for number, gaps in enumerate(columns):
             wanted = theirs.kinds.get(kind)
-            if wanted and not _formats(wanted[number]) & _formats(gaps):
+            if wanted and not _formats(frozenset(wanted[number])) & _formats(frozenset(gaps)):
                 found.append(f"field {number + 1} of {kind!r} lies elsewhere")
     return found
 
 
-def _formats(gaps: set[Gap]) -> set[Format]:
+@cache
+def _formats(gaps: frozenset[Gap]) -> set[Format]:
     """All formats that explain so many blanks between fields of such lengths."""
     blanks, before, behind = next(iter(gaps))
     formats = set()
-    for left, right in product(range(WIDEST), repeat=2):
+    for left, right in product(*(range(width + 1) for width in WIDEST)):
         between = blanks - max(left - before, 0) - max(right - behind, 0)
         if between >= 0 and all(
             between + max(left - a, 0) + max(right - b, 0) == count for count, a, b in gaps

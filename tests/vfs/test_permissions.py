@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from .troubles import fails_as
 OWNER, MEMBER, OTHER = (65531, 65531), (65532, 65530), (65533, 65533)
 """uid and gid of the owner of the devices, of a user in their group, and of a stranger."""
 GROUP = 65530
+NOWHERE = "00000000-00000000"
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 
@@ -102,7 +104,10 @@ def test_others(device: Path) -> None:
 def test_others_read_proc(everybodys: Path) -> None:
     """What shows addresses or the kernel log is the owner's alone; the rest everyone reads."""
     assert "MemTotal" in by(OTHER, (everybodys / "proc/meminfo").read_text)
-    for name in ("vmallocinfo", "kmsg"):
+    iomem = everybodys / "proc/iomem"
+    hidden = re.sub(r"\w{8,}-\w{8,}", NOWHERE, by(OWNER, iomem.read_text))
+    assert by(OTHER, iomem.read_text) == hidden != by(OWNER, iomem.read_text)
+    for name in ("vmallocinfo", "kmsg", "slabinfo", "pagetypeinfo"):
         with fails_as("permission"):
             by(OTHER, reads(everybodys / "proc" / name))
         by(OWNER, reads(everybodys / "proc" / name))

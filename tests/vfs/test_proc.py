@@ -21,8 +21,11 @@ MODES = {
     "iomem": 0o444,
     "kmsg": 0o400,
     "meminfo": 0o444,
+    "pagetypeinfo": 0o400,
     "scullvmem": 0o444,
+    "slabinfo": 0o400,
     "vmallocinfo": 0o400,
+    "zoneinfo": 0o444,
 }
 """What is in proc/, with the permissions that Linux gives it."""
 
