@@ -17,8 +17,10 @@ where there is one:
     watermark            how many of them are kept back
     slab, slub           kmalloc and caches of objects; their slabs
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
-    vmalloc, ioremap     areas, by what they are mapped to; `vmap_pages`: frames that a caller has
-    vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`)
+    vmalloc, ioremap     areas, by what they are mapped to; frames that a caller has: `vmap_pages`
+    vm_map_ram           and for a short time, out of a block (`vmap_block`)
+    vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`,
+                         in an `rbtree`)
     vm_struct, errors    what is known of an area; what can go wrong
     gfp                  the flags of an allocation
     printk, workqueue    the kernel log; work in steps

@@ -13,14 +13,12 @@ more than `lazy_max_pages` of them wait or when nothing else is free.  The first
 for another thread in Linux; here it is scheduled, and done before anything else that allocates or
 frees.  (On one CPU that is when it is done there, too: in a trim of 482 areas at a time.)
 
-Confessed: where an area has to be aligned, Linux also takes a range that is too small in general
-and lies well, if the search in its tree comes by one before it has found a larger one.  Linux has a
-pool for each of its "vmap nodes", here there is one node.
+Linux has a pool for each of its "vmap nodes"; as one CPU runs all that is called here, it uses one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .areas import BusyAreas
@@ -79,7 +77,9 @@ class VmapSpace:
         """Pages of addresses in `lazy`."""
         self.purges = 0
         """How often a purge happened."""
-        self._free = FreeAreas(layout.vmalloc_start, layout.vmalloc_end)
+        self._free = FreeAreas(
+            layout.vmalloc_start, layout.vmalloc_end, (1, (1 << layout.pointer_size * 8) - 1)
+        )
         self._total_pages: Final = layout.vmalloc_pages
         self._pools: Final[dict[int, list[int]] | None] = {} if cpus > 1 else None
         """Size in bytes -> starts of purged areas of that size, ready to be used again."""
@@ -103,20 +103,12 @@ class VmapSpace:
             self.drain_vmap_area_work()
         start = self._from_pool(size, align) if self._pools else None
         if start is None:
-            start = self._lowest_match(size, align)
+            start = self._free.take(size, align)
             if start is None:
                 self.purge_fragmented_blocks()
                 self.purge_vmap_area_lazy(full_pool_decay=True)
-                start = self._lowest_match(size, align)
+                start = self._free.take(size, align)
         return start
-
-    def _lowest_match(self, size: int, align: int) -> int | None:
-        """Linux: mm/vmalloc.c:find_vmap_lowest_match()"""
-        if align > PAGE_SIZE:
-            start = self._free.take(size, align, size + align - 1)
-            if start is not None:
-                return start
-        return self._free.take(size, align)
 
     def reserve(self, start: int, end: int) -> None:
         """Have the addresses `start`..`end` - 1 in use, without anything that is mapped there.
@@ -193,13 +185,16 @@ class VmapSpace:
         return given_back
 
     def _give_back(self, areas: list[tuple[int, int]]) -> None:
-        """Put areas among the free ones, neighbours joined beforehand.
+        """Put areas among the free ones, the highest first, as Linux does.
 
-        Most were freed in the order of their addresses: joined once as they come, there are few
-        to sort.
+        Of those that follow each other the highest one finds its place, and the others are joined
+        to it, which is the same for all of them at once as for one after the other.
+        Linux: mm/vmalloc.c:reclaim_list_global()
         """
-        for start, end in _joined(sorted(_joined(areas))):
-            self._free.add(start, end - start)
+        for start, last, end in reversed(_runs(sorted(areas))):
+            self._free.add(last, end - last)
+            if start < last:
+                self._free.add(start, last - start)
 
     @property
     def nr_busy_pages(self) -> int:
@@ -262,14 +257,16 @@ class VmapSpace:
         assert self._drain_pending == (self.nr_lazy_pages > self.lazy_max_pages)
 
 
-def _joined(areas: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Areas, those in one that come one after the other and touch."""
-    run_start = run_end = 0
-    for start, end in areas:
-        if start != run_end:
-            if run_end:
-                yield run_start, run_end
-            run_start = start
-        run_end = end
-    if run_end:
-        yield run_start, run_end
+def _runs(areas: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """Areas in order, those in one that touch: (start, start of the last one, end)."""
+    runs: list[tuple[int, int, int]] = []
+    first = last = end = 0
+    for start, stop in areas:
+        if start != end:
+            if end:
+                runs.append((first, last, end))
+            first = start
+        last, end = start, stop
+    if end:
+        runs.append((first, last, end))
+    return runs

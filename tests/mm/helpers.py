@@ -86,17 +86,17 @@ def linear_scan(
 def lowest_match(
     taken: Iterable[tuple[int, int]], window: tuple[int, int], size: int, align: int
 ) -> int | None:
-    """Where the vmalloc space has `size` bytes: an oracle, reads everything.
+    """The highest address where the vmalloc space may find `size` bytes: reads everything.
 
-    That is in the lowest gap into which they go wherever it lies, or else as `linear_scan()`.
+    That is in the lowest gap into which they go wherever it lies; None if there is no such gap.
     """
     taken = list(taken)
     at, end = window
     for taken_start, taken_end in [*sorted(taken), (end, end)]:
-        if align > PAGE_SIZE and taken_start - at >= size + align - 1:
+        if taken_start - at >= size + (align - 1 if align > PAGE_SIZE else 0):
             return -(-at // align) * align
         at = max(at, taken_end)
-    return linear_scan(taken, window, size, align)
+    return None
 
 
 def free_blocks(buddy: Buddy) -> dict[int, int]:

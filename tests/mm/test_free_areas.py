@@ -6,9 +6,13 @@ from random import Random
 
 import pytest
 
-from scullvfs.mm.free_areas import CHUNK, FreeAreas
+from scullvfs.mm import PAGE_SIZE
+from scullvfs.mm.free_areas import FreeAreas
 
 from .helpers import linear_scan
+
+MANY = 100
+"""Some hundred ranges are several levels of the tree."""
 
 
 def comb(teeth: int) -> FreeAreas:
@@ -137,11 +141,11 @@ def test_add_of_what_is_free_is_refused(start: int, size: int) -> None:
     areas.check()
 
 
-# chunk 0: | 10 | 10 | ... | 10 |   chunk 1: | 10 | ... | 25 |   chunk 2: | 10 | ... | 40 |
-def test_take_goes_left_first_over_many_chunks() -> None:
+# free:  | 10 | 10 | ... | 30 | ... | 10 | ... | 30 | ... | 10 |
+def test_take_goes_left_first() -> None:
     """Expect the lowest range that is large enough, not the largest and not the nearest in size."""
-    areas = comb(10 * CHUNK)
-    low, high = 3 * CHUNK, 7 * CHUNK
+    areas = comb(10 * MANY)
+    low, high = 3 * MANY, 7 * MANY
     areas.add(high * 20 + 10, 10)
     areas.add(low * 20 + 10, 10)
     areas.check()
@@ -153,15 +157,15 @@ def test_take_goes_left_first_over_many_chunks() -> None:
     assert areas.take(10, 1) == 0
 
 
-def test_add_joins_across_chunks() -> None:
-    """A gap at a chunk's edge is closed with the neighbours in both chunks."""
-    areas = comb(6 * CHUNK)
-    for i in range(6 * CHUNK):
+def test_add_joins_all_over_the_tree() -> None:
+    """Every gap is closed with its neighbours, wherever in the tree these are."""
+    areas = comb(6 * MANY)
+    for i in range(6 * MANY):
         areas.add(i * 20 + 10, 10)
         if i % 50 == 0:
             areas.check()
 
-    assert list(areas) == [(0, 6 * CHUNK * 20)]
+    assert list(areas) == [(0, 6 * MANY * 20)]
     areas.check()
 
 
@@ -188,3 +192,75 @@ def test_take_equals_a_linear_scan(seed: int, live: int) -> None:
     for start, end in taken.items():
         areas.add(start, end - start)
     assert list(areas) == [(window[0], window[1] - window[0])]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_take_of_aligned_ranges(seed: int) -> None:
+    """It lies in no higher range than the lowest one of size + align - 1 bytes, and it is free."""
+    rng = Random(seed)
+    page = 4096
+    window = (7 * page, 3000 * page)
+    areas, taken = FreeAreas(*window, (1, 1 << 40)), dict[int, int]()
+    lower = 0
+    for step in range(1500):
+        if rng.random() < 0.52 or not taken:
+            size, align = page * rng.choice([1, 2, 3, 9, 17]), page << rng.choice([0, 1, 3, 5])
+            given = areas.take(size, align)
+            gaps = [(start, size) for start, size in _gaps(taken, window)]
+            fits = [-(-at // align) * align for at, length in gaps if length >= size + align - 1]
+            if align == page:
+                assert given == linear_scan(taken.items(), window, size, align)
+            elif fits:
+                assert given is not None
+                assert given <= fits[0]
+                lower += given < fits[0]
+            if given is not None:
+                assert given % align == 0
+                assert any(at <= given < given + size <= at + length for at, length in gaps)
+                taken[given] = given + size
+        else:
+            start = rng.choice(list(taken))
+            areas.add(start, taken.pop(start) - start)
+        if step % 50 == 0:
+            areas.check()
+            assert list(areas) == _gaps(taken, window)
+            assert areas.largest == max(length for _, length in areas)
+    assert lower, "never one that lies well"
+
+
+def _gaps(taken: dict[int, int], window: tuple[int, int]) -> list[tuple[int, int]]:
+    """What is free of a window, as (start, size)."""
+    gaps, at = [], window[0]
+    for start, end in [*sorted(taken.items()), (window[1], 0)]:
+        if at < start:
+            gaps.append((at, start - at))
+        at = end
+    return gaps
+
+
+# tree, in pages:    [2, 3)               Two pages at a multiple of four: that is six to be sure.
+#                   /      \\              The root has none such on its left, goes right, and there
+#              [0, 1)     [8, 64)          left again only if [4, 6) had six: it would do, and
+#                         /                nobody looks at it.
+#                     [4, 6)
+def test_take_passes_by_what_lies_well() -> None:
+    """A range that would do, in a subtree that promises nothing, is not found."""
+    areas = FreeAreas(0, 64 * PAGE_SIZE)
+    for start, size in ((1, 1), (3, 1), (6, 2)):
+        assert areas.take_at(start * PAGE_SIZE, size * PAGE_SIZE)
+    assert [start // PAGE_SIZE for start, _, _ in areas.state()] == [2, 0, 8, 4]
+
+    assert areas.take(2 * PAGE_SIZE, 4 * PAGE_SIZE) == 8 * PAGE_SIZE
+
+
+def test_state_has_the_shape() -> None:
+    """The same ranges in a tree of another shape are another state: they give other addresses."""
+    one, other = (FreeAreas(0, 1000) for _ in range(2))
+    for areas, starts in ((one, range(0, 200, 20)), (other, range(180, -20, -20))):
+        assert areas.take(1000, 1) == 0
+        for start in starts:
+            areas.add(start, 10)
+        areas.check()
+    assert list(one) == list(other)
+    assert one.state() != other.state()
+    assert sorted(one.state(), key=lambda row: row[0]) != one.state()
