@@ -23,18 +23,18 @@ class Ioremap(VmAreas):
         the layout's `ioremap_max_order`.
 
         Returns:
-            The address of the byte at `phys`, or None (with a warning in the kernel log)
-            when the range is empty, not a physical address, or RAM; or without addresses.
+            The address of the byte at `phys`, or None when the range is empty or wraps around,
+            or without addresses; and, with a warning in the kernel log, when it is no physical
+            address, or RAM.
 
         Linux: mm/ioremap.c:generic_ioremap_prot(), arch/x86/mm/ioremap.c
         """
         last = phys + size - 1
-        if size <= 0 or phys < 0:
-            self._log.warn_once("ioremap: empty range", "__ioremap_caller")
+        if size <= 0 or phys < 0 or last >> 64:
             return None
         if last >> self._layout.phys_bits:
             self._log.printk(KERN_WARNING, f"ioremap: invalid physical address {phys:x}")
-            self._log.warn_once("ioremap: invalid physical address", "phys_addr_valid")
+            self._log.warn_once("", "__ioremap_caller")
             return None
         if PHYS_PFN(phys) <= self._page_alloc.totalram_pages:
             self._log.warn_once(f"ioremap on RAM at {phys:#018x} - {last:#018x}", "__ioremap_check")
@@ -54,11 +54,15 @@ class Ioremap(VmAreas):
         return start + offset
 
     def iounmap(self, address: int) -> None:
-        """Undo `ioremap()`.  An unknown address is an error in the kernel log.
+        """Undo `ioremap()`.
+
+        An address of no area is an error in the kernel log, one outside of the window a warning.
+        (Another area than ioremap()'s, which Linux would take apart, is left as it is.)
 
         Linux: arch/x86/mm/ioremap.c:iounmap()
         """
         if not self.is_vmalloc_addr(address):
+            self._log.warn_once("", "iounmap")
             return
         area = self._vmap_space.busy.find(address & PAGE_MASK)
         if area is None or not area.kind.flags & VM_IOREMAP:

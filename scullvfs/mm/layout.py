@@ -91,6 +91,10 @@ class Layout:
     """log2 of the largest alignment that an ioremap() area gets (IOREMAP_MAX_ORDER)."""
     task_size: int
     """TASK_SIZE_MAX: the first address that is no process's (Linux: access_ok())."""
+    vmemmap: int
+    """Where the struct pages are, that of frame 0 first."""
+    page_struct_size: int
+    """Bytes of a struct page."""
     nr_cpus: int
     """NR_CPUS: how many CPUs Debian's kernel is built for."""
     numa: bool
@@ -160,6 +164,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             # recorded; the kernel's own half has four levels here.
             # Linux: arch/x86/include/asm/page_64_types.h
             task_size=(1 << 56) - PAGE_SIZE,
+            vmemmap=0xFFFF_EA00_0000_0000,
+            page_struct_size=64,
             nr_cpus=8192,
             huge_vmap_shift=21,
             numa=True,
@@ -182,6 +188,9 @@ LAYOUTS: Final[dict[str, Layout]] = {
             phys_bits=32,
             ioremap_max_order=22,
             task_size=0xC000_0000,
+            # Not a place of the architecture's: somewhere at the end of low memory (mem_map).
+            vmemmap=0xF4FF_E000,
+            page_struct_size=32,
             nr_cpus=32,
             numa=False,
         ),
@@ -203,6 +212,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             ioremap_max_order=30,
             # Linux: arch/arm64/include/asm/processor.h
             task_size=1 << 48,
+            vmemmap=0xFFFF_FC00_0000_0000,
+            page_struct_size=64,
             nr_cpus=512,
             huge_vmap_shift=21,
             numa=True,

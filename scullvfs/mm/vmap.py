@@ -54,7 +54,7 @@ class VmapSpace:
     """The vmalloc window of one machine.
 
     Args:
-        cpus: 1 or more; sets `lazy_max_pages`, and with 2 or more there are pools.
+        cpus: 1 or more; sets `lazy_max_pages`, and with 2 or more, and 64 bits, there are pools.
         flush: called at each purge, where Linux flushes the TLBs.
         schedule_work: has a purge done before the next call that allocates or frees anything; if
             nobody does it by then, the next one that is for addresses does.
@@ -81,8 +81,12 @@ class VmapSpace:
             layout.vmalloc_start, layout.vmalloc_end, (1, (1 << layout.pointer_size * 8) - 1)
         )
         self._total_pages: Final = layout.vmalloc_pages
-        self._pools: Final[dict[int, list[int]] | None] = {} if cpus > 1 else None
-        """Size in bytes -> starts of purged areas of that size, ready to be used again."""
+        has_pools = cpus > 1 and layout.pointer_size == 8
+        self._pools: Final[dict[int, list[int]] | None] = {} if has_pools else None
+        """Size in bytes -> starts of purged areas of that size; the last one is used next.
+
+        Linux: mm/vmalloc.c:vmap_init_nodes()
+        """
         self._flush = flush
         self._schedule_work = schedule_work
         self._drain_pending = False
@@ -131,9 +135,13 @@ class VmapSpace:
     def _from_pool(self, size: int, align: int) -> int | None:
         """Linux: mm/vmalloc.c:node_pool_del_va()"""
         pool = self._pools and self._pools.get(size)
-        if not pool or pool[-1] % align:
+        if not pool:
             return None
-        return pool.pop()
+        start = pool.pop()
+        if start % align:  # it is the last to come again
+            pool.insert(0, start)
+            return None
+        return start
 
     def free_vmap_area_noflush(self, start: int, size: int) -> None:
         """Free addresses lazily: no area any more, and their pages unmapped already.
@@ -165,8 +173,9 @@ class VmapSpace:
         areas, self.lazy = self.lazy, []
         self.nr_lazy_pages = 0
         if self._pools is not None:
-            given_back = self._decay_pools(full_pool_decay)
-            for start, end in areas:
+            self._give_back(self._decay_pools(full_pool_decay), highest_first=False)
+            given_back: list[tuple[int, int]] = []
+            for start, end in sorted(areas):
                 if end - start <= MAX_VA_SIZE_PAGES << PAGE_SHIFT and not full_pool_decay:
                     self._pools.setdefault(end - start, []).append(start)
                 else:
@@ -175,23 +184,31 @@ class VmapSpace:
         self._give_back(areas)
 
     def _decay_pools(self, full: bool) -> list[tuple[int, int]]:
-        """Linux: mm/vmalloc.c:decay_va_pool_node()"""
+        """Take a quarter out of each pool, or all that is there; where it has less than four, too.
+
+        Linux: mm/vmalloc.c:decay_va_pool_node()
+        """
         given_back: list[tuple[int, int]] = []
         assert self._pools is not None
         for size, pool in self._pools.items():
-            keep = 0 if full else len(pool) - len(pool) // 4
+            keep = 0 if full or len(pool) < 4 else len(pool) - len(pool) // 4
             given_back += [(start, start + size) for start in pool[keep:]]
             del pool[keep:]
         return given_back
 
-    def _give_back(self, areas: list[tuple[int, int]]) -> None:
-        """Put areas among the free ones, the highest first, as Linux does.
+    def _give_back(self, areas: list[tuple[int, int]], highest_first: bool = True) -> None:
+        """Put areas among the free ones, the highest first if not told, as Linux does.
 
         Of those that follow each other the highest one finds its place, and the others are joined
         to it, which is the same for all of them at once as for one after the other.
         Linux: mm/vmalloc.c:reclaim_list_global()
         """
-        for start, last, end in reversed(_runs(sorted(areas))):
+        runs = _runs(sorted(areas))
+        if not highest_first:  # joined with each other beforehand
+            for start, _, end in runs:
+                self._free.add(start, end - start)
+            return
+        for start, last, end in reversed(runs):
             self._free.add(last, end - last)
             if start < last:
                 self._free.add(start, last - start)

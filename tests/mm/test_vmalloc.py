@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -138,6 +139,36 @@ def test_vmalloc_page_array_depends_on_the_pointer(
 
     assert len(machine.vmap_space.busy) == areas
     assert machine.slab.statistics().nbytes == nbytes
+    machine.vm.vfree(address)
+
+
+@pytest.mark.parametrize(
+    ("arch", "base", "size"),
+    [
+        ("x86_64", 0xFFFF_EA00_0000_0000, 64),
+        ("i386", 0xF4FF_E000, 32),
+        ("arm64", 0xFFFF_FC00_0000_0000, 64),
+    ],
+)
+@pytest.mark.parametrize("nr_pages", [3, 1500])
+def test_page_array_points_to_the_pages(
+    make_machine: Callable[..., Machine], arch: str, base: int, size: int, nr_pages: int
+) -> None:
+    """It holds the addresses of the frames' struct pages, in the area's order."""
+    machine = make_machine(arch=arch)
+    address = vmalloc(machine, nr_pages * P)
+    vm = machine.vm.find_vm_area(address)
+    assert vm is not None
+    assert vm.pages is not None
+    assert vm.page_array is not None
+
+    nbytes = machine.layout.pointer_size
+    raw = bytes(machine.memory.read(vm.page_array, nr_pages * nbytes))
+
+    pointers = [
+        int.from_bytes(raw[at : at + nbytes], sys.byteorder) for at in range(0, len(raw), nbytes)
+    ]
+    assert pointers == [base + pfn * size for pfn in vm.pages]
     machine.vm.vfree(address)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -305,10 +306,63 @@ def test_pool_decays_by_a_quarter_at_each_purge() -> None:
     space.check()
 
 
-def test_pool_is_emptied_when_addresses_run_out() -> None:
+def test_pool_serves_the_highest_first() -> None:
+    """In whatever order they were freed: a purge goes by address, and the last one is the next."""
+    space = Space(cpus=2)
+    areas = [space.alloc(2) for _ in range(5)]
+    for area in (areas[1], areas[3], areas[0]):
+        space.free(area)
+    space.purge_vmap_area_lazy()
+
+    assert [space.alloc(2) for _ in range(3)] == [areas[3], areas[1], areas[0]]
+
+
+# pages, cpus=2:  0 . 1     3     5        pool of 2: 3, 1
+# take 2, align 4:                         3 does not do, and goes behind the other; free ones do
+# take 2:                                  1
+def test_pool_passes_a_misaligned_one_over() -> None:
+    """Only the first one of a pool is looked at; if it does not do, the next one comes first."""
+    space = Space(cpus=2)
+    space.alloc(1)
+    areas = [space.alloc(2) for _ in range(2)]
+    for area in areas:
+        space.free(area)
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(2, align=4 * P)) == 8
+    assert [space.page(space.alloc(2)) for _ in range(2)] == [1, 3]
+
+
+def test_pool_of_less_than_four_is_emptied() -> None:
+    """A quarter of three is none; it takes all then, as the kernel's count goes below zero."""
+    space = Space(cpus=2)
+    areas = [space.alloc(2) for _ in range(3)]
+    space.alloc(1)
+    for area in areas:
+        space.free(area)
+    space.purge_vmap_area_lazy()
+    assert space.page(space.alloc(1)) == 7
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(6)) == 0
+
+
+def test_i386_has_no_pools() -> None:
+    """With however many CPUs, 32 bits have one node, which uses none."""
+    space = Space("i386", cpus=4)
+    area = space.alloc(3)
+    space.free(area)
+    space.purge_vmap_area_lazy()
+
+    assert space.page(space.alloc(2)) == 0
+
+
+def test_pool_is_emptied_when_addresses_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pooled addresses are used for another size when nothing else is left."""
-    space = Space("i386", cpus=2)
-    pages = LAYOUTS["i386"].vmalloc_pages
+    small = replace(LAYOUTS["x86_64"], vmalloc_end=LAYOUTS["x86_64"].vmalloc_start + (128 << 20))
+    monkeypatch.setitem(LAYOUTS, "x86_64", small)
+    space = Space(cpus=2)
+    pages = small.vmalloc_pages
     areas = [space.alloc(256) for _ in range(16)]
     space.alloc(pages - 16 * 256)
     for area in areas:
