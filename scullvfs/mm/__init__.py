@@ -13,8 +13,8 @@ where there is one:
 
     machine              all of it, wired together
     ram, layout          the bytes; the numbers of an architecture
-    page_alloc, zone     page frames, singly and in blocks (`buddy`); `free_map` counts them
-    watermark            how many of them are kept back
+    page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`); `free_map` counts them,
+                         `deck` shuffles them, `watermark` says how many are kept back
     slab, slub           kmalloc and caches of objects; their slabs
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, ioremap     areas, by what they are mapped to; frames that a caller has: `vmap_pages`

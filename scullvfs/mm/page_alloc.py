@@ -17,7 +17,7 @@ from .gfp import __GFP_HIGHMEM, __GFP_ZERO
 from .layout import PAGE_SHIFT, Layout
 from .ram import Ram
 from .workqueue import Workqueue
-from .zone import PCP_HIGH, Zone, ZoneStatistics
+from .zone import KEPT, Zone, ZoneStatistics
 
 __all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics"]
 
@@ -111,16 +111,18 @@ class PageAllocator:
     def put_frames(self, frames: array[int]) -> None:
         """As `free_frames()`, for a part that has finished what waits."""
         if self._highest is self._lowmem:
-            zone = self._lowmem
-            hot = zone.hot
-            hot.extend(frames)
-            if len(hot) - zone.released > PCP_HIGH:
-                self.on_surplus()
+            self._put(self._lowmem, frames)
             return
         end = self._lowmem.buddy.end_pfn
-        for pfn in frames:
-            (self._lowmem if pfn < end else self._highest).hot.append(pfn)
-        self.on_surplus()
+        self._put(self._lowmem, array("I", [pfn for pfn in frames if pfn < end]))
+        self._put(self._highest, array("I", [pfn for pfn in frames if pfn >= end]))
+
+    def _put(self, zone: Zone, frames: array[int]) -> None:
+        zone.hot.extend(frames)
+        zone.alloc_factor >>= len(frames)
+        if len(zone.hot) - zone.released > KEPT:
+            zone.map_surplus()
+            self.on_surplus()
 
     # -- blocks ----------------------------------------------------------------------------
 
@@ -144,14 +146,9 @@ class PageAllocator:
         if not order:
             frames = zone.alloc_bulk(1, gfp & _ZERO > 0)
             return frames[0] if frames else None
-        pfn = zone.buddy.alloc(order)
+        pfn = zone.alloc_block(order, gfp & _ZERO > 0)
         if pfn is None and zone.nr_pcp:
-            while pfn is None and zone.hot:
-                zone.drain_some()
-                pfn = zone.buddy.alloc(order)
-            if pfn is None:
-                zone.drain()
-                pfn = zone.buddy.alloc(order)
+            pfn = zone.alloc_drained(order, gfp & _ZERO > 0)
             self.on_surplus()
         return pfn
 
@@ -169,14 +166,13 @@ class PageAllocator:
         if self.workqueue.pending:
             self.workqueue.flush()
         zone = self._lowmem if page < self._lowmem.buddy.end_pfn else self._highest
-        if not zone.buddy.start_pfn <= page < zone.buddy.end_pfn or zone.buddy.is_free(page):
+        if not zone.buddy.start_pfn <= page < zone.buddy.end_pfn or zone.is_free(page):
             raise KernelBug(f"BUG: Bad page state  pfn:{page:05x}")
         if order:
-            zone.buddy.free(page, order, dirty=True)
-        else:
-            zone.hot.append(page)
-        if order or len(zone.hot) - zone.released > PCP_HIGH:
+            zone.free_block(page, order)
             self.on_surplus()
+        else:
+            self._put(zone, array("I", [page]))
 
     def get_free_pages(self, gfp: int, order: int) -> int | None:
         """As `alloc_pages()`, but the address in the linear mapping, so never of high memory.

@@ -1,54 +1,59 @@
 """A zone: a range of page frames, with a buddy system and the per-cpu list in front of it.
 
-Single frames come and go through the per-cpu list, which costs a slice of an array;
-the buddy system below it is asked for many frames at once.
+Single frames come and go through the per-cpu list, which costs a slice of an array, and blocks of
+up to 8 frames through one for each order; the buddy system below is asked for many at once.  The
+last one freed is the next one given, and who finds the list empty fetches `batch` frames or more.
 
 A frame moves like this (`pcp` is the per-cpu list):
 
         buddy --refill--> pcp.cold --alloc--> allocated --free--> pcp.hot --drain--> buddy
           |                                    ^  |  ^               |
-          +------------alloc(order > 0)--------+  |  +----alloc------+
+          +------------alloc(order > 3)--------+  |  +----alloc------+
           ^                                       |
-          +-------------free(order > 0)-----------+
+          +-------------free(order > 3)-----------+
 
 `shuffle`: a machine that has been up for months hands out frames from all over RAM. With
 it, a refill takes up to 64 random blocks of 4 MiB and deals their frames out in turns,
-in a seeded random order (`_Deck`); a quarter of the large blocks at most is broken up ahead.
+in a seeded random order (`Deck`); a quarter of the large blocks at most is broken up ahead.
 Without it, frames come as the buddy system gives them on a freshly booted machine.
 
 The calls alone decide which frames come.  Idle work gives the host's memory behind free frames
 back and moves none of them, so whether and when it is done does not show:
 
-    hot    | released, mapped | mapped |  not yet   |     the last one freed is on top
-           0             released  _mapped    len(hot)
+    hot    | released |      not yet        |    the last one freed is on top
+           0                            len(hot)
 
-Confessed: there is one CPU's list, and it has no end; Linux drains its list as soon as it is longer
-than `high`, here that happens when a larger block is asked for and there is none, so that freeing
-is quick.  What is told of free blocks (/proc/buddyinfo) is what there would be if the freed frames
-went back (`FreeMap`).  Linux's MemFree leaves the list's frames out.
+Confessed: there is one CPU's list, and freed single frames stay on it.  Linux gives those that have
+been on it for longest back as soon as there are more than `high`; here that happens when a larger
+block is asked for and there is none, so that freeing is quick.  What is told of free blocks
+(/proc/buddyinfo) is what there would be if all of them had gone back (`FreeMap`), while Linux
+leaves the frames of the list out of it, and of MemFree.  In Linux `high` may grow up to an eighth
+of the zone while frames come and go, and shrinks by the clock.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from .buddy import Buddy
+from .buddy import MIGRATE_MOVABLE, MIGRATE_TYPES, Buddy
+from .deck import Deck
 from .free_map import FreeMap
 from .layout import PAGE_SHIFT, PAGE_SIZE
+from .pcp import COSTLY_ORDER, PcpBlocks
 from .ram import ZERO_PAGE, Ram
 from .watermark import zone_batchsize, zone_highsize, zone_watermarks
 
-__all__ = ["PCP_HIGH", "Zone", "ZoneStatistics"]
+__all__ = ["KEPT", "Zone", "ZoneStatistics"]
 
-BATCH: Final = 512
-"""Frames of a refill, at least."""
-PCP_HIGH: Final = 4096
+KEPT: Final = 4096
 """`idle_work()` leaves the host's memory behind this many freed frames as it is (16 MiB)."""
-FORGOTTEN: Final = 8
-"""To forget so many frames takes as long as to release one."""
+BATCH_SCALE_MAX: Final = 5
+"""A refill grows up to 2**5 times the batch (Linux: CONFIG_PCP_BATCH_SCALE_MAX)."""
+MAPPED: Final = 4096
+"""The map lags behind by so many frames at the most: a tenth of a millisecond's work."""
 DRAINED: Final = 1 << 13
 """Freed frames that go back at once where a larger block is wanted."""
 DECK_BLOCKS: Final = 64
@@ -83,36 +88,6 @@ class ZoneStatistics(NamedTuple):
     """Frames that the per-cpu list holds."""
 
 
-class _Deck:
-    """Clean frames of some random blocks, dealt one from each block in turn."""
-
-    def __init__(self, blocks: list[int], order: int, rng: Random) -> None:
-        size = 1 << order
-        # A block starts at a multiple of its size: XOR with an offset below the size walks
-        # through its frames, and with a random one first, differently in each block.
-        self._blocks = [pfn ^ rng.randrange(size) for pfn in blocks]
-        self._offsets = rng.sample(range(size), size) if blocks else []
-
-    def __len__(self) -> int:
-        return len(self._blocks) * len(self._offsets)
-
-    def deal(self, count: int) -> array[int]:
-        """At least `count` frames, unless fewer are left."""
-        frames = array("I")
-        while self._offsets and len(frames) < count:
-            offset = self._offsets.pop()
-            frames.extend([pfn ^ offset for pfn in self._blocks])
-        return frames
-
-    def state(self) -> list[list[int]]:
-        """The blocks, and the offsets in them that are still to come."""
-        return [list(self._blocks), list(self._offsets)]
-
-    def frames(self) -> list[int]:
-        """What is still to be dealt."""
-        return [pfn ^ offset for offset in self._offsets for pfn in self._blocks]
-
-
 class Zone:
     """A range of frames with its buddy system and per-cpu list (Linux: struct zone).
 
@@ -141,23 +116,29 @@ class Zone:
         self.buddy: Final = Buddy(start_pfn, end_pfn, ram.release)
         self._ram = ram
         self._rng = rng
-        self._deck = _Deck([], 0, Random(0))
+        self._deck = Deck([], 0, Random(0))
         self.hot = array("I")
-        """Frames that were freed, the last one on top."""
+        """Single frames that were freed, the last one on top."""
         self.released = 0
         """Of so many, from the bottom, the host holds no memory any more."""
         self._mapped = 0
-        """So many, from the bottom, are in the map; at least those that are released."""
+        """So many, from the bottom, are in the map."""
         self._map = FreeMap(end_pfn)
         self._unmapped = array("I")
         """Frames that are in the map, and were taken since."""
         self.cold = array("I")
         """Frames straight from the buddy system: they read as zeros."""
+        self.blocks: Final = PcpBlocks()
+        """Blocks of up to 8 frames on the list."""
+        self.alloc_factor = 0
+        """How often the batch is doubled: more when it is used up, less when a frame is freed."""
+
+    # -- single frames ---------------------------------------------------------------------
 
     @property
     def nr_pcp(self) -> int:
-        """Frames on the per-cpu list."""
-        return len(self.hot) + len(self.cold) + len(self._deck)
+        """Frames in front of the buddy system."""
+        return len(self.hot) + len(self.cold) + len(self._deck) + self.blocks.nr_pages
 
     @property
     def nr_free(self) -> int:
@@ -165,31 +146,43 @@ class Zone:
         return self.nr_pcp + self.buddy.nr_free
 
     def alloc_bulk(self, nr_pages: int, zero: bool) -> array[int]:
-        """Take up to `nr_pages` frames; freed ones first, as they are still in the caches."""
+        """Take up to `nr_pages` frames; freed ones first, the last one freed before the others.
+
+        Linux: mm/page_alloc.c:rmqueue_pcplist()
+        """
         hot = self.hot
         left = len(hot) - nr_pages
         if left < 0:
             return self._alloc_bulk_cold(nr_pages, zero)
         frames = hot[left:]
         del hot[left:]
-        clean = self._unsettle(left, frames) if left < self._mapped else 0
+        frames.reverse()
+        clean = self._unsettle(left, frames) if left < self._mapped or left < self.released else 0
         if zero:
-            self._clear(frames[clean:] if clean else frames)
+            self._clear(frames[: nr_pages - clean] if clean else frames)
         return frames
 
     def _unsettle(self, left: int, frames: array[int]) -> int:
-        """All but the `left` lowest freed frames are taken; returns how many of them are clean."""
+        """All but the `left` lowest freed frames are taken; returns how many of them are clean.
+
+        The clean ones are the last of `frames`, and so are those in the map.
+        """
         clean = max(self.released - left, 0)
-        self.released = min(self.released, left)
-        self._unmapped.extend(frames[: max(self._mapped - left, 0)])
-        self._mapped = min(self._mapped, left)
+        self.released -= clean
+        mapped = max(self._mapped - left, 0)
+        if mapped:
+            self._mapped = left
+            self._unmapped.extend(frames[-mapped:])
+            if len(self._unmapped) > MAPPED:
+                self._forget()
         return clean
 
     def _alloc_bulk_cold(self, nr_pages: int, zero: bool) -> array[int]:
         frames, self.hot = self.hot, array("I")
+        frames.reverse()
         clean = self._unsettle(0, frames)
         if zero:
-            self._clear(frames[clean:])
+            self._clear(frames[: len(frames) - clean])
         wanted = nr_pages - len(frames)
         if len(self.cold) < wanted:
             self._refill(wanted - len(self.cold))
@@ -197,29 +190,106 @@ class Zone:
         del self.cold[-wanted:]
         return frames
 
+    def _nr_alloc(self, order: int) -> int:
+        """Blocks that a refill fetches at once (Linux: mm/page_alloc.c:nr_pcp_alloc())."""
+        batch = self.pcp_batch
+        if not order:
+            most = max(self.pcp_high - self.blocks.nr_pages - batch, batch)
+            batch <<= self.alloc_factor
+            if batch <= most and self.alloc_factor < BATCH_SCALE_MAX:
+                self.alloc_factor += 1
+            batch = min(batch, most)
+        return max(batch >> order, 2) if batch > 1 else batch
+
     def _refill(self, wanted: int) -> None:
-        """Fetch `wanted` frames or more from the buddy system, if it has them."""
-        wanted = max(wanted, BATCH)
+        """Fetch batches until there are `wanted` frames or more, if the buddy system has them.
+
+        Linux: mm/page_alloc.c:rmqueue_bulk()
+        """
+        count = 0
+        while count < wanted:
+            count += self._nr_alloc(0)
         fetched = array("I")
-        while len(fetched) < wanted:
-            if self._rng is not None:
-                if not self._deck:
-                    self._deck = _Deck(*self.buddy.alloc_random(DECK_BLOCKS, self._rng), self._rng)
-                frames = self._deck.deal(wanted - len(fetched))
-            else:
-                block = self.buddy.alloc_smallest(wanted - len(fetched))
-                frames = array("I", _block(*block)) if block else array("I")
+        while len(fetched) < count:
+            frames = self._fetch(count - len(fetched))
             if not frames:
-                break
+                if not self.blocks.nr_pages or len(fetched) >= wanted:
+                    break
+                self._drain_blocks(self.blocks.nr_pages)
             fetched.extend(frames)
         fetched.reverse()  # frames are taken from the end
         self.cold = fetched + self.cold
 
-    def _clear(self, frames: array[int]) -> None:
+    def _fetch(self, count: int) -> array[int]:
+        """Some frames, `count` or less but under `shuffle`; none if the buddy system has none."""
+        if self._rng is None:
+            block = self.buddy.alloc_smallest(count)
+            return array("I", _block(*block)) if block else array("I")
+        if not self._deck:
+            self._deck = Deck(*self.buddy.alloc_random(DECK_BLOCKS, self._rng), self._rng)
+        return self._deck.deal(count)
+
+    def _clear(self, frames: Iterable[int]) -> None:
         view = self._ram.bytes
         for pfn in frames:
             phys = pfn << PAGE_SHIFT
             view[phys : phys + PAGE_SIZE] = ZERO_PAGE
+
+    # -- blocks ----------------------------------------------------------------------------
+
+    def alloc_block(self, order: int, zero: bool) -> int | None:
+        """Take a block of order 1 or more (Linux: mm/page_alloc.c:rmqueue())."""
+        if order > COSTLY_ORDER:
+            return self.buddy.alloc(order, clean=zero)
+        taken = self.blocks.take(order) or self._fetch_blocks(order)
+        if taken is None:
+            return None
+        pfn, clean = taken
+        if zero and not clean:
+            self._clear(_block(pfn, order))
+        return pfn
+
+    def alloc_drained(self, order: int, zero: bool) -> int | None:
+        """As `alloc_block()`, which found none, with what the per-cpu list gives back."""
+        pfn = None
+        while pfn is None and self.hot:
+            self.drain_some()
+            pfn = self.alloc_block(order, zero)
+        if pfn is None:
+            self.drain()
+            pfn = self.alloc_block(order, zero)
+        return pfn
+
+    def _fetch_blocks(self, order: int) -> tuple[int, bool] | None:
+        fetched = []
+        for _ in range(self._nr_alloc(order)):
+            pfn = self.buddy.alloc(order)
+            if pfn is None:
+                break
+            fetched.append(pfn)
+        self.blocks.fill(fetched, order)
+        return self.blocks.take(order)
+
+    def free_block(self, pfn: int, order: int) -> None:
+        """Free a block of order 1 or more (Linux: mm/page_alloc.c:free_unref_page())."""
+        if order > COSTLY_ORDER:
+            self.buddy.free(pfn, order, dirty=True)
+            return
+        self.alloc_factor >>= 1
+        self.blocks.free(pfn, order)
+        if self.blocks.nr_pages >= self.pcp_high:
+            self._drain_blocks(self.pcp_batch, order)
+
+    def _drain_blocks(self, count: int, first: int = 1) -> None:
+        """Give `count` frames' worth of the listed blocks back, and begin with an order."""
+        for pfn, order, clean in self.blocks.drain(count, first):
+            self.buddy.free(pfn, order, dirty=not clean)
+
+    def is_free(self, pfn: int) -> bool:
+        """Whether a frame is in the buddy system, or the first of a block on the per-cpu list."""
+        return pfn in self.blocks or self.buddy.is_free(pfn)
+
+    # -- draining --------------------------------------------------------------------------
 
     def drain_some(self) -> None:
         """Give those of the freed frames that have been on the list for longest back."""
@@ -227,8 +297,9 @@ class Zone:
         del self.hot[:DRAINED]
         self.buddy.free_frames(frames, dirty=True)
         self._unmapped.extend(frames[: self._mapped])
-        self.released = max(self.released - DRAINED, 0)
         self._mapped = max(self._mapped - DRAINED, 0)
+        self.released = max(self.released - DRAINED, 0)
+        self._forget()
 
     def drain(self) -> None:
         """Give the frames of the per-cpu list back to the buddy system.
@@ -238,55 +309,83 @@ class Zone:
         """
         self.buddy.free_frames(self.hot, dirty=True)
         self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=False)
+        self._drain_blocks(self.blocks.nr_pages)
         self.hot, self.cold = array("I"), array("I")
         self.released = self._mapped = 0
         self._map, self._unmapped = FreeMap(self.buddy.end_pfn), array("I")
 
+    # -- what goes back to the host --------------------------------------------------------
+
     @property
     def nr_surplus(self) -> int:
         """Freed frames that `settle()` has still to go over."""
-        return max(len(self.hot) - PCP_HIGH - self.released, 0)
+        return max(len(self.hot) - KEPT - self.released, 0)
 
     @property
     def nr_dirty(self) -> int:
         """Free frames that the host may hold memory for."""
-        return len(self.hot) - self.released + self.buddy.nr_dirty
+        return len(self.hot) - self.released + self.blocks.nr_dirty + self.buddy.nr_dirty
 
     def settle(self, nr_pages: int) -> None:
-        """Give the host's memory behind up to `nr_pages` freed frames back; none of them moves.
-
-        Before that the map has to forget frames that were taken, some more of them at a time.
-        """
-        if self._unmapped:
-            self._map.discard(self._unmapped[-FORGOTTEN * nr_pages :])
-            del self._unmapped[-FORGOTTEN * nr_pages :]
-            return
+        """Give the host's memory behind up to `nr_pages` freed frames back; none of them moves."""
         end = self.released + min(nr_pages, self.nr_surplus)
-        if self._mapped < end:
-            self._map_to(end)
         for pfn, count in _runs(self.hot[self.released : end]):
             self._ram.release(pfn, count)
         self.released = end
 
+    # -- seen as blocks --------------------------------------------------------------------
+
+    @property
+    def pcp_count(self) -> int:
+        """Frames on the per-cpu list, as Linux would have it: of the freed ones the last."""
+        others = len(self.cold) + self.blocks.nr_pages
+        return others + min(len(self.hot), max(self.pcp_high - others, 0))
+
+    def map_surplus(self) -> None:
+        """Frames were freed: put those above `high` into the map, if they are many."""
+        surplus = len(self.hot) - self.pcp_high
+        if surplus - self._mapped > MAPPED:
+            self._map_to(surplus)
+
+    def _forget(self) -> None:
+        """Have no frame in the map that was taken."""
+        self._map.discard(self._unmapped)
+        self._unmapped = array("I")
+
     def _map_to(self, end: int) -> None:
         """Have the `end` lowest freed frames in the map, and none that was taken."""
-        if self._unmapped:
-            self._map.discard(self._unmapped)
-            self._unmapped = array("I")
+        self._forget()
         self._map.add(self.hot[self._mapped : end])
         self._mapped = end
 
     def free_by_order(self) -> list[int]:
         """Free blocks of each order, as if the freed frames were given back.
 
-        They are joined among themselves only.  It takes some milliseconds, and 0.1 us for each
-        that was freed since idle work was done.
+        They are joined among themselves only; single ones that a refill has fetched are of order 0.
+        It takes a millisecond for each GiB of the zone if frames were freed.
         """
         if self._unmapped or self._mapped < len(self.hot):
             self._map_to(len(self.hot))
-        counts = [len(area.heads) for area in self.buddy.free_area]
+        counts = [sum(area.nr_free) for area in self.buddy.free_area]
         counts[0] += len(self.cold) + len(self._deck)
+        for order, listed in enumerate(self.blocks.counts()):
+            counts[order] += listed
         return [sum(pair) for pair in zip(counts, self._map.blocks(), strict=True)]
+
+    def free_by_type(self) -> dict[str, list[int]]:
+        """Migrate type -> free blocks of each order, which are `free_by_order()` in all.
+
+        What was handed out once is unmovable, so the frames on the per-cpu list are.
+        """
+        movable = self.buddy.free_by_type()[MIGRATE_MOVABLE]
+        pairs = zip(self.free_by_order(), movable, strict=True)
+        return {"Unmovable": [every - some for every, some in pairs], "Movable": movable}
+
+    def pageblocks_by_type(self) -> dict[str, int]:
+        """Migrate type -> number of pageblocks (of 2 MiB)."""
+        return dict(zip(MIGRATE_TYPES, self.buddy.pageblocks_by_type(), strict=True))
+
+    # -- the books -------------------------------------------------------------------------
 
     def statistics(self) -> ZoneStatistics:
         """The books as they stand now."""
@@ -301,7 +400,7 @@ class Zone:
             wmark_min=self.wmark.min,
             wmark_low=self.wmark.low,
             wmark_high=self.wmark.high,
-            pcp_count=min(self.nr_pcp, self.pcp_high),
+            pcp_count=self.pcp_count,
             pcp_batch=self.pcp_batch,
             pcp_high=self.pcp_high,
         )
@@ -316,6 +415,8 @@ class Zone:
             "hot": self.hot.tolist(),
             "cold": self.cold.tolist(),
             "deck": self._deck.state(),
+            "blocks": self.blocks.state(),
+            "alloc_factor": self.alloc_factor,
             "buddy": self.buddy.state(),
         }
 
@@ -327,12 +428,14 @@ class Zone:
         - in the map are the freed frames that it says, and those taken since
         """
         free = self.buddy.check()
-        for frames in (self.hot, self.cold, self._deck.frames()):
+        self.blocks.check()
+        for frames in (self.hot, self.cold, self._deck.frames(), list(self.blocks.frames())):
             listed = set(frames)
             assert len(listed) == len(frames)
             assert not free & listed
             free |= listed
-        assert 0 <= self.released <= self._mapped <= len(self.hot)
+        assert 0 <= self.released <= len(self.hot)
+        assert 0 <= self._mapped <= len(self.hot)
         assert self._map.frames() == {*self.hot[: self._mapped], *self._unmapped}
         for pfn in self.hot[: self.released] + self.cold:
             # A copy: to compare a memoryview takes longer by far.

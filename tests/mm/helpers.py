@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from scullvfs.mm.buddy import MAX_PAGE_ORDER, Buddy
+from scullvfs.mm.buddy import MAX_PAGE_ORDER, MIGRATE_TYPES, Buddy
 from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine
@@ -101,7 +101,8 @@ def lowest_match(
 
 def free_blocks(buddy: Buddy) -> dict[int, int]:
     """First frame -> order of every free block."""
-    return {pfn: area.order for area in buddy.free_area for pfn in area.heads}
+    types = range(len(MIGRATE_TYPES))
+    return {pfn: area.order for area in buddy.free_area for t in types for pfn in area.blocks(t)}
 
 
 def largest_blocks(frames: Iterable[int]) -> dict[int, int]:

@@ -297,3 +297,94 @@ def test_is_free_knows_each_frame() -> None:
         buddy.free(pfn, 0, dirty=False)
 
     assert {pfn for pfn in range(1024, 2048) if not buddy.is_free(pfn)} == mine
+
+
+def test_a_freed_block_is_the_next_one_given() -> None:
+    """It comes to the head of its list."""
+    buddy = Buddy(1024, 3072, Released())
+    frames = [buddy.alloc(0) or 0 for _ in range(2048)]
+
+    for pfn in (1400, 1100, 2000):  # none of their neighbours is free
+        buddy.free(pfn, 0, dirty=False)
+
+    assert [buddy.alloc(0) for _ in range(3)] == [2000, 1100, 1400]
+    assert len(frames) == 2048
+
+
+# 1024   1025 1026   1027
+#  |   free   | mine | free |      when 1026 is freed as well, four are one
+def test_a_block_that_may_soon_be_joined_comes_to_the_tail() -> None:
+    """With the buddy one order up free, it is given after those that were freed before it."""
+    buddy = Buddy(1024, 3072, Released())
+    assert None not in [buddy.alloc(0) for _ in range(2048)]
+    buddy.free(1024, 1, dirty=False)
+    buddy.free(2001, 0, dirty=False)
+    buddy.free(1027, 0, dirty=False)
+
+    assert list(buddy.free_area[0].blocks(0)) == [2001, 1027]
+    assert [buddy.alloc(0) for _ in range(2)] == [2001, 1027]
+
+
+def test_the_halves_of_a_split_block_are_given_next() -> None:
+    """What is left of it comes to the head, so a run of single frames is ascending."""
+    buddy = Buddy(1024, 4096, Released())
+    assert [buddy.alloc(0) for _ in range(5)] == list(range(1024, 1029))
+    assert buddy.alloc(3) == 1032
+    assert buddy.alloc(0) == 1029
+
+
+def test_movable_blocks_are_claimed_largest_first() -> None:
+    """A small movable block stays whole as long as there is a larger one."""
+    buddy = Buddy(512, 3072, Released())
+    assert free_blocks(buddy) == {512: 9, 1024: 10, 2048: 10}
+
+    assert buddy.alloc(0) == 1024
+    assert buddy.pageblocks_by_type() == [2, 3]
+    assert buddy.alloc(10) == 2048
+    assert buddy.alloc(9) == 1536
+    assert buddy.alloc(9) == 512
+    assert buddy.pageblocks_by_type() == [5, 0]
+    buddy.check()
+
+
+# |<- zone begins in a pageblock ->|<--- whole one --->|<- ends in one ->|
+# 1                               512                 1024              1200
+def test_a_pageblock_that_the_zone_has_in_part_stays_movable() -> None:
+    """Frames of it are given when there are no others, and nothing but them is taken."""
+    buddy = Buddy(1, 1200, Released())
+    frames = [buddy.alloc(0) or 0 for _ in range(1199)]
+
+    assert frames[:512] == list(range(512, 1024))
+    assert sorted(frames) == list(range(1, 1200))
+    assert buddy.pageblocks_by_type() == [1, 2]
+    for pfn in frames:
+        buddy.free(pfn, 0, dirty=False)
+    assert buddy.free_by_type()[0] == [0] * 9 + [1, 0]
+    buddy.check()
+
+
+def test_a_claimed_pageblock_takes_its_free_blocks_along() -> None:
+    """What is free in it and movable is unmovable from then on, whatever its order."""
+    buddy = Buddy(512, 1024, Released())
+    buddy._take(512, 9, 0, 1, clean=True)  # leaves a movable block of each order below 9
+    assert sum(buddy.free_by_type()[1]) == 9
+
+    assert buddy.alloc(0) == 513
+
+    assert sum(buddy.free_by_type()[1]) == 0
+    assert buddy.pageblocks_by_type() == [1, 0]
+    buddy.check()
+
+
+def test_alloc_without_clean_leaves_what_is_there() -> None:
+    """A dirty block goes through the host only for who wants zeros."""
+    released = Released()
+    buddy = Buddy(1024, 2048, released)
+    pfn = buddy.alloc(10)
+    assert pfn is not None
+    buddy.free(pfn, 10, dirty=True)
+
+    assert buddy.alloc(4, clean=False) == 1024
+    assert released == []
+    assert buddy.alloc(4) == 1040
+    assert released == [(1040, 16)]

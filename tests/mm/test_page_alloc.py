@@ -12,14 +12,15 @@ from random import Random
 import pytest
 
 from scullvfs.mm import KernelBug
+from scullvfs.mm.free_map import FreeMap
 from scullvfs.mm.gfp import __GFP_HIGHMEM, __GFP_ZERO, GFP_HIGHUSER, GFP_KERNEL
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.ram import ZERO_PAGE, Ram
-from scullvfs.mm.zone import PCP_HIGH
+from scullvfs.mm.zone import KEPT, MAPPED
 
-from .helpers import GIB, MIB, P, fragment, take_all
+from .helpers import GIB, MIB, P, fragment, largest_blocks, take_all
 
 
 def new(mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0) -> tuple[PageAllocator, Ram]:
@@ -86,12 +87,16 @@ def test_alloc_pages_bulk_unshuffled_ignores_the_seed() -> None:
 
 
 def test_alloc_pages_bulk_unshuffled_is_ascending() -> None:
-    """A freshly booted machine gives frames in ascending order, from one call to the next."""
+    """A freshly booted machine gives frames in ascending order, from one call to the next.
+
+    They begin with the lowest of the largest blocks: all are movable at first, and of those the
+    largest are broken up before the smaller ones.
+    """
     page_alloc, _ = new(shuffle=False)
 
     frames = [*bulk(page_alloc, 3), *bulk(page_alloc, 16), *bulk(page_alloc, 2000)]
 
-    assert frames == list(range(1, 2020))
+    assert frames == list(range(1024, 1024 + 2019))
 
 
 # |<------------------------- 1 GiB of RAM, in 16 parts ------------------------->|
@@ -108,15 +113,74 @@ def test_alloc_pages_bulk_shuffled_is_scattered_over_all_ram() -> None:
 
 
 def test_alloc_pages_bulk_takes_freed_frames_first() -> None:
-    """What was freed last comes back first, in the order in which it was handed out."""
+    """The frame that was freed last is the first one given, and so on."""
     page_alloc, _ = new()
     bulk(page_alloc, 100)
     first, second = bulk(page_alloc, 16), bulk(page_alloc, 16)
     page_alloc.free_frames(first)
     page_alloc.free_frames(second)
 
-    assert bulk(page_alloc, 16) == second
-    assert bulk(page_alloc, 16) == first
+    assert bulk(page_alloc, 20).tolist() == [*reversed(second), *reversed(first[12:])]
+    assert bulk(page_alloc, 12).tolist() == [*reversed(first[:12])]
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_alloc_pages_takes_freed_blocks_first(order: int) -> None:
+    """Blocks of up to 8 frames are on a list of their order, which is last in, first out, too."""
+    page_alloc, _ = new()
+    blocks = [page_alloc.alloc_pages(GFP_KERNEL, order) for _ in range(6)]
+    other = page_alloc.alloc_pages(GFP_KERNEL, order % 3 + 1)
+    for pfn in blocks:
+        assert pfn is not None
+        page_alloc.free_unref_page(pfn, order)
+    assert other is not None
+    page_alloc.free_unref_page(other, order % 3 + 1)
+
+    again = [page_alloc.alloc_pages(GFP_KERNEL, order) for _ in range(6)]
+
+    assert again == blocks[::-1]
+    page_alloc.check()
+
+
+def test_blocks_above_high_go_back_the_first_one_freed_first() -> None:
+    """The list of blocks holds `pcp_high` frames; then a batch goes back to the buddy system."""
+    page_alloc, _ = new()
+    zone = page_alloc.zones[0]
+    blocks = [page_alloc.alloc_pages(GFP_KERNEL, 3) or 0 for _ in range(200)]
+    for pfn in blocks:
+        page_alloc.free_unref_page(pfn, 3)
+        assert zone.blocks.nr_pages < zone.pcp_high
+
+    assert blocks[0] not in zone.blocks
+    assert zone.buddy.is_free(blocks[0])
+    assert blocks[-1] in zone.blocks
+    page_alloc.check()
+
+
+def test_a_refill_doubles_while_nothing_is_freed() -> None:
+    """It fetches a batch, then two and so on, and fewer again after frames were freed."""
+    page_alloc, _ = new(GIB, shuffle=False)
+    zone = page_alloc.zones[0]
+    assert (zone.pcp_batch, zone.pcp_high) == (63, zone.wmark.low)
+    fetched = []
+    for _ in range(3):
+        bulk(page_alloc, len(zone.cold) + 1)
+        fetched.append(len(zone.cold) + 1)
+
+    assert fetched == [63, 126, 252]
+    page_alloc.free_frames(bulk(page_alloc, 10))
+    bulk(page_alloc, len(zone.hot) + len(zone.cold) + 1)
+    assert len(zone.cold) + 1 == 63
+
+
+def test_the_last_single_frames_come_from_the_lists_of_blocks() -> None:
+    """Frames that wait in freed blocks are free for all, as single ones, too."""
+    page_alloc, _ = new(4 * MIB)
+    pfn = page_alloc.alloc_pages(GFP_KERNEL, 3)
+    assert pfn is not None
+    page_alloc.free_unref_page(pfn, 3)
+
+    assert list(take_all(page_alloc)) == list(range(1, 1024))
 
 
 def test_alloc_pages_bulk_mixes_freed_and_fresh_frames() -> None:
@@ -211,7 +275,7 @@ def test_alloc_pages_fails_on_fragmented_ram() -> None:
     assert page_alloc.alloc_pages(GFP_KERNEL, 1) is not None
 
 
-@pytest.mark.parametrize("order", [1, 5, 10])
+@pytest.mark.parametrize("order", [1, 3, 5, 10])
 def test_free_pages_twice_is_a_bug(order: int) -> None:
     """Freeing a block twice, joined with its buddy in between or not, is found."""
     page_alloc, _ = new()
@@ -492,23 +556,74 @@ def test_idle_work_of_a_machine_reaches_the_end(make_machine: Callable[..., Mach
         if not machine.idle_work():
             break
     assert machine.idle_work() is False
-    assert machine.page_alloc.statistics().dirty <= 4096
+    zone = machine.page_alloc.zones[0]
+    assert machine.page_alloc.statistics().dirty <= KEPT + zone.pcp_high
 
 
-def test_a_step_of_idle_work_forgets_a_few() -> None:
-    """Frames that were freed, gone over, and taken again are many on a large machine."""
-    pages = Machine(64 * MIB).page_alloc
-    zone = pages.zones[0]
-    for nr_taken in (0, 12_000 - PCP_HIGH):
-        frames = pages.alloc_pages_bulk(GFP_HIGHUSER, 12_000)
-        assert frames is not None
-        pages.free_frames(frames)
-        taken = len(zone._unmapped)
-        assert taken == nr_taken
-        while pages.idle_work(16):
-            assert taken - len(zone._unmapped) <= 128
-            taken = len(zone._unmapped)
-    pages.check()
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_free_by_order_joins_freed_frames(shuffle: bool) -> None:
+    """They count as the blocks they make, on the per-cpu list or not; it holds the last of them."""
+    page_alloc, _ = new(64 * MIB, shuffle)
+    zone = page_alloc.zones[0]
+    rng, held = Random(7), [take_all(page_alloc)]
+    for _ in range(60):
+        frames = held.pop(rng.randrange(len(held)))
+        cut = rng.randrange(len(frames) + 1)
+        page_alloc.free_frames(frames[:cut])
+        held.append(frames[cut:])
+        if rng.random() < 0.6 and page_alloc.nr_free:
+            held.append(bulk(page_alloc, rng.randrange(1, page_alloc.nr_free + 1)))
+        if rng.random() < 0.5:
+            page_alloc.idle_work()
+        assert zone.statistics().pcp_count == min(len(zone.hot), zone.pcp_high)
+        orders = list(largest_blocks(zone.hot).values())
+        assert zone.free_by_order() == [orders.count(order) for order in range(11)]
+    page_alloc.check()
+
+
+def test_free_by_order_leaves_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames are gone over as they are freed and taken, some thousands at a time."""
+    page_alloc, _ = new(128 * MIB)
+    frames = take_all(page_alloc)
+    gone_over: list[int] = []
+    for name in ("add", "discard"):
+        does = getattr(FreeMap, name)
+
+        def noted(free_map: FreeMap, some: array[int], does: Callable[..., None] = does) -> None:
+            gone_over.append(len(some))
+            does(free_map, some)
+
+        monkeypatch.setattr(FreeMap, name, noted)
+    for at in range(0, len(frames), 16):
+        page_alloc.free_frames(frames[at : at + 16])
+    page_alloc.free_by_order()
+    for _ in range(0, len(frames), 16):
+        bulk(page_alloc, 8)
+    page_alloc.free_by_order()
+
+    assert sum(gone_over) > len(frames)
+    assert max(gone_over) <= MAPPED + 1024
+
+
+def test_pages_come_from_blocks_that_become_unmovable() -> None:
+    """All is movable at first; what is broken up is claimed with its pageblocks, and stays so."""
+    page_alloc, _ = new(64 * MIB, shuffle=False)
+    zone = page_alloc.zones[0]
+    assert zone.pageblocks_by_type() == {"Unmovable": 0, "Movable": 32}
+    assert zone.free_by_type()["Unmovable"] == [0] * 11
+
+    frames = bulk(page_alloc, 5)
+    block = page_alloc.alloc_pages(GFP_KERNEL, 9)
+
+    assert block == 1024 + 512
+    assert zone.pageblocks_by_type() == {"Unmovable": 2, "Movable": 30}
+    page_alloc.free_frames(frames)
+    page_alloc.free_unref_page(block, 9)
+    zone.drain()
+    assert zone.pageblocks_by_type() == {"Unmovable": 2, "Movable": 30}
+    types = zone.free_by_type()
+    assert types["Unmovable"] == [0] * 10 + [1]
+    assert [sum(pair) for pair in zip(*types.values(), strict=True)] == zone.free_by_order()
 
 
 def test_a_block_takes_no_more_of_the_list_than_it_needs() -> None:

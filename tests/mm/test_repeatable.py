@@ -72,7 +72,7 @@ def calls(machine: Machine, seed: int, count: int) -> Iterator[Any]:
 def little_is_kept() -> Iterator[None]:
     """Idle work goes over all but a few of the freed frames."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scullvfs.mm.zone.PCP_HIGH", 64)
+        patch.setattr("scullvfs.mm.zone.KEPT", 64)
         yield
 
 
