@@ -115,11 +115,17 @@ class Machine:
             self.log,
         )
         self.log.show_mem = partial(show_mem, self.page_alloc, self.slab, self.pgtable, layout)
+        self.page_alloc.on_failure = self._page_allocation_failure
         self.log.printk(
             KERN_INFO,
             f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "
             f"{'shuffled' if shuffle else 'fresh'} page frames, seed {seed}",
         )
+
+    def _page_allocation_failure(self, gfp: int, order: int) -> None:
+        """Linux: mm/page_alloc.c:__alloc_pages_slowpath()"""
+        trace = ("__alloc_pages_slowpath", "__alloc_pages_noprof")
+        self.log.warn_alloc(f"page allocation failure: order:{order}", gfp, trace)
 
     @property
     def current(self) -> Task:

@@ -67,6 +67,8 @@ class PageAllocator:
         self._highest = self.zones[-1]
         self.on_surplus: Callable[[], None] = lambda: None
         """Called when there may be work for `idle_work()` (Linux: wakeup_kswapd())."""
+        self.on_failure: Callable[[int, int], None] = lambda gfp, order: None
+        """Called with the flags and the order of a block where there is none."""
         self.totalram_pages: Final = ram.nr_pages - 1
         """Frames that can be handed out (Linux: totalram_pages())."""
         self.high_memory: Final = layout.page_offset + (lowmem << PAGE_SHIFT)
@@ -140,7 +142,11 @@ class PageAllocator:
         pfn = None
         if gfp & _HIGHMEM and self._highest is not self._lowmem:
             pfn = self._alloc_from(self._highest, gfp, order)
-        return self._alloc_from(self._lowmem, gfp, order) if pfn is None else pfn
+        if pfn is None:
+            pfn = self._alloc_from(self._lowmem, gfp, order)
+            if pfn is None:
+                self.on_failure(gfp, order)
+        return pfn
 
     def _alloc_from(self, zone: Zone, gfp: int, order: int) -> int | None:
         if not order:

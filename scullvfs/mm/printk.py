@@ -65,7 +65,7 @@ FILES: Final = {
     **dict.fromkeys(("__ioremap_caller", "__ioremap_check", "iounmap"), "arch/x86/mm/ioremap.c"),
     "phys_addr_valid": "arch/x86/mm/physaddr.h",
     "__kvmalloc_node_noprof": "mm/util.c",
-    "__alloc_pages_noprof": "mm/page_alloc.c",
+    **dict.fromkeys(("__alloc_pages", "__alloc_pages_noprof"), "mm/page_alloc.c"),
     "kmem_cache_destroy": "mm/slab_common.c",
     **dict.fromkeys(("free_large_kmalloc", "kfree"), "mm/slub.c"),
 }

@@ -72,7 +72,7 @@ class VmAreas:
             self._workqueue.flush()
         start = self._vmap_space.alloc_vmap_area(size, align)
         if start is None and not gfp & NOWARN:
-            first, end = self._layout.vmalloc_start, self._layout.vmalloc_end
+            first, end = self._layout.vmalloc_start, self._layout.vmalloc_limit
             self._log.printk(
                 KERN_WARNING,
                 f"vmalloc_node_range for size {size} failed: "

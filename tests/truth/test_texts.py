@@ -14,7 +14,7 @@ from scullvfs.fs.proc import TEXTS, Vmallocinfo, iomem
 from scullvfs.fs.seq_file import text_of
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import __GFP_HIGHMEM as HIGHMEM
-from scullvfs.mm.gfp import __GFP_ZERO as ZERO
+from scullvfs.mm.gfp import __GFP_NOWARN as NOWARN
 from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.ratelimit import RatelimitState
 from scullvfs.scull import Module
@@ -265,16 +265,12 @@ def test_warn_alloc() -> None:
     theirs = re.sub(r"(?m)^Node 0 DMA (?s:.*?)^(?=Node 0 DMA32)|^Node 0 DMA: .*\n", "", theirs)
     machine = Machine(64 * MIB)
     machine.log.add_module("vmalloc_test")
-    layout = machine.layout
-    machine.log.printk(
-        4,
-        "vmalloc_node_range for size 8192 failed: Address range restricted to "
-        f"{layout.vmalloc_start:#x} - {layout.vmalloc_limit:#x}",
-    )
-    gfp = GFP_KERNEL | ZERO
-    machine.log.warn_alloc("vmalloc error: size 4096, vm_struct allocation failed", gfp, ["f"])
+    machine.vmap_space.reserve(machine.layout.vmalloc_start, machine.layout.vmalloc_end)
+    assert machine.vm.vmalloc(4096) is None
     ours = without_trace(logged(machine))
-    assert "mode:0xdc0(GFP_KERNEL|__GFP_ZERO), nodemask=(null),cpuset=/,mems_allowed=0\n" in ours
+    assert " 0xffffc90000000000 - 0xffffe8ffffffffff\n" in ours
+    assert "mode:0xcc0(GFP_KERNEL), nodemask=(null),cpuset=/,mems_allowed=0\n" in ours
+    ours = ours.replace("0xcc0(GFP_KERNEL)", "0xdc0(GFP_KERNEL|__GFP_ZERO)")
     assert not differences(theirs, ours, REPORT)
     assert len(ours.splitlines()) == len(theirs.splitlines())
 
@@ -300,6 +296,23 @@ def test_warn_alloc_looks_where_the_request_did() -> None:
     machine.log.nopage = RatelimitState(0, 1)
     machine.log.warn_alloc("high", GFP_KERNEL | HIGHMEM)
     assert re.findall(r"(?m)^(\w+) free:", logged(machine)[len(text) :]) == ["Normal", "HighMem"]
+
+
+def test_page_allocation_failure() -> None:
+    """A block that is not to be had is reported as a real kernel did, if the caller wants it."""
+    machine = Machine(16 * MIB)
+    pages = machine.page_alloc
+    while pages.alloc_pages(GFP_KERNEL | NOWARN, 10) is not None:
+        pass
+    assert not logged(machine)
+    assert pages.get_free_pages(GFP_KERNEL, 10) is None
+    first, *rest = logged(machine).splitlines()
+    assert first == (
+        "swapper/0: page allocation failure: order:10, mode:0xcc0(GFP_KERNEL), "
+        "nodemask=(null),cpuset=/,mems_allowed=0"
+    )
+    assert " __alloc_pages_noprof" in rest
+    assert "Mem-Info:" in rest
 
 
 CRASH = """\
