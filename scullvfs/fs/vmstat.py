@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from scullvfs.mm import Machine
+from scullvfs.mm.buddy import PAGEBLOCK_ORDER
 from scullvfs.mm.layout import PAGE_SHIFT
-from scullvfs.mm.show_mem import free_by_type, lowmem_reserve
+from scullvfs.mm.show_mem import lowmem_reserve
 from scullvfs.mm.zone import ZoneStatistics
 
 __all__ = ["buddyinfo", "pagetypeinfo", "zoneinfo"]
@@ -66,12 +67,11 @@ def pagetypeinfo(machine: Machine) -> str:
 
     Linux: mm/vmstat.c:pagetypeinfo_show()
     """
-    order = machine.layout.levels[-2].shift - PAGE_SHIFT
-    zones = {zone.name: free_by_type(zone) for zone in machine.page_alloc.zones}
+    zones = {zone.name: zone.free_by_type() for zone in machine.page_alloc.zones}
     orders = len(next(iter(zones["Normal"].values())))
     lines = [
-        f"Page block order: {order}",
-        f"Pages per block:  {1 << order}",
+        f"Page block order: {PAGEBLOCK_ORDER}",
+        f"Pages per block:  {1 << PAGEBLOCK_ORDER}",
         "",
         f"{'Free pages count per migrate type at order':43} {_row(range(orders))}",
     ]
@@ -81,17 +81,11 @@ def pagetypeinfo(machine: Machine) -> str:
             for each in MIGRATE_TYPES
         ]
     lines += ["", f"{'Number of blocks type ':23}" + _names(MIGRATE_TYPES)]
-    for zone in machine.statistics().pages.zones:
-        blocks = {"Movable": _pageblocks(zone, order)}
+    for zone in machine.page_alloc.zones:
+        blocks = zone.pageblocks_by_type()
         counts = [str(blocks.get(each, 0)) for each in MIGRATE_TYPES]
         lines.append(f"Node 0, zone {zone.name:>8} " + _names(counts))
     return "\n".join(lines) + "\n"
-
-
-def _pageblocks(zone: ZoneStatistics, order: int) -> int:
-    """Pageblocks that a zone has a part of."""
-    last = zone.start_pfn + zone.spanned - 1
-    return (last >> order) - (zone.start_pfn >> order) + 1
 
 
 def _names(words: tuple[str, ...] | list[str]) -> str:

@@ -18,7 +18,7 @@ from .pgtable import PageTables
 from .slab import Slab
 from .zone import Zone, ZoneStatistics
 
-__all__ = ["free_by_type", "lowmem_reserve", "show_mem", "si_mem_available"]
+__all__ = ["lowmem_reserve", "show_mem", "si_mem_available"]
 
 KB: Final = PAGE_SHIFT - 10
 """A page is 1 << KB kB."""
@@ -57,11 +57,6 @@ def si_mem_available(zones: Sequence[ZoneStatistics]) -> int:
         for zone, reserve in zip(zones, lowmem_reserve(zones), strict=True)
     )
     return max(sum(zone.free for zone in zones) - kept, 0)
-
-
-def free_by_type(zone: Zone) -> dict[str, list[int]]:
-    """Migrate type -> free blocks of each order."""
-    return {"Movable": zone.free_by_order()}
 
 
 def show_mem(
@@ -142,7 +137,7 @@ def _zone_line(zone: ZoneStatistics) -> str:
 
 def _blocks_line(zone: Zone) -> str:
     """The free blocks of each order, and of which types there are any."""
-    types = free_by_type(zone)
+    types = zone.free_by_type()
     words, total = [], 0
     for order, counts in enumerate(zip(*types.values(), strict=True)):
         count = sum(counts)
