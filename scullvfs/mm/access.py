@@ -1,12 +1,12 @@
 """Reading and writing kernel addresses, as the CPU does: through the page tables.
 
-An address in the linear mapping is translated by subtracting PAGE_OFFSET; any other is
-looked up in the page tables, page by page, at every call.  Nothing is cached.  What the
-tables do not map is a `PageFault`, a guard page included, and then nothing was written.
+An address in the linear mapping is translated by subtracting PAGE_OFFSET, which is what its page
+tables say, too; any other is looked up in the page tables, page by page, at every call.  Nothing
+is cached.  What the tables do not map is a `PageFault`, a guard page included, and then nothing was
+written.
 
-Confessed: the linear mapping has no page tables here (Linux maps it with large pages at
-boot and never touches it again).  Device memory has no device behind it: it reads as
-all ones, and writes to it vanish, as on a bus that nobody answers on.
+Confessed: device memory has no device behind it: it reads as all ones, and writes to it vanish,
+as on a bus that nobody answers on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from sys import byteorder
 from typing import Final
 
-from .errors import PageFault
+from .errors import KernelBug, PageFault
 from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Layout, offset_in_page
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
@@ -76,6 +76,52 @@ class KernelMemory:
             if 0 < phys < self._ram_size:
                 return phys + offset
         return -1
+
+    def virt_to_phys(self, address: int) -> int:
+        """The physical address behind an address of the linear mapping.
+
+        Raises:
+            KernelBug: it is an address of vmalloc, or of nothing, as with CONFIG_DEBUG_VIRTUAL;
+                without that Linux computes nonsense.
+
+        Linux: arch/x86/mm/physaddr.c:__phys_addr()
+        """
+        if not self._page_offset <= address < self._high_memory:
+            raise KernelBug(f"virt_to_phys used for non-linear address: {address:#x}")
+        return address - self._page_offset
+
+    def phys_to_virt(self, phys: int) -> int:
+        """Where the byte at a physical address is in the linear mapping.
+
+        Raises:
+            KernelBug: that does not reach it: it is a device's, or high memory, or nothing.  Linux
+                gives an address at which nothing is mapped.
+
+        Linux: arch/x86/include/asm/io.h:phys_to_virt()
+        """
+        if not 0 <= phys < self._high_memory - self._page_offset:
+            raise KernelBug(f"phys_to_virt used for memory that is not mapped: {phys:#x}")
+        return phys + self._page_offset
+
+    def virt_to_page(self, address: int) -> int:
+        """The page frame behind an address of the linear mapping; a frame is its number here.
+
+        Raises:
+            KernelBug: as `virt_to_phys()`.
+
+        Linux: virt_to_page(), virt_to_pfn()
+        """
+        return self.virt_to_phys(address) >> PAGE_SHIFT
+
+    virt_to_pfn = virt_to_page
+
+    def page_to_virt(self, page: int) -> int:
+        """Where a page frame begins in the linear mapping (Linux: page_to_virt()).
+
+        Raises:
+            KernelBug: as `phys_to_virt()`.
+        """
+        return self.phys_to_virt(page << PAGE_SHIFT)
 
     def _scatterlist(self, address: int, count: int, write: bool) -> Scatterlist:
         if address >> self._va_bits != self._kernel_half:

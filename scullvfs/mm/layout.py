@@ -27,6 +27,8 @@ __all__ = [
 PAGE_SHIFT: Final = 12
 PAGE_SIZE: Final = 1 << PAGE_SHIFT
 PAGE_MASK: Final = ~(PAGE_SIZE - 1)
+MAX_LEAF_SHIFT: Final = 30
+"""log2 of the largest page that an entry maps, 1 GiB."""
 
 
 def PFN_PHYS(pfn: int) -> int:
@@ -78,6 +80,10 @@ class Layout:
     """Set in an entry that maps a page of RAM (PAGE_KERNEL)."""
     page_kernel_io: int
     """Set in an entry that maps device memory (PAGE_KERNEL_NOCACHE, PROT_DEVICE_nGnRE)."""
+    page_kernel_large: int
+    """Set in an entry that maps a large page of RAM (PAGE_KERNEL_LARGE; a block on arm64)."""
+    leaf_bits: tuple[int, int]
+    """(mask, value): what tells such an entry from one that points to a lower table."""
     page_offset: int
     """PAGE_OFFSET: where physical address 0 appears in the linear mapping."""
     lowmem: int
@@ -118,6 +124,16 @@ class Layout:
         return self.levels[0].shift + self.levels[0].bits
 
     @property
+    def leaf_levels(self) -> tuple[Level, ...]:
+        """Where an entry may map RAM itself, the largest pages first, single pages last."""
+        return tuple(level for level in self.levels if level.shift <= MAX_LEAF_SHIFT)
+
+    def is_leaf(self, entry: int) -> bool:
+        """Whether an entry above the lowest level maps a large page."""
+        mask, value = self.leaf_bits
+        return entry != 0 and entry & mask == value
+
+    @property
     def max_mem(self) -> int:
         """The most RAM that a machine can have, in bytes: all that can be addressed."""
         return 1 << self.phys_bits
@@ -154,6 +170,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             table_flags=0x63,
             page_kernel=0x8000_0000_0000_0163,
             page_kernel_io=0x8000_0000_0000_0173,
+            page_kernel_large=0x8000_0000_0000_01E3,
+            leaf_bits=(0x80, 0x80),
             page_offset=0xFFFF_8880_0000_0000,
             lowmem=1 << 46,
             vmalloc_start=0xFFFF_C900_0000_0000,
@@ -181,6 +199,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             table_flags=0x63,
             page_kernel=0x163,
             page_kernel_io=0x173,
+            page_kernel_large=0x1E3,
+            leaf_bits=(0x80, 0x80),
             page_offset=0xC000_0000,
             lowmem=0x36FF_E000,
             vmalloc_start=0xF77F_E000,
@@ -195,7 +215,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             numa=False,
         ),
         # Linux: Documentation/arch/arm64/memory.rst, 4 KiB pages, 48-bit addresses.  RAM begins at
-        # physical address 0 here, where boards put it higher (PHYS_OFFSET).
+        # physical address 0 here, where boards put it higher (PHYS_OFFSET).  The linear mapping is
+        # that of a kernel booted with rodata=on, which may use blocks; rodata=full maps each page.
         Layout(
             name="arm64",
             levels=_FOUR_LEVELS,
@@ -204,6 +225,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             table_flags=0x3,
             page_kernel=0x0068_0000_0000_0703,
             page_kernel_io=0x0068_0000_0000_0713,
+            page_kernel_large=0x0068_0000_0000_0701,
+            leaf_bits=(0x2, 0),
             page_offset=0xFFFF_0000_0000_0000,
             lowmem=1 << 46,
             vmalloc_start=0xFFFF_8000_8000_0000,

@@ -13,6 +13,12 @@ and 0 maps nothing.  On x86_64 an address is cut like this:
 The levels come from the layout.  Everything that reads or writes entries (mapping,
 unmapping, looking up, reporting a fault) goes through `_walk()`.
 
+The linear mapping is made when the machine is switched on, and nobody writes to it again: with the
+largest pages that fit, 1 GiB by an entry of a pud, 2 MiB by one of a pmd (4 MiB by one of the
+pgd on i386), and single pages at its ends.  So it takes a handful of tables, however much RAM there
+is.  Its first large page is single pages, as frame 0 is not RAM to Linux.
+Linux: arch/x86/mm/init.c:init_mem_mapping(), split_mem_range()
+
 A table that has become empty keeps its frame until `free_empty_tables()`, which the
 purge of lazily freed areas calls: before the CPUs have flushed what they cached of the
 table, it must not be used for anything else.  (Linux keeps it for good.)
@@ -26,7 +32,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from .gfp import __GFP_ZERO, GFP_KERNEL
-from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
+from .layout import PAGE_SHIFT, PAGE_SIZE, Layout, Level
 from .page_alloc import PageAllocator
 from .ram import WORD_FORMAT, Ram
 
@@ -43,6 +49,12 @@ class PgtableStatistics(NamedTuple):
     """Frames that are page tables."""
     entries_written: int
     """Entries set or cleared since the machine was switched on, of all levels."""
+    nr_pagetable: int
+    """Tables that Linux counts as page tables (NR_PAGETABLE): pmds and puds made after the boot.
+
+    Lowest-level tables of the kernel are not counted in 6.12, nor is what the boot has made.
+    Linux: include/asm-generic/pgalloc.h
+    """
 
 
 class PageTables:
@@ -61,6 +73,8 @@ class PageTables:
         levels = [(level.shift, (1 << level.bits) - 1) for level in layout.levels]
         self._upper_levels: Final = tuple(levels[:-1])
         self._pte_mask: Final = levels[-1][1]
+        self._lowest_upper: Final = levels[-2][0]
+        """The shift of the level whose entries point to tables of the lowest."""
         self._levels: Final = tuple(levels)
         self._phys_mask: Final = layout.phys_mask
         self._none = array(WORD_FORMAT[layout.pointer_size], bytes(PAGE_SIZE))
@@ -74,6 +88,12 @@ class PageTables:
         """Frame of each table -> how many of its entries are set."""
         self._empty: dict[int, int] = {}
         """Frame of each table that may be empty -> an address that it covers."""
+        self._linear_end: Final = page_alloc.high_memory
+        self.direct_pages: Final[dict[str, int]] = {}
+        """Level -> how many of its entries map a page of the linear mapping (DirectMap)."""
+        self._boot_tables = 0
+        self._lowest = 0
+        """Tables of the lowest level, those of the boot left out."""
         self.entries_written = 0
         top = page_alloc.alloc_pages(GFP_PGTABLE_KERNEL, 0)
         if top is None:
@@ -82,6 +102,7 @@ class PageTables:
         self.top: Final = top << PAGE_SHIFT
         """Physical address of the top-level table (Linux: swapper_pg_dir)."""
         self._entries[top] = 0
+        self._map_linear()
 
     # An entry is named by its place: physical address / pointer size, the index in `words`.
 
@@ -91,6 +112,8 @@ class PageTables:
         -1 if a table on the way is missing; with `create`, if there is no frame for it.
         `path` gets the place of each entry that was looked at, top level first.
         """
+        if address < self._linear_end:
+            return self._walk_linear(address, path)
         words, phys_mask, word_shift = self._words, self._phys_mask, self._word_shift
         table = self._top
         for shift, mask in self._upper_levels:
@@ -99,7 +122,7 @@ class PageTables:
                 path.append(place)
             entry = words[place]
             if not entry:
-                entry = self._new_table(place) if create else 0
+                entry = self._new_table(place, shift) if create else 0
                 if not entry:
                     return -1
             table = (entry & phys_mask) >> word_shift
@@ -108,12 +131,73 @@ class PageTables:
             path.append(place)
         return place
 
-    def _new_table(self, place: int) -> int:
-        """Hang an empty table into the entry at `place`; returns the entry, 0 without memory."""
+    def _walk_linear(self, address: int, path: list[int] | None) -> int:
+        """As `_walk()`, below the vmalloc window, where an entry may be a large page's."""
+        table, place = self._top, -1
+        for shift, mask in self._levels:
+            place = table + (address >> shift & mask)
+            if path is not None:
+                path.append(place)
+            entry = self._words[place]
+            if shift == PAGE_SHIFT or self._layout.is_leaf(entry):
+                break
+            if not entry:
+                return -1
+            table = (entry & self._phys_mask) >> self._word_shift
+        return place
+
+    def _map_linear(self) -> None:
+        """Map all of the RAM that is always mapped, as the boot does.
+
+        Raises:
+            MemoryError: there is no frame for a table.
+        """
+        start, end = self._layout.page_offset, self._linear_end
+        levels = self._layout.leaf_levels
+        at = start
+        while at < end:
+            for level in levels:
+                size = 1 << level.shift
+                count = (end - at) // size if not at % size else 0
+                if count and (at > start or size == PAGE_SIZE):
+                    break
+            # as far as its table goes, or to where a larger page fits
+            above = next((up.shift for up in reversed(levels) if up.shift > level.shift), 64)
+            to_larger = ((1 << above) - at % (1 << above)) >> level.shift
+            table = (1 << level.bits) - (at >> level.shift & (1 << level.bits) - 1)
+            count = min(count, to_larger, table)
+            self._map_leaves(at, level, count)
+            at += count << level.shift
+        self._boot_tables = len(self._entries)
+
+    def _map_leaves(self, address: int, level: Level, count: int) -> None:
+        place = self._top + (address >> self._levels[0][0] & self._levels[0][1])
+        for shift, mask in self._levels[1:]:
+            if shift < level.shift:
+                break
+            entry = self._words[place] or self._new_table(place)  # of the boot
+            if not entry:
+                raise MemoryError("no page frame for the page tables of the linear mapping")
+            table = (entry & self._phys_mask) >> self._word_shift
+            place = table + (address >> shift & mask)
+        large, phys = level.shift > PAGE_SHIFT, address - self._layout.page_offset
+        flags = self._layout.page_kernel_large if large else self._layout.page_kernel
+        entries = range(phys | flags, (phys | flags) + (count << level.shift), 1 << level.shift)
+        self._words[place : place + count] = array(self._none.typecode, entries)
+        self._entries[place >> self._table_bits] += count
+        self.entries_written += count
+        self.direct_pages[level.name] = self.direct_pages.get(level.name, 0) + count
+
+    def _new_table(self, place: int, shift: int = 0) -> int:
+        """Hang an empty table into the entry at `place`; returns the entry, 0 without memory.
+
+        `shift` is the level of the entry, for the books; 0 while they are not kept.
+        """
         pfn = self._page_alloc.alloc_pages(GFP_PGTABLE_KERNEL, 0)
         if pfn is None:
             return 0
         self._entries[pfn] = 0
+        self._lowest += shift == self._lowest_upper
         entry = self._words[place] = (pfn << PAGE_SHIFT) | self._layout.table_flags
         self._entries[place >> self._table_bits] += 1
         self.entries_written += 1
@@ -193,9 +277,23 @@ class PageTables:
         return frames
 
     def lookup(self, address: int) -> int:
-        """The entry that maps the page of `address`, or 0."""
+        """The entry that maps the page of `address`, or 0.
+
+        Of a large page it is as if it mapped that one page of it: with the page's own address.
+        """
+        if address < self._linear_end:
+            return self._lookup_linear(address)
         place = self._walk(address)
         return self._words[place] if place >= 0 else 0
+
+    def _lookup_linear(self, address: int) -> int:
+        path: list[int] = []
+        place = self._walk_linear(address, path)
+        entry = self._words[place] if place >= 0 else 0
+        if not entry:
+            return 0
+        shift = self._levels[len(path) - 1][0]
+        return entry + (address & ((1 << shift) - 1) & ~(PAGE_SIZE - 1))
 
     def lookup_pages(self, address: int, nr_pages: int) -> memoryview[int] | array[int]:
         """The entries of `nr_pages` pages from `address` on, 0 for each that is not mapped.
@@ -213,12 +311,15 @@ class PageTables:
         return entries
 
     def _lookup_span(self, address: int, count: int) -> memoryview[int] | array[int]:
-        """As `lookup_pages()`, of pages that one table maps."""
+        """As `lookup_pages()`, of pages that one table maps, or could map."""
+        if address < self._linear_end:
+            pages = range(address, address + (count << PAGE_SHIFT), PAGE_SIZE)
+            return array(self._none.typecode, [self._lookup_linear(page) for page in pages])
         place = self._walk(address)
         return self._words[place : place + count] if place >= 0 else self._none[:count]
 
     def walk(self, address: int) -> list[tuple[str, int]]:
-        """(level name, entry) from the top down, to the first empty one or the page's.
+        """(level name, entry) from the top down, to the first empty one or that of the page.
 
         It is what Linux prints in an oops (Linux: arch/x86/mm/fault.c:dump_pagetable()).
         """
@@ -230,21 +331,38 @@ class PageTables:
         ]
 
     def mappings(self) -> Iterator[tuple[int, int]]:
-        """Every (page address, entry) that is mapped, lowest address first."""
+        """Every (page address, entry) behind the linear mapping, lowest address first."""
+        return ((at, entry) for at, _, entry in self._leaves(self._linear_end))
+
+    def leaves(self) -> Iterator[tuple[int, Level, int]]:
+        """Every (address, level, entry) that maps a page, large or not, lowest address first.
+
+        With those of the linear mapping (Linux: mm/ptdump.c:ptdump_walk_pgd()).
+        """
+        return self._leaves(0)
+
+    def _leaves(self, start: int) -> Iterator[tuple[int, Level, int]]:
         va_bits = self._layout.va_bits
         high = self._layout.page_offset >> va_bits << va_bits
-        tables = [(self._top, high)]
-        for shift, mask in self._upper_levels:
-            tables = [
-                ((entry & self._phys_mask) >> self._word_shift, base + (index << shift))
-                for table, base in tables
-                for index, entry in enumerate(self._words[table : table + mask + 1])
-                if entry
-            ]
-        for table, base in tables:
-            for index, entry in enumerate(self._words[table : table + self._levels[-1][1] + 1]):
-                if entry:
-                    yield base + (index << PAGE_SHIFT), entry
+        return self._leaves_of(self._top, 0, high, start)
+
+    def _leaves_of(
+        self, table: int, depth: int, base: int, start: int
+    ) -> Iterator[tuple[int, Level, int]]:
+        level = self._layout.levels[depth]
+        first = max((start - base) >> level.shift, 0)
+        for index, entry in enumerate(
+            self._words[table + first : table + (1 << level.bits)], first
+        ):
+            if not entry:
+                continue
+            address = base + (index << level.shift)
+            if level.shift == PAGE_SHIFT or self._layout.is_leaf(entry):
+                if address >= start:
+                    yield address, level, entry
+            else:
+                below = (entry & self._phys_mask) >> self._word_shift
+                yield from self._leaves_of(below, depth + 1, address, start)
 
     def free_empty_tables(self) -> None:
         """Give the frames of empty tables back, of all levels but the top one."""
@@ -258,6 +376,7 @@ class PageTables:
                 if self._entries[pfn]:
                     break
                 del self._entries[pfn]
+                self._lowest -= len(path) == len(self._upper_levels)
                 self._page_alloc.free_unref_page(pfn, 0)
                 self._words[path[-1]] = 0
                 self._entries[path[-1] >> self._table_bits] -= 1
@@ -266,7 +385,9 @@ class PageTables:
 
     def statistics(self) -> PgtableStatistics:
         """The books as they stand now."""
-        return PgtableStatistics(len(self._entries), self.entries_written)
+        tables = len(self._entries)
+        counted = tables - self._boot_tables - self._lowest
+        return PgtableStatistics(tables, self.entries_written, counted)
 
     def __repr__(self) -> str:
         return f"<PageTables tables={len(self._entries)} at {self._top << self._word_shift:#x}>"
@@ -286,6 +407,7 @@ class PageTables:
         - every table but the top one is hung into exactly one entry
         - each table's count is the number of its entries that are set
         - an empty table is on the list of `free_empty_tables()`
+        - the entries of the linear mapping are as the boot has made them
         """
         found: set[int] = set()
         todo = [(self._top, 0)]
@@ -299,6 +421,12 @@ class PageTables:
             assert entries or level == 0 or pfn in self._empty
             if level + 1 < len(self._levels):
                 phys_mask = self._phys_mask
-                todo += [((entry & phys_mask) >> self._word_shift, level + 1) for entry in entries]
+                tables = [entry for entry in entries if not self._layout.is_leaf(entry)]
+                todo += [((entry & phys_mask) >> self._word_shift, level + 1) for entry in tables]
         assert found == set(self._entries)
+        linear = [(at, entry) for at, _, entry in self.leaves() if at < self._linear_end]
+        offset = self._layout.page_offset
+        assert all(entry & self._phys_mask == at - offset for at, entry in linear)
+        assert len(linear) == sum(self.direct_pages.values())
+        assert 0 <= self.statistics().nr_pagetable <= len(found)
         return found

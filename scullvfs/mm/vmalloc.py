@@ -227,7 +227,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             self._vmap_space.free_vmap_area_noflush(start, area_size)
             self._failed(mapped_size, f"failed to allocated page array size {array_size}", gfp)
             return None
-        pages = self._alloc_pages(nr_pages, gfp, shift - PAGE_SHIFT)
+        pages = self._alloc_pages(nr_pages, gfp | NOWARN, shift - PAGE_SHIFT)
         if pages is None:
             self.kvfree(page_array)
             self._vmap_space.free_vmap_area_noflush(start, area_size)

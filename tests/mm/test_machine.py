@@ -50,14 +50,14 @@ def test_machine_of_the_smallest_size_works(
 
 
 def test_machine_tells_its_memory(make_machine: Callable[..., Machine]) -> None:
-    """The log begins with what there is: RAM less frame 0 and the top page table."""
+    """The log begins with what there is: RAM less frame 0 and the linear mapping's page tables."""
     machine = make_machine(seed=7)
 
     (record,) = machine.log.records()
 
     assert record.level == 6
     assert record.text == (
-        f"Memory: {65536 - 8}K/65536K available, x86_64, shuffled page frames, seed 7"
+        f"Memory: {65536 - 20}K/65536K available, x86_64, shuffled page frames, seed 7"
     )
 
 
