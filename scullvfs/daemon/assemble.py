@@ -59,7 +59,7 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
 
 def _machine(options: MountOptions) -> Machine:
     try:
-        return Machine(options.mem, options.arch, options.shuffle, options.seed)
+        return Machine(options.mem, options.arch, options.shuffle, options.seed, options.cpus)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except (MemoryError, OSError) as error:

@@ -19,8 +19,8 @@ where there is one:
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, ioremap     areas, by what they are mapped to; frames that a caller has: `vmap_pages`
     vm_map_ram           and for a short time, out of a block (`vmap_block`)
-    vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`,
-                         in an `rbtree`)
+    vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`)
+    rbtree               the tree of the free ones
     vm_struct, errors    what is known of an area; what can go wrong
     gfp                  the flags of an allocation
     printk, workqueue    the kernel log; work in steps

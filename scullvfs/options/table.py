@@ -73,6 +73,8 @@ class MountOptions:
     """Whether its page frames come in random order."""
     seed: int = 0
     """What that order, and everything else that is random, follows from."""
+    cpus: int = 1
+    """CPUs that its kernel believes to have."""
     semantics: str = "device"
     """Whose rules reads, writes and opens follow, one of SEMANTICS."""
     quirks: str = "none"
@@ -168,6 +170,7 @@ OPTIONS: Final = (
     Option("arch", choice(LAYOUTS), "address-space layout"),
     Option("shuffle", switch(), "page frames come in random order"),
     Option("seed", number(0, (1 << 64) - 1), "the same seed, the same run"),
+    Option("cpus", number(1, 8192), "CPUs its kernel believes to have"),
     Option("semantics", choice(SEMANTICS), "LDD3's rules, or a file's"),
     Option("quirks", choice(("none", "ldd3")), "bring LDD3's overrun back"),
     Option("busy_poll", number(0, 1000), "microseconds of spinning for a call"),

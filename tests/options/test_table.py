@@ -43,6 +43,7 @@ def test_parse_options_defaults() -> None:
         arch="x86_64",
         shuffle=True,
         seed=0,
+        cpus=1,
         uid=os.getuid(),
         gid=os.getgid(),
         mode=0o664,
@@ -55,7 +56,7 @@ def test_parse_options_all() -> None:
     assert parse_options(
         [
             "scullv_devs=2,scullv_order=0,scullv_qset=1",
-            "mem=4M,arch=arm64,shuffle=0,seed=7",
+            "mem=4M,arch=arm64,shuffle=0,seed=7,cpus=2",
             "uid=1,gid=2,mode=0600,allow_other,fsname=none,ro",
         ]
     ) == MountOptions(
@@ -66,6 +67,7 @@ def test_parse_options_all() -> None:
         arch="arm64",
         shuffle=False,
         seed=7,
+        cpus=2,
         uid=1,
         gid=2,
         mode=0o600,
@@ -140,6 +142,7 @@ def test_parse_options_one(text: str, name: str, value: int) -> None:
     [
         *("devs=0", "devs=1001", "devs=four", "order=-1", "order=19", "qset=0", "qset=1048577"),
         *("mem=4095K", "mem=4194305", "mem=lots", "arch=vax", "shuffle=2", "seed=-1"),
+        *("cpus=0", "cpus=8193", "cpus=two"),
         *("uid=no-such-user", "gid=no-such-group", "mode=0888", "mode=1777"),
     ],
 )
