@@ -61,22 +61,31 @@ def error_of(call: Callable[[], object]) -> str:
 
 def reports(mount: Path) -> list[str]:
     """The reports in the kernel log, each a text without levels and times."""
-    lines = re.findall(r"^<3>\[.*?\] (.*)$", (mount / "proc/kmsg").read_text(), re.MULTILINE)
-    return re.findall(r"BUG: .*?---\[ end trace 0+ \]---", "\n".join(lines), re.DOTALL)
+    lines = re.findall(r"^<\d>\[.*?\] (.*)$", (mount / "proc/kmsg").read_text(), re.MULTILINE)
+    heads = "BUG: |Unable to handle kernel "
+    return re.findall(rf"(?:{heads}).*?---\[ end trace 0+ \]---", "\n".join(lines), re.DOTALL)
+
+
+TABLES = {
+    "x86_64": r"PGD (\w+) P4D \1 PUD \w+ PMD \w+ PTE 0\n",
+    "i386": r"\*pde = \w+ \*pte = 0{8} \n",
+    "arm64": r"\] pgd=(\w+), p4d=\1, pud=\w+, pmd=\w+, pte=0{16}\n",
+}
+"""What a report of the guard page shows of the page tables."""
 
 
 def areas(mount: Path) -> list[tuple[int, int]]:
     """Start and end of every busy area in vmallocinfo, the guard page included."""
     text = (mount / "proc/vmallocinfo").read_text()
-    found = re.findall(r"^0x(\w+)-0x(\w+) .* vmalloc ", text, re.MULTILINE)
+    found = re.findall(r"^0x(\w+)-0x(\w+) .* vmalloc\b", text, re.MULTILINE)
     return [(int(start, 16), int(end, 16)) for start, end in found]
 
 
 def guard_page(report: str) -> int:
     """The address that a report names, the same one throughout."""
-    addresses = set(re.findall(r"(?:for address: |CR2: |guard page at )(\w+)", report))
-    (address,) = addresses
-    return int(address, 16)
+    places = "for address: |virtual address |CR2: |guard page at "
+    (address,) = {int(text, 16) for text in re.findall(rf"(?:{places})(\w+)", report)}
+    return address
 
 
 # -- dd by default geometry ------------------------------------------------------------------------
@@ -293,11 +302,13 @@ def test_crashes(
     text = "\n".join(record.text for record in machine.log.records())
     if here == "EFAULT":
         guard = f"{device.quanta(1)[0] + PAGE_SIZE:0{machine.layout.pointer_digits}x}"
-        assert f"for address: {guard}\n" in text
-        assert f"supervisor {what} access" in text
+        assert re.search(rf"(?:for address:|at virtual address) {guard}\n", text)
+        access_is = (
+            f"WnR = {int(what == 'write')}," if arch == "arm64" else f"supervisor {what} access"
+        )
+        assert access_is in text
         assert f"accessed as {device.quantum}; guard page at {guard}\n" in text
-        levels = [level.name.upper() for level in machine.layout.levels]
-        assert re.search(r" \w+ ".join(levels) + " 0\n", text)
+        assert re.search(TABLES[arch], text)
     else:
         assert "BUG" not in text
     machine.check()
