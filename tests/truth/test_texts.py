@@ -201,8 +201,9 @@ def test_iomem() -> None:
 @pytest.mark.parametrize("name", ["vmallocinfo_kptr1", "vmallocinfo_after_trim"])
 def test_vmallocinfo(name: str) -> None:
     """Each kind of line that is in the recording is in ours, and none that is not."""
-    ours = text_of(Vmallocinfo(used()))
-    theirs = recorded(name)
+    listing = Vmallocinfo(used())
+    ours, theirs = text_of(listing), recorded(name)
+    assert listing.size() == len(ours)
     kinds = Structure.of(theirs, CALLER).kinds
     ours = "".join(
         line
