@@ -12,6 +12,7 @@ somebody does in slices is not held to that: others are let in on purpose, see `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -116,6 +117,8 @@ class Machine:
         )
         self.log.show_mem = partial(show_mem, self.page_alloc, self.slab, self.pgtable, layout)
         self.page_alloc.on_failure = self._page_allocation_failure
+        self.holders: Final[list[Callable[[], set[int]]]] = []
+        """Of those who get frames from `page_alloc` themselves: each says which are its own."""
         self.log.printk(
             KERN_INFO,
             f"Memory: {self.page_alloc.nr_free * 4}K/{mem >> 10}K available, {arch}, "
@@ -182,9 +185,9 @@ class Machine:
     def check(self) -> None:
         """Assert every part's invariants, and that the books add up.  Slow: for tests.
 
-        - each frame but frame 0 is free, or held by exactly one of slab, page tables and
-          vmalloc (frames that a caller got from `page_alloc` itself are nobody's here, so
-          it holds only where nobody did)
+        - each frame but frame 0 is free, or held by exactly one of slab, page tables, vmalloc
+          and `holders` (so it does not hold where a caller that is none of these has got frames
+          from `page_alloc` itself)
         """
         self.log.check()
         self.workqueue.check()
@@ -193,6 +196,7 @@ class Machine:
             self.slab.check(),
             self.pgtable.check(),
             self.vm.check(),
+            *(held() for held in self.holders),
         )
         everything: set[int] = set()
         for frames in holders:
