@@ -1,6 +1,7 @@
 """`sys/kernel/debug/`: what a developer of the emulator asks it.
 
 validate    writing 1 makes the emulator check itself; reading tells how often it was well
+mm/         memory by hand, see `command`
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import traceback
 from pathlib import Path
 
 from scullvfs.mm import KernelBug
+from scullvfs.mm.commands import Commands
 from scullvfs.mm.printk import KERN_ERR
 from scullvfs.scull import Module
 
 from .attribute import AttributeFile
+from .command import mm_directory
 from .tree import Directory
 
 __all__ = ["debugfs"]
@@ -27,7 +30,8 @@ def debugfs(module: Module, uid: int, gid: int) -> Directory:
     """The directory `sys/kernel/debug` of a loaded module."""
     validator = _Validator(module)
     validate = AttributeFile(lambda: validator.passed, validator.store, uid, gid)
-    return Directory.of({"validate": validate}, uid, gid)
+    mm = mm_directory(Commands(module.machine), uid, gid)
+    return Directory.of({"validate": validate, "mm": mm}, uid, gid)
 
 
 class _Validator:
