@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from functools import partial
 from itertools import cycle, islice
 from typing import Any, Final, NamedTuple
 
@@ -52,7 +53,12 @@ _U64_MAX: Final = (1 << 64) - 1
 USAGE: Final = {
     "vmalloc": "NAME SIZE",
     "vzalloc": "NAME SIZE",
+    "vmalloc_user": "NAME SIZE",
+    "vmalloc_32": "NAME SIZE",
+    "vmalloc_huge": "NAME SIZE",
+    "kvmalloc": "NAME SIZE",
     "vmap": "NAME PAGES HANDLE",
+    "vm_map_ram": "NAME PAGES HANDLE",
     "ioremap": "NAME PHYS SIZE",
     "kmalloc": "NAME SIZE",
     "get_free_pages": "NAME ORDER",
@@ -117,22 +123,29 @@ class Commands:
         self.handles: Final = Handles(machine)
         self.answer = "".join(f"{word} {usage}".rstrip() + "\n" for word, usage in USAGE.items())
         """What the last command has said, in lines; before the first one all that there are."""
-        self._vm = machine.vm
+        vm = self._vm = machine.vm
         self._size_max: Final = (1 << 8 * machine.layout.pointer_size) - 1
         self._page_offset: Final = machine.layout.page_offset
         self._allocators: Final[dict[str, Callable[..., _Given | None]]] = {
-            "vmalloc": lambda size: self._vmalloc(self._vm.vmalloc, size),
-            "vzalloc": lambda size: self._vmalloc(self._vm.vzalloc, size),
-            "vmap": self._vmap,
+            "vmalloc": partial(self._vmalloc, vm.vmalloc),
+            "vzalloc": partial(self._vmalloc, vm.vzalloc),
+            "vmalloc_user": partial(self._vmalloc, vm.vmalloc_user),
+            "vmalloc_32": partial(self._vmalloc, vm.vmalloc_32),
+            "vmalloc_huge": partial(self._vmalloc, vm.vmalloc_huge),
+            "kvmalloc": partial(self._vmalloc, vm.kvmalloc),
+            "vmap": partial(self._map, partial(vm.vmap, caller=CALLER)),
+            "vm_map_ram": partial(self._map, vm.vm_map_ram),
             "ioremap": self._ioremap,
             "kmalloc": self._kmalloc,
             "get_free_pages": self._get_free_pages,
             "gfp": self._get_free_pages,
         }
         self._free: Final[dict[str, Callable[[Handle], None]]] = {
-            "vmap": lambda handle: self._vm.vunmap(handle.address),
-            "ioremap": lambda handle: self._vm.iounmap(handle.address),
-            "kmalloc": self._kfree,
+            "kvmalloc": lambda handle: vm.kvfree(handle.address),
+            "vmap": lambda handle: vm.vunmap(handle.address),
+            "vm_map_ram": self._vm_unmap_ram,
+            "ioremap": lambda handle: vm.iounmap(handle.address),
+            "kmalloc": lambda handle: machine.slab.kfree(handle.address),
             "get_free_pages": self._free_pages,
             "gfp": self._free_pages,
         }
@@ -246,12 +259,19 @@ class Commands:
             text = f"{nbytes} bytes; one command takes {MAX_BYTES} at the most"
             raise Refused(Why.TOO_LARGE, text)
 
-    def _vmalloc(self, function: Callable[[int, str], int | None], size: int) -> _Given | None:
+    def _vmalloc(self, function: Callable[..., int | None], size: int) -> _Given | None:
         self._bound(size)
-        address = function(size, CALLER)
-        return None if address is None else _Given(address, page_align(size))
+        address = function(size, caller=CALLER)
+        if address is None:
+            return None
+        area = self._vm.find_vm_area(address)
+        if area is None:  # kvmalloc() has had it of kmalloc()
+            return _Given(address, self._ksize(size), address - self._page_offset)
+        return _Given(address, area.nr_pages << PAGE_SHIFT)
 
-    def _vmap(self, nr_pages: int, source: Handle) -> _Given | None:
+    def _map(
+        self, function: Callable[[Sequence[int]], int | None], nr_pages: int, source: Handle
+    ) -> _Given | None:
         """Map so many frames of another handle, over again from its first if it has fewer."""
         self._bound(nr_pages << PAGE_SHIFT)
         frames = list(self.handles.frames_of(source))
@@ -259,7 +279,7 @@ class Commands:
             raise Refused(Why.INVALID, f"{source.name} has no frames of its own")
         if nr_pages > self._machine.page_alloc.totalram_pages:
             return None
-        address = self._vm.vmap(list(islice(cycle(frames), nr_pages)), caller=CALLER)
+        address = function(list(islice(cycle(frames), nr_pages)))
         if address is None:
             return None
         return _Given(address, nr_pages << PAGE_SHIFT, source=source)
@@ -307,8 +327,8 @@ class Commands:
             free(handle)
         return "ok"
 
-    def _kfree(self, handle: Handle) -> None:
-        self._machine.slab.kfree(handle.address)
+    def _vm_unmap_ram(self, handle: Handle) -> None:
+        self._vm.vm_unmap_ram(handle.address, handle.size >> PAGE_SHIFT)
 
     def _free_pages(self, handle: Handle) -> None:
         order = len(handle.pages).bit_length() - 1

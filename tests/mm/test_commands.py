@@ -49,6 +49,11 @@ def test_what_there_is(commands: Commands) -> None:
 ALLOCATIONS = {
     "vmalloc": "vmalloc a 65536",
     "vzalloc": "vzalloc a 65535",
+    "vmalloc_user": "vmalloc_user a 4097",
+    "vmalloc_32": "vmalloc_32 a 4097",
+    "vmalloc_huge": "vmalloc_huge a 2097153",
+    "kvmalloc": "kvmalloc a 20480",
+    "large kvmalloc": "kvmalloc a 8388608",
     "kmalloc": "kmalloc a 100",
     "large kmalloc": "kmalloc a 65536",
     "get_free_pages": "get_free_pages a 3",
@@ -188,12 +193,15 @@ def test_what_lies_beside(make_machine: Callable[..., Machine]) -> None:
     assert bytes(commands._machine.ram.bytes) == before
 
 
-def test_vmap(commands: Commands) -> None:
+@pytest.mark.parametrize("word", ["vmap", "vm_map_ram"])
+@pytest.mark.parametrize("count", [5, 100])
+def test_mapping(commands: Commands, word: str, count: int) -> None:
     """The frames of another, over again from the first; they stay while they are mapped."""
     commands.do("get_free_pages g 1")
-    commands.do("vmap v 5 g")
-    first, second = commands.do("pfns g").split()
-    assert commands.do("pfns v 6") == f"{first} {second} {first} {second} {first} -\n"
+    commands.do(f"{word} v {count} g")
+    frames = commands.do("pfns g").split()
+    assert commands.do("pfns v").split() == (frames * count)[:count]
+    assert commands.do(f"pfns v {count + 1}").endswith(" -\n")
     commands.do("poke v 0 65")
     assert commands.do("peek g 0").endswith(": 41\n")
     assert commands.do("peek v 8192").endswith(": 41\n")
@@ -202,6 +210,30 @@ def test_vmap(commands: Commands) -> None:
     commands._machine.check()
     commands.do("free v")
     commands.do("free g")
+    commands._machine.check()
+
+
+def test_huge(commands: Commands) -> None:
+    """Huge pages are whole ones, aligned, and so are their frames."""
+    commands.do("vmalloc_huge a 2097153")
+    handle = commands.handles.find("a")
+    assert handle is not None
+    assert handle.size == 4 * MIB
+    assert handle.address % (2 * MIB) == 0
+    frames = [*map(int, commands.do("pfns a 512").split())]
+    assert frames == [*range(frames[0], frames[0] + 512)]
+
+
+def test_kvmalloc(commands: Commands) -> None:
+    """It is kmalloc's, or if that has none, an area."""
+    commands.do("kvmalloc k 20480")
+    commands.do("kvmalloc v 8388608")
+    k, v = commands.handles.find("k"), commands.handles.find("v")
+    assert k is not None
+    assert v is not None
+    assert (k.size, k.phys is None) == (32768, False)
+    assert (v.size, v.phys is None) == (8 * MIB, True)
+    assert commands._machine.vm.is_vmalloc_addr(v.address)
 
 
 def test_vmap_of_an_area(commands: Commands) -> None:
@@ -226,7 +258,13 @@ def test_vmap_of_what_has_no_frames(commands: Commands, command: str) -> None:
 NULLS = [
     *("vmalloc n 0", "vzalloc n 0", f"vmalloc n {1 << 40}", "vmalloc n 0xffffffffffffffff"),
     *("kmalloc n 4194305", "kmalloc n 18446744073709551615", "get_free_pages n 11", "gfp n 64"),
-    *("vmap n 0 g", "vmap n 100000 g", "ioremap n 0xfe000000 0", "ioremap n 0x1000 4096"),
+    *(
+        "vmap n 0 g",
+        "vmap n 100000 g",
+        "vm_map_ram n 0 g",
+        "ioremap n 0xfe000000 0",
+        "ioremap n 0x1000 4096",
+    ),
     *("ioremap n 0xffffffffffffffff 4096", "ioremap n 0xfe000000 0xffffffffffffffff"),
 ]
 
