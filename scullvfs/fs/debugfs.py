@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 
 from scullvfs.mm import KernelBug
-from scullvfs.mm.commands import Commands
+from scullvfs.mm.commands import MAX_BYTES, Commands
 from scullvfs.mm.printk import KERN_ERR
 from scullvfs.scull import Module
 
@@ -30,7 +30,7 @@ def debugfs(module: Module, uid: int, gid: int) -> Directory:
     """The directory `sys/kernel/debug` of a loaded module."""
     validator = _Validator(module)
     validate = AttributeFile(lambda: validator.passed, validator.store, uid, gid)
-    mm = mm_directory(Commands(module.machine), uid, gid)
+    mm = mm_directory(Commands(module.machine, MAX_BYTES), uid, gid)
     return Directory.of({"validate": validate, "mm": mm}, uid, gid)
 
 

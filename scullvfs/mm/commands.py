@@ -8,8 +8,8 @@ The words are those of a kernel module's functions, and what they give stays und
 (`handles`) until it is freed.  What a command says is in `Commands.answer`: an address, the bytes
 that were read, or why it was refused.
 
-So that nobody waits for long, an allocation that would be made has MAX_BYTES at the most; what the
-kernel refuses at once, since there is not so much RAM, is asked of it whatever its size.
+Where others must not wait for long (`MAX_BYTES`), what is larger is refused, but for what the
+kernel refuses at once, since there is not so much RAM.
 
 Reading goes where a kernel module's would: from a handle's address to any other that is mapped,
 and else to a page fault.  Writing goes to a handle's own bytes only, and to a page fault where
@@ -36,7 +36,7 @@ from .slab import KMALLOC_MAX_CACHE_SIZE, get_order
 __all__ = ["MAX_BYTES", "MAX_LINE", "USAGE", "Commands", "Refused", "Why"]
 
 MAX_BYTES: Final = 16 << 20
-"""Of one allocation or mapping."""
+"""Of one allocation or mapping: to fill so much with zeros takes some milliseconds."""
 MAX_LINE: Final = 255
 """Characters of a command."""
 MAX_PEEK: Final = 256
@@ -61,6 +61,7 @@ USAGE: Final = {
     "vm_map_ram": "NAME PAGES HANDLE",
     "ioremap": "NAME PHYS SIZE",
     "kmalloc": "NAME SIZE",
+    "kmalloc_nowarn": "NAME SIZE",
     "get_free_pages": "NAME ORDER",
     "gfp": "NAME ORDER",
     "free": "HANDLE",
@@ -88,7 +89,7 @@ class Why(Enum):
     TOO_MANY = auto()
     """There are MAX_HANDLES."""
     TOO_LARGE = auto()
-    """More than MAX_BYTES, and not more than there is."""
+    """It would take too long."""
     NO_MEMORY = auto()
     """The function has given NULL."""
     FAULT = auto()
@@ -116,16 +117,22 @@ class _Given(NamedTuple):
 
 
 class Commands:
-    """Does commands on a machine, one after the other."""
+    """Does commands on a machine, one after the other.
 
-    def __init__(self, machine: Machine) -> None:
+    Args:
+        max_bytes: of one allocation or mapping, if nobody is to wait for long.
+    """
+
+    def __init__(self, machine: Machine, max_bytes: int | None = None) -> None:
         self._machine = machine
+        self._max_bytes = max_bytes
         self.handles: Final = Handles(machine)
         self.answer = "".join(f"{word} {usage}".rstrip() + "\n" for word, usage in USAGE.items())
         """What the last command has said, in lines; before the first one all that there are."""
         vm = self._vm = machine.vm
         self._size_max: Final = (1 << 8 * machine.layout.pointer_size) - 1
         self._page_offset: Final = machine.layout.page_offset
+        self._ram: Final = machine.page_alloc.totalram_pages << PAGE_SHIFT
         self._allocators: Final[dict[str, Callable[..., _Given | None]]] = {
             "vmalloc": partial(self._vmalloc, vm.vmalloc),
             "vzalloc": partial(self._vmalloc, vm.vzalloc),
@@ -137,6 +144,7 @@ class Commands:
             "vm_map_ram": partial(self._map, vm.vm_map_ram),
             "ioremap": self._ioremap,
             "kmalloc": self._kmalloc,
+            "kmalloc_nowarn": self._kmalloc,
             "get_free_pages": self._get_free_pages,
             "gfp": self._get_free_pages,
         }
@@ -146,6 +154,7 @@ class Commands:
             "vm_map_ram": self._vm_unmap_ram,
             "ioremap": lambda handle: vm.iounmap(handle.address),
             "kmalloc": lambda handle: machine.slab.kfree(handle.address),
+            "kmalloc_nowarn": lambda handle: machine.slab.kfree(handle.address),
             "get_free_pages": self._free_pages,
             "gfp": self._free_pages,
         }
@@ -253,31 +262,31 @@ class Commands:
         self.handles.add(handle)
         return self._pointer(address)
 
-    def _bound(self, nbytes: int) -> None:
-        """Refuse what would take long, but not what the kernel refuses at once."""
-        if MAX_BYTES < nbytes <= self._machine.page_alloc.totalram_pages << PAGE_SHIFT:
-            text = f"{nbytes} bytes; one command takes {MAX_BYTES} at the most"
+    def _bound(self, nbytes: int, most: int) -> None:
+        """Refuse what takes too long, but not above `most`, which the kernel refuses at once."""
+        if self._max_bytes is not None and self._max_bytes < nbytes <= most:
+            text = f"{nbytes} bytes; one command takes {self._max_bytes} at the most"
             raise Refused(Why.TOO_LARGE, text)
 
     def _vmalloc(self, function: Callable[..., int | None], size: int) -> _Given | None:
-        self._bound(size)
+        self._bound(size, self._ram)
         address = function(size, caller=CALLER)
         if address is None:
             return None
         area = self._vm.find_vm_area(address)
         if area is None:  # kvmalloc() has had it of kmalloc()
-            return _Given(address, self._ksize(size), address - self._page_offset)
+            return self._object(address, size)
         return _Given(address, area.nr_pages << PAGE_SHIFT)
 
     def _map(
         self, function: Callable[[Sequence[int]], int | None], nr_pages: int, source: Handle
     ) -> _Given | None:
         """Map so many frames of another handle, over again from its first if it has fewer."""
-        self._bound(nr_pages << PAGE_SHIFT)
+        self._bound(nr_pages << PAGE_SHIFT, self._ram)
         frames = list(self.handles.frames_of(source))
         if not frames:
             raise Refused(Why.INVALID, f"{source.name} has no frames of its own")
-        if nr_pages > self._machine.page_alloc.totalram_pages:
+        if nr_pages << PAGE_SHIFT > self._ram:
             return None
         address = function(list(islice(cycle(frames), nr_pages)))
         if address is None:
@@ -285,9 +294,7 @@ class Commands:
         return _Given(address, nr_pages << PAGE_SHIFT, source=source)
 
     def _ioremap(self, phys: int, size: int) -> _Given | None:
-        if size > MAX_BYTES and not (phys + size - 1) >> self._machine.layout.phys_bits:
-            text = f"{size} bytes; one command takes {MAX_BYTES} at the most"
-            raise Refused(Why.TOO_LARGE, text)
+        self._bound(size, self._machine.layout.max_mem - phys)
         address = self._vm.ioremap(phys, size, CALLER)
         if address is None:
             return None
@@ -296,12 +303,16 @@ class Commands:
 
     def _kmalloc(self, size: int) -> _Given | None:
         address = self._machine.slab.kmalloc(size)
-        if address is None:
-            return None
-        return _Given(address, self._ksize(size), address - self._page_offset)
+        return None if address is None else self._object(address, size)
+
+    def _object(self, address: int, size: int) -> _Given:
+        """What `kmalloc()` has given; no bytes are nowhere."""
+        return _Given(address, self._ksize(size), address - self._page_offset if size else None)
 
     def _ksize(self, size: int) -> int:
         """Bytes that an object has."""
+        if not size:
+            return 0
         if size <= KMALLOC_MAX_CACHE_SIZE:
             return self._machine.slab.kmalloc_size_roundup(size)
         return PAGE_SIZE << get_order(size)
@@ -378,9 +389,8 @@ class Commands:
         return "ok"
 
     def _fault(self, fault: PageFault, function: str) -> Refused:
-        machine = self._machine
         trace = (f"mm_{function}", CALLER, "vfs_write", "ksys_write", "do_syscall_64")
-        page_fault_oops(machine.log, machine.layout, machine.current, fault, trace)
+        page_fault_oops(self._machine, fault, trace)
         return Refused(Why.FAULT, f"page fault at {self._pointer(fault.address)}")
 
     def _pfns(self, handle: Handle, count: int | None = None) -> str:
@@ -397,10 +407,10 @@ class Commands:
         return f"{PHYS_PFN(phys)}"
 
     def _sizes(self, size: int) -> str:
-        """The bytes that `kmalloc()` gives for so many."""
+        """The bytes that `kmalloc()` gives for so many; of NULL they are none."""
         address = self._machine.slab.kmalloc(size)
         if address is None:
-            raise Refused(Why.NO_MEMORY, "NULL")
+            return "0"
         self._machine.slab.kfree(address)
         return f"{self._ksize(size)}"
 

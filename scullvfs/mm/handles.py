@@ -20,7 +20,7 @@ from .machine import Machine
 
 __all__ = ["MAX_HANDLES", "MAX_NAME", "Handle", "Handles", "HandlesStatistics"]
 
-MAX_HANDLES: Final = 1024
+MAX_HANDLES: Final = 4096
 """How many there can be at once."""
 MAX_NAME: Final = 31
 """Characters of a name at the most."""

@@ -100,7 +100,7 @@ def test_too_many(mm: Path) -> None:
     """There is an end to them, and then room again."""
     with open(mm / "command", "wb", buffering=0) as file:
         with fails(getattr(errno, TROUBLES["handles-full"].outcome)):
-            for number in range(2000):
+            for number in range(5000):
                 file.write(b"kmalloc %d 8" % number)
         assert len(handles(mm)) == number
         file.write(b"free 0")
