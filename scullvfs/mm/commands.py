@@ -28,10 +28,10 @@ from typing import Any, Final, NamedTuple
 
 from .errors import PageFault
 from .fault import page_fault_oops
+from .gfp import __GFP_NOWARN, GFP_KERNEL
 from .handles import MAX_HANDLES, MAX_NAME, Handle, Handles
 from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN, offset_in_page, page_align
 from .machine import Machine
-from .slab import KMALLOC_MAX_CACHE_SIZE, get_order
 
 __all__ = ["MAX_BYTES", "MAX_LINE", "USAGE", "Commands", "Refused", "Why"]
 
@@ -45,6 +45,8 @@ MAX_PFNS: Final = 512
 """Frames that are listed at once."""
 CALLER: Final = "mm_command_write"
 """Who asks for an area, as the listing of areas shows it."""
+NOWARN: Final = __GFP_NOWARN
+"""Python renames what begins with two underscores inside of a class."""
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _NUMBER: Final = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]{1,16})|0([0-7]{1,22})|(0|[1-9][0-9]{0,19}))")
@@ -144,7 +146,7 @@ class Commands:
             "vm_map_ram": partial(self._map, vm.vm_map_ram),
             "ioremap": self._ioremap,
             "kmalloc": self._kmalloc,
-            "kmalloc_nowarn": self._kmalloc,
+            "kmalloc_nowarn": partial(self._kmalloc, gfp=GFP_KERNEL | NOWARN),
             "get_free_pages": self._get_free_pages,
             "gfp": self._get_free_pages,
         }
@@ -275,7 +277,7 @@ class Commands:
             return None
         area = self._vm.find_vm_area(address)
         if area is None:  # kvmalloc() has had it of kmalloc()
-            return self._object(address, size)
+            return self._object(address)
         return _Given(address, area.nr_pages << PAGE_SHIFT)
 
     def _map(
@@ -301,21 +303,14 @@ class Commands:
         offset = offset_in_page(phys)
         return _Given(address, page_align(size + offset) - offset, phys)
 
-    def _kmalloc(self, size: int) -> _Given | None:
-        address = self._machine.slab.kmalloc(size)
-        return None if address is None else self._object(address, size)
+    def _kmalloc(self, size: int, gfp: int = GFP_KERNEL) -> _Given | None:
+        address = self._machine.slab.kmalloc(size, gfp)
+        return None if address is None else self._object(address)
 
-    def _object(self, address: int, size: int) -> _Given:
+    def _object(self, address: int) -> _Given:
         """What `kmalloc()` has given; no bytes are nowhere."""
-        return _Given(address, self._ksize(size), address - self._page_offset if size else None)
-
-    def _ksize(self, size: int) -> int:
-        """Bytes that an object has."""
-        if not size:
-            return 0
-        if size <= KMALLOC_MAX_CACHE_SIZE:
-            return self._machine.slab.kmalloc_size_roundup(size)
-        return PAGE_SIZE << get_order(size)
+        size = self._machine.slab.ksize(address)
+        return _Given(address, size, address - self._page_offset if size else None)
 
     def _get_free_pages(self, order: int) -> _Given | None:
         address = self._machine.page_alloc.get_free_pages(order)
@@ -408,11 +403,11 @@ class Commands:
 
     def _sizes(self, size: int) -> str:
         """The bytes that `kmalloc()` gives for so many; of NULL they are none."""
-        address = self._machine.slab.kmalloc(size)
-        if address is None:
-            return "0"
-        self._machine.slab.kfree(address)
-        return f"{self._ksize(size)}"
+        slab = self._machine.slab
+        address = slab.kmalloc(size)
+        given = slab.ksize(address)
+        slab.kfree(address)
+        return f"{given}"
 
     def _buddy(self) -> str:
         """Free blocks of each order."""

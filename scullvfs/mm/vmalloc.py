@@ -24,6 +24,7 @@ from typing import Any, Final, NamedTuple
 from .access import KernelMemory
 from .gfp import __GFP_DIRECT_RECLAIM as DIRECT_RECLAIM
 from .gfp import __GFP_HIGHMEM as HIGHMEM
+from .gfp import __GFP_NORETRY as NORETRY
 from .gfp import __GFP_NOWARN as NOWARN
 from .gfp import __GFP_ZERO as ZERO
 from .gfp import GFP_DMA, GFP_DMA32, GFP_KERNEL, GFP_RECLAIM_MASK
@@ -127,7 +128,8 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         `kvfree()` frees them.
         Linux: mm/util.c:__kvmalloc_node_noprof()
         """
-        address = self._slab.kmalloc(size, gfp | NOWARN if size > PAGE_SIZE else gfp)
+        # Linux: mm/util.c:kmalloc_gfp_adjust()
+        address = self._slab.kmalloc(size, gfp | NOWARN | NORETRY if size > PAGE_SIZE else gfp)
         if address is not None or size <= PAGE_SIZE or not gfp & DIRECT_RECLAIM:
             return address
         if size > INT_MAX:
