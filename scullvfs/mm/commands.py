@@ -35,7 +35,7 @@ from .machine import Machine
 
 __all__ = ["MAX_BYTES", "MAX_LINE", "USAGE", "Commands", "Refused", "Why"]
 
-MAX_BYTES: Final = 16 << 20
+MAX_BYTES: Final = 8 << 20
 """Of one allocation or mapping: to fill so much with zeros takes some milliseconds."""
 MAX_LINE: Final = 255
 """Characters of a command."""

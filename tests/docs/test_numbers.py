@@ -32,6 +32,7 @@ SIZES = f"{format_size(plan.MIN_SIZE)} to {format_size(plan.MAX_SIZE)}"
         ("mount.md", r"There are up to (\d+) handles", handles.MAX_HANDLES),
         ("troubleshooting.md", r"A name of more than (\d+) characters", handles.MAX_NAME),
         ("troubleshooting.md", r"More than (\d+) handles", handles.MAX_HANDLES),
+        ("troubleshooting.md", r"more than (\d+) MiB by one", commands.MAX_BYTES / memory.MIB),
         ("mount.md", r"Beside it the daemon takes (\d+) MiB", memory.DAEMON / memory.MIB),
     ],
 )

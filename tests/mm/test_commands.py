@@ -295,7 +295,7 @@ def test_null(commands: Commands, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["vmalloc n 16777217", "vmap n 4097 g", "ioremap n 0xfe000000 0x1001000"]
+    "command", ["vmalloc n 8388609", "vmap n 2049 g", "ioremap n 0xfe000000 0x801000"]
 )
 def test_too_large(commands: Commands, command: str) -> None:
     """What would be given and takes long is refused: nobody waits for one command."""

@@ -80,7 +80,7 @@ ROWS = {
     "handle-mapped": b"free a",
     "handle-name": b"kmalloc %b 1" % (b"n" * 32),
     "command-null": b"get_free_pages b 11",
-    "command-large": b"vmalloc b 16777217",
+    "command-large": b"vmalloc b 8388609",
     "peek-unmapped": b"peek a 4096",
     "poke-elsewhere": b"poke g -1 1",
 }
