@@ -71,6 +71,7 @@ USAGE: Final = {
     "settle": "",
     "peek": "HANDLE OFFSET [COUNT]",
     "poke": "HANDLE OFFSET BYTE...",
+    "walk": "HANDLE [OFFSET]",
     "pfns": "HANDLE [COUNT]",
     "sizes": "SIZE",
     "buddy": "",
@@ -167,6 +168,7 @@ class Commands:
             "settle": self._settle,
             "peek": self._peek,
             "poke": self._poke,
+            "walk": self._walk,
             "pfns": self._pfns,
             "sizes": self._sizes,
             "buddy": self._buddy,
@@ -387,6 +389,13 @@ class Commands:
         trace = (f"mm_{function}", CALLER, "vfs_write", "ksys_write", "do_syscall_64")
         page_fault_oops(self._machine, fault, trace)
         return Refused(Why.FAULT, f"page fault at {self._pointer(fault.address)}")
+
+    def _walk(self, handle: Handle, offset: int = 0) -> str:
+        """The entries on the way down the page tables, to what maps an address or to none."""
+        address = handle.address + offset & self._size_max
+        digits = self._machine.layout.pointer_digits
+        entries = self._machine.pgtable.walk(address)
+        return "\n".join(f"{level} {entry:0{digits}x}" for level, entry in entries)
 
     def _pfns(self, handle: Handle, count: int | None = None) -> str:
         """The frames behind a handle's pages, "-" where there is none."""

@@ -362,6 +362,19 @@ def test_sizes(commands: Commands) -> None:
     assert commands._machine.slab.statistics().objects == before
 
 
+def test_walk(commands: Commands) -> None:
+    """An entry a level; the guard page has an empty one, and an object is mapped like all else."""
+    commands.do("vmalloc a 4096")
+    commands.do("kmalloc k 8")
+    mapped, guard = (commands.do(f"walk a{at}").splitlines() for at in ("", " 4096"))
+    assert [line.split()[0] for line in mapped] == ["pgd", "pud", "pmd", "pte"]
+    assert mapped[:3] == guard[:3]
+    assert int(mapped[3].split()[1], 16) >> 12 & 0xFFFFFFFF == int(commands.do("pfns a"))
+    assert guard[3] == "pte 0000000000000000"
+    *_, last = commands.do("walk k").splitlines()
+    assert int(last.split()[1], 16)
+
+
 def test_buddy(commands: Commands) -> None:
     """A line for each zone, with the free blocks of each order."""
     name, *counts = commands.do("buddy").split()
@@ -384,7 +397,16 @@ INVALID = [
     *("vmalloc a 18446744073709551616", "vmalloc a 0x10000000000000000", "vmalloc a +1"),
     *("vmalloc a/b 1", "vmalloc 'a' 1", "kmalloc a 1\nfree a", "kmalloc a 1\0", "kmalloc\ta 1"),
     *("vmalloc ä 1", "vmalloc a ٣", "gfp a 4294967296", "peek k", "peek k 0 0", "peek k 0 257"),
-    *("peek k 0 -1", "poke k 0", "poke k 0 256", "poke k 0 -1", "poke k 0 1 2 x", "pfns k 513"),
+    *(
+        "peek k 0 -1",
+        "poke k 0",
+        "poke k 0 256",
+        "poke k 0 -1",
+        "poke k 0 1 2 x",
+        "pfns k 513",
+        "walk",
+        "walk k x",
+    ),
     "kmalloc a " + "0" * MAX_LINE,
 ]
 
