@@ -55,7 +55,7 @@ NUMBER: Final = re.compile(r"[+-]?(0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,19})", re.IGN
 NAMES: Final = {_word(name): name for name in COMMANDS}
 
 
-RANGES: Final = "an order is {} to {}, a qset {} to {}".format(
+RANGES: Final = "an order is {} to {}, a qset {} to {}, 4K << order times qset below 2G".format(
     *PARAMETERS["scullv_order"], *PARAMETERS["scullv_qset"]
 )
 """What a value may be, in the words of the table of mount options."""

@@ -42,13 +42,16 @@ def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
     mount = find_scullvfs(path)
 
     def change() -> bytes:
-        changed = {}
+        changes = {}
         for name in PARAMETERS:
             fd = _open(mount, f"sys/module/scullv/parameters/{name}")
-            old, new = int(os.read(fd, LONGEST)), getattr(options, name)
+            changes[name] = int(os.read(fd, LONGEST)), getattr(options, name), fd
+        # What becomes smaller goes first, so that they fit together all the time.
+        for name in sorted(changes, key=lambda name: changes[name][1] > changes[name][0]):
+            old, new, fd = changes[name]
             if old != new:
                 os.write(fd, b"%d\n" % new)
-                changed[name] = old, new
+        changed = {name: (old, new) for name, (old, new, _) in changes.items() if old != new}
         return json.dumps(changed).encode()
 
     try:

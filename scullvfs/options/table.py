@@ -14,7 +14,13 @@ from typing import Any, Final
 
 from scullvfs.errors import UsageError
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
-from scullvfs.scull.parameters import PARAMETERS, SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET
+from scullvfs.scull.parameters import (
+    PARAMETERS,
+    SCULLV_DEVS,
+    SCULLV_ORDER,
+    SCULLV_QSET,
+    itemsize_fits,
+)
 from scullvfs.text import shown
 
 from .hint import did_you_mean
@@ -222,6 +228,12 @@ def _check_together(options: MountOptions) -> None:
         raise UsageError(
             f"mem={format_size(options.mem)} is not possible with arch={options.arch}; "
             f"it addresses {format_size(most)}"
+        )
+    if not itemsize_fits(options.scullv_order, options.scullv_qset):
+        size = format_size(options.quantum * options.scullv_qset)
+        raise UsageError(
+            f"order={options.scullv_order} with qset={options.scullv_qset} is not possible; "
+            f"a list item would have {size}, and the driver counts its bytes in an int, below 2G"
         )
 
 

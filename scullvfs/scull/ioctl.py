@@ -80,7 +80,8 @@ def scullv_ioctl(device: ScullvDev, cmd: int, arg: int, data: bytes) -> tuple[in
     Raises:
         OSError: EFAULT, one of the driver's numbers with a pointer that is none of a process;
             ENOTTY, no such command; EINVAL, a value that the real driver would crash with
-            (order outside 0..18, qset outside 1..1048576), and nothing is changed.
+            (order outside 0..18, qset outside 1..524287, or an item that is more than an int with
+            the other one), and nothing is changed.
 
     scullv: main.c:scullv_ioctl()
     """

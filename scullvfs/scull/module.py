@@ -36,7 +36,7 @@ class Module:
             one page long, while reads and writes go on to the end of a whole quantum.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument out of its range, or order and qset too large together.
         OSError: ENOMEM, no memory for the devices' structures.
     """
 

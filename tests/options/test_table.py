@@ -120,9 +120,9 @@ def test_printed_default_is_the_default(option: Option) -> None:
         ("devs=1", "scullv_devs", 1),
         ("devs=1000", "scullv_devs", 1000),
         ("order=0", "scullv_order", 0),
-        ("order=18", "scullv_order", 18),
+        ("order=18,qset=1", "scullv_order", 18),
         ("qset=1", "scullv_qset", 1),
-        ("qset=1048576", "scullv_qset", 1 << 20),
+        ("order=0,qset=524287", "scullv_qset", 524287),
         ("mem=4M", "mem", 4 << 20),
         ("mem=16G", "mem", 16 << 30),
         ("seed=18446744073709551615", "seed", (1 << 64) - 1),
@@ -213,6 +213,15 @@ def test_parse_options_mem_before_arch() -> None:
     """What is checked is what counts in the end, in whatever order it comes."""
     assert refusal("arch=i386,mem=5G") == ("mem=5G is not possible with arch=i386; it addresses 4G")
     assert parse_options(["mem=5G,arch=i386,arch=x86_64"]).arch == "x86_64"
+
+
+@pytest.mark.parametrize(
+    "text", ["qset=65536", "order=11", "order=18,qset=2", "order=2,qset=524287"]
+)
+def test_parse_options_items_that_are_no_int(text: str) -> None:
+    """Order and qset have to fit together, by C's arithmetic; a default counts, too."""
+    assert "the driver counts its bytes in an int, below 2G" in refusal(text)
+    assert parse_options(["order=11,qset=255"]).quantum == 8 << 20
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])

@@ -105,9 +105,24 @@ def test_ioctl_out_of_range(module: Module, letter: str, suffix: str, value: int
     ("suffix", "value"), [("ORDER", 0), ("ORDER", MAX_ORDER), ("QSET", 1), ("QSET", MAX_QSET)]
 )
 def test_ioctl_ends_of_the_range(module: Module, letter: str, suffix: str, value: int) -> None:
-    """The smallest and the largest value are taken."""
+    """The smallest and the largest value are taken, if the other one is small."""
+    module.scullv_order, module.scullv_qset = 0, 1
     call(module, letter + suffix, value)
     assert call(module, "Q" + suffix) == (value, b"")
+
+
+@pytest.mark.parametrize("letter", "STXH")
+@pytest.mark.parametrize(("order", "qset"), [(4, 65536), (11, 500)])
+def test_ioctl_overflow(module: Module, letter: str, order: int, qset: int) -> None:
+    """A pair of which the driver would compute an item of 0 or fewer bytes is EINVAL."""
+    call(module, "TORDER", order)
+    with fails(errno.EINVAL):
+        call(module, letter + "QSET", 65536)
+    assert parameters(module) == (order, 4)
+    module.scullv_order, module.scullv_qset = 0, qset
+    with fails(errno.EINVAL):
+        call(module, letter + "ORDER", 11)
+    assert parameters(module) == (0, qset)
 
 
 def test_ioctl_argument_is_an_int(module: Module) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from scullvfs.mm import PAGE_SIZE
-from scullvfs.scull import MAX_QSET, Module, ScullvDev
+from scullvfs.scull import Module, ScullvDev
 
 from ..mm.helpers import books
 from .helpers import GIB, ITEM, KIB, MIB, QUANTUM, content, fails, fill, shortage
@@ -93,21 +93,6 @@ def test_no_memory_and_what_stays(device: ScullvDev) -> None:
     device.check()
     device.trim()
     assert books(machine) == before
-
-
-def test_no_memory_for_any_quantum_set(module: Module) -> None:
-    """A qset that no kmalloc can give is accepted, and fails at the first write."""
-    device, other = module.devices[:2]
-    module.machine.log.panic_on_warn = False
-    fill(other, b"x" * ITEM)
-    module.scullv_qset = MAX_QSET
-    device.trim()
-    refused(device, 0, "quantum set")
-    assert device.size == 0
-    assert content(other) == b"x" * ITEM
-    module.scullv_qset = 4
-    device.trim()
-    assert device.write(0, b"x") == 1
 
 
 def test_no_memory_for_any_quantum(load: Callable[..., Module]) -> None:

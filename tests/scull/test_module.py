@@ -9,6 +9,7 @@ import pytest
 
 from scullvfs.mm import Machine
 from scullvfs.scull import MAX_DEVS, MAX_ORDER, MAX_QSET, Module
+from scullvfs.scull.parameters import Parameters
 
 from .helpers import MIB, fails, shortage
 
@@ -28,8 +29,9 @@ def test_module_defaults() -> None:
 def test_module_parameter_range(name: str, low: int, high: int) -> None:
     """Each parameter has a range, both ends included; outside of it nothing is loaded."""
     machine = Machine(mem=16 * MIB)
+    least = {"scullv_devs": 1, "scullv_order": 0, "scullv_qset": 1}
     for value in (low, high):
-        Module(machine, **{name: value}).unload()
+        Module(machine, **least | {name: value}).unload()
     for value in (low - 1, high + 1):
         with pytest.raises(ValueError, match=f"{name}={value} is not in {low}..{high}"):
             Module(machine, **{name: value})
@@ -49,6 +51,35 @@ def test_parameters_are_checked_when_they_are_set(load: Callable[..., Module]) -
         assert getattr(module, name) == getattr(module.parameters, name) == before
     module.set_parameter("scullv_qset", 7)
     assert (module.scullv_qset, module.parameters.scullv_qset) == (7, 7)
+
+
+@pytest.mark.parametrize(
+    ("order", "qset"), [(4, 65536), (11, 500), (18, 2), (4, 65537), (0, 524288), (18, 524287)]
+)
+def test_an_item_is_an_int(load: Callable[..., Module], order: int, qset: int) -> None:
+    """One whose bytes C cannot count in an int is refused, whichever of the two comes last."""
+    with pytest.raises(ValueError, match=r"no int|is not in"):
+        Parameters(1, order, qset)
+    for first, second in (("order", "qset"), ("qset", "order")):
+        module = load(1, 0, 1)
+        values = {"order": order, "qset": min(qset, MAX_QSET)}
+        module.set_parameter(f"scullv_{first}", values[first])
+        before = module.statistics()
+        if qset <= MAX_QSET:
+            with fails(errno.EINVAL):
+                module.set_parameter(f"scullv_{second}", values[second])
+            assert module.statistics() == before
+        assert module.devices[0].write(0, b"x") == 1
+
+
+@pytest.mark.parametrize(("order", "qset"), [(4, 32767), (10, 511), (18, 1), (0, 524287)])
+def test_the_largest_items(load: Callable[..., Module], order: int, qset: int) -> None:
+    """Just below 2 GiB: with one quantum more they are too large."""
+    module = load(1, order, qset)
+    assert (1 << 30) <= module.devices[0].itemsize < 1 << 31
+    with pytest.raises(ValueError, match=r"no int|is not in"):
+        module.scullv_qset = qset + 1
+    assert module.scullv_qset == qset
 
 
 def test_module_devices_in_one_piece(load: Callable[..., Module]) -> None:

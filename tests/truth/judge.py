@@ -46,7 +46,7 @@ LISTS = {"fstat", "stat"}
 Step = dict[str, Any]
 Result = dict[str, Any]
 COMMANDS = {number: name for name, number in play.IOCTLS.items()}
-RANGES = {"ORDER": range(19), "QSET": range(1, 1_048_577)}
+RANGES = {"ORDER": range(19), "QSET": range(1, 524_288)}
 
 
 # -- the data file ---------------------------------------------------------------------------------
@@ -195,6 +195,15 @@ class World:
         self.parameters: dict[str, int | None] = {"ORDER": 4, "QSET": 500}
         self.spoiled: dict[str, Cause] = {}
         """Parameters that are not what they are here."""
+        self.here: dict[str, int] = {"ORDER": 4, "QSET": 500}
+        """What they are here."""
+
+    def possible(self, name: str, value: int) -> bool:
+        """Whether a parameter may have that value here, with the other one as it is."""
+        if value not in RANGES[name]:
+            return False
+        pair = self.here | {name: value}
+        return (4096 << pair["ORDER"]) * pair["QSET"] < 1 << 31
 
     def descriptor(self, step: Step) -> Descriptor | None:
         """The descriptor that a step goes through."""
@@ -241,7 +250,7 @@ def _appends_elsewhere(step: Step, recorded: Result, got: Result, world: World) 
 
 def _out_of_range(step: Step, recorded: Result, got: Result, world: World) -> bool:
     value = _value(step)
-    return value is not None and value not in RANGES[_command(step)[1:]]
+    return value is not None and not world.possible(_command(step)[1:], value)
 
 
 def _fetches_from_nowhere(step: Step, recorded: Result, got: Result, world: World) -> bool:
@@ -456,8 +465,10 @@ class Judge:
         world, name = self.world, _command(step)
         if name == "RESET":
             world.parameters = {"ORDER": 4, "QSET": 500}
+            world.here = {"ORDER": 4, "QSET": 500}
             world.spoiled.clear()
         elif (value := _value(step)) is not None:
             world.parameters[name[1:]] = value
-            if value in RANGES[name[1:]]:
+            if world.possible(name[1:], value):
+                world.here[name[1:]] = value
                 world.spoiled.pop(name[1:], None)

@@ -130,7 +130,7 @@ def test_caller_of_an_overrun(mount: Callable[[str], Path], what: str) -> None:
 
 def test_caller_of_a_failed_fallocate(mount: Callable[[str], Path]) -> None:
     """So does the line about an allocation that failed."""
-    mnt = mount("mem=16M,order=11,semantics=file")
+    mnt = mount("mem=16M,order=11,qset=1,semantics=file")
     with opened(mnt / "scullv0") as fd:
         by("before", lambda: os.posix_fallocate(fd, 0, 1))
 

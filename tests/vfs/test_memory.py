@@ -111,7 +111,7 @@ def test_kfree_gives_memory_back_to_the_host(scullvfs: Any, mount: Callable[[str
 
     A quantum in every 512th place of a set touches each page of it.
     """
-    mnt = mount("mem=256M,order=0,qset=524288")
+    mnt = mount("mem=256M,order=0,qset=524287")
     devices = [mnt / f"scullv{number}" for number in range(3)]
     before = resident(scullvfs, mnt)
     for device in devices:

@@ -59,7 +59,7 @@ FALLOCATE_MODES = [
 RESET = 0x4B00
 FIRST = {"order": 1, "qset": 7}
 """Number of the first of a parameter's six commands."""
-LIMITS = {"order": (0, 18), "qset": (1, 1 << 20)}
+LIMITS = {"order": (0, 18), "qset": (1, 524287)}
 
 # -- the machine ---------------------------------------------------------------------------------
 
@@ -303,7 +303,7 @@ class Devices(RuleBasedStateMachine):
         fd=fds,
         name=st.sampled_from(["order", "qset"]),
         letter=st.sampled_from("STGQXH"),
-        value=st.integers(0, 2) | st.sampled_from([3, -1, 19, (1 << 20) + 1]),
+        value=st.integers(0, 2) | st.sampled_from([3, -1, 19, 524287, 524288]),
     )
     def ioctl(self, fd: int, name: str, letter: str, value: int) -> None:
         number = FIRST[name] + "STGQXH".index(letter)
@@ -315,7 +315,8 @@ class Devices(RuleBasedStateMachine):
         low, high = LIMITS[name]
         if letter in "GQ":
             value = old
-        if not low <= value <= high:
+        pair = {"order": self.parameters.order, "qset": self.parameters.qset, name: value}
+        if not low <= value <= high or (4096 << pair["order"]) * pair["qset"] >= 1 << 31:
             assert found == "EINVAL"
             return
         if letter in "GX":

@@ -146,6 +146,7 @@ def test_parameter_and_ioctl_are_one(parameters: Path, fd: int) -> None:
 )
 def test_parameter_number(parameters: Path, name: str, text: bytes, value: int) -> None:
     """Decimal, 0x, octal and a sign are numbers; a NUL ends the text."""
+    (parameters / "scullv_qset").write_text("1\n")
     assert store(parameters / name, text) == len(text)
     assert int((parameters / name).read_text()) == value
 
@@ -191,12 +192,14 @@ def test_parameter_write_of_nothing(parameters: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
-    [("scullv_order", (0, 18), (-1, 19)), ("scullv_qset", (1, 1 << 20), (-1, 0, (1 << 20) + 1))],
+    [("scullv_order", (0, 18), (-1, 19)), ("scullv_qset", (1, 524287), (-1, 0, 524288))],
 )
 def test_parameter_range(
     parameters: Path, name: str, good: tuple[int, ...], bad: tuple[int, ...]
 ) -> None:
     """The driver's limits hold for files, too: EINVAL beyond them."""
+    (parameters / "scullv_order").write_text("0\n")
+    (parameters / "scullv_qset").write_text("1\n")
     for value in good:
         (parameters / name).write_text(f"{value}\n")
         for beyond in bad:

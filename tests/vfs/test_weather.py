@@ -132,7 +132,7 @@ def test_errno_of_a_limit(mount: Callable[[str], Path], semantics: str) -> None:
     [
         ("no-ram", "mem=8M", 0),
         ("no-addresses", "mem=256M,arch=i386", 0),
-        ("quantum-too-large", "mem=16M,order=11", 0),
+        ("quantum-too-large", "mem=16M,order=11,qset=1", 0),
         ("overrun", "mem=16M,quirks=ldd3,qset=1", QUANTUM),
     ],
 )

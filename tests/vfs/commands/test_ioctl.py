@@ -72,7 +72,7 @@ def test_ioctl_prints_and_sets(scullvfs: Scullvfs, mnt: Path, device: Path, name
         ("exchange-order", -2147483648),
         ("shift-order", 2147483647),
         ("set-qset", 0),
-        ("shift-qset", 1048577),
+        ("shift-qset", 524288),
     ],
 )
 def test_ioctl_out_of_range(
@@ -82,7 +82,8 @@ def test_ioctl_out_of_range(
     done = scullvfs("ioctl", device, command, value)
     assert (done.returncode, done.stdout) == (ExitStatus.USAGE, "")
     assert done.stderr == (
-        f"scullvfs: {value} is not possible; an order is 0 to 18, a qset 1 to 1048576\n"
+        f"scullvfs: {value} is not possible; an order is 0 to 18, a qset 1 to 524287, "
+        "4K << order times qset below 2G\n"
     )
     assert values(mnt) == INITIAL
 

@@ -98,7 +98,7 @@ def test_mount_16_gib(scullvfs: Any, mountpoint: Path) -> None:
 
 def test_mount_huge_quantum_warns(scullvfs: Any, mountpoint: Path) -> None:
     """A quantum that can never be had is allowed, as in the driver, but not silently."""
-    done = scullvfs("mount", "-o", "order=12,mem=16M", mountpoint)
+    done = scullvfs("mount", "-o", "order=12,qset=1,mem=16M", mountpoint)
     assert done.returncode == 0
     assert done.stderr == (
         "scullvfs: warning: a quantum of order 12 (16M) does not fit into mem=16M; "

@@ -46,6 +46,17 @@ def test_reload(scullvfs: Any, mounted: Path) -> None:
     assert parameters(mounted) == {"scullv_devs": 4, "scullv_order": 2, "scullv_qset": 7}
 
 
+def test_reload_of_what_fits_together_only(scullvfs: Any, mounted: Path) -> None:
+    """The one that becomes smaller is set first, so that no item is ever too large."""
+    for order, qset in ((18, 1), (0, 524287), (18, 1), (4, 32767), (10, 511)):
+        done = scullvfs("reload", "-o", f"order={order},qset={qset}", mounted)
+        assert (done.returncode, done.stderr) == (0, "")
+        found = parameters(mounted)
+        assert (found["scullv_order"], found["scullv_qset"]) == (order, qset)
+    done = scullvfs("reload", "-o", "order=11", mounted)
+    assert refusal(done, 2).startswith("order=11 with qset=500 is not possible")
+
+
 def test_reload_default(scullvfs: Any, mounted: Path) -> None:
     """What is not given is the default again; what is so already is not set anew."""
     assert scullvfs("reload", "-o", "order=2,qset=7", mounted).returncode == 0
