@@ -11,7 +11,7 @@ as on a bus that nobody answers on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from sys import byteorder
 from typing import Final
 
@@ -153,7 +153,11 @@ class KernelMemory:
         if phys >= 0:
             return self._bytes[phys : phys + count]
         sg = self._scatterlist(address, count, write=False)
-        return sg if self._is_ram(sg) else b"\xff" * count
+        if self._is_ram(sg):
+            return sg
+        if self._begins_in_ram(sg):
+            return b"".join(bytes(self.read(at, n)) for at, n in _pages(address, count))
+        return b"\xff" * count
 
     def write(self, address: int, data: Buffer) -> None:
         """Write `data` (1 byte or more).
@@ -169,13 +173,22 @@ class KernelMemory:
         sg = self._scatterlist(address, count, write=True)
         if self._is_ram(sg):
             self.sg_copy_from_buffer(sg, data)
+        elif self._begins_in_ram(sg):
+            for at, n in _pages(address, count):
+                self.write(at, data[at - address : at - address + n])
 
     def _is_ram(self, sg: Scatterlist) -> bool:
-        """Whether it is in RAM; else all of it is a device's.
+        """Whether all of it is in RAM.
 
-        An area is all RAM (vmalloc, vmap) or all a device's (ioremap), and between two of them
-        there is a guard page.
+        An area is all RAM (vmalloc, vmap) or all a device's (ioremap); behind a device's there is
+        a guard page, so it is enough to look at both ends.
         """
+        words, phys_mask = sg.words, self._phys_mask
+        ram_size = self._ram_size
+        return words[0] & phys_mask < ram_size and words[-1] & phys_mask < ram_size
+
+    def _begins_in_ram(self, sg: Scatterlist) -> bool:
+        """Where not all is in RAM: whether it runs from there into a device's, past no guard page."""
         return sg.words[0] & self._phys_mask < self._ram_size
 
     def memset(self, address: int, value: int, count: int) -> None:
@@ -235,3 +248,12 @@ class KernelMemory:
         if phys < 0:
             self._fault(address, address & PAGE_MASK, write)
         return phys >> self._word_shift
+
+
+def _pages(address: int, count: int) -> Iterator[tuple[int, int]]:
+    """An access of `count` bytes page by page: (address, bytes)."""
+    end = address + count
+    while address < end:
+        n = min(PAGE_SIZE - offset_in_page(address), end - address)
+        yield address, n
+        address += n

@@ -218,6 +218,20 @@ def test_no_guard_page(lenient: Machine) -> None:
     assert books(lenient) == before
 
 
+def test_access_from_ram_into_a_device(machine: Machine) -> None:
+    """Without a guard page between them: what is RAM's is, and behind that nobody answers."""
+    first = machine.vm.vmalloc_node_range(2 * P, GFP_KERNEL, vm_flags=VM_NO_GUARD)
+    registers = machine.vm.ioremap(1 << 30, 2 * P)
+    assert first is not None
+    assert registers == first + 2 * P
+    machine.memory.write(registers - P - 3, b"abc" + b"d" * P + b"lost")
+
+    assert bytes(machine.memory.read(registers - P - 3, 5)) == b"abcdd"
+    assert bytes(machine.memory.read(registers - P - 1, P + 3)) == b"c" + b"d" * P + b"\xff\xff"
+    machine.vm.iounmap(registers)
+    machine.vm.vfree(first)
+
+
 # -- vm_map_ram ----------------------------------------------------------------------------
 
 
