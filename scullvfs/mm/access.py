@@ -188,7 +188,7 @@ class KernelMemory:
         return words[0] & phys_mask < ram_size and words[-1] & phys_mask < ram_size
 
     def _begins_in_ram(self, sg: Scatterlist) -> bool:
-        """Where not all is in RAM: whether it runs from there into a device's, past no guard page."""
+        """Where not all is in RAM: whether it runs from there into a device's."""
         return sg.words[0] & self._phys_mask < self._ram_size
 
     def memset(self, address: int, value: int, count: int) -> None:

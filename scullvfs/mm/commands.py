@@ -315,7 +315,7 @@ class Commands:
         return _Given(address, size, address - self._page_offset if size else None)
 
     def _get_free_pages(self, order: int) -> _Given | None:
-        address = self._machine.page_alloc.get_free_pages(order)
+        address = self._machine.page_alloc.get_free_pages(GFP_KERNEL, order)
         if address is None:
             return None
         phys = address - self._page_offset
@@ -340,7 +340,7 @@ class Commands:
 
     def _free_pages(self, handle: Handle) -> None:
         order = len(handle.pages).bit_length() - 1
-        self._machine.page_alloc.free_get_pages(handle.address, order)
+        self._machine.page_alloc.free_pages(handle.address, order)
 
     def _purge(self) -> str:
         self._vm.vm_unmap_aliases()

@@ -195,7 +195,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             self._log.warn_once("", "__vmalloc_node_range_noprof")
             return None
         if size >> PAGE_SHIFT > self._page_alloc.totalram_pages:
-            self._failed(size, "exceeds total pages", gfp)
+            self._failed(size, "exceeds total pages", gfp, caller)
             return None
         huge_shift = self._layout.huge_vmap_shift
         if vm_flags & VM_ALLOW_HUGE_VMAP and huge_shift and size >> huge_shift:
@@ -213,7 +213,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         area_size = mapped_size if vm_flags & VM_NO_GUARD else mapped_size + PAGE_SIZE
         start = self._get_vm_area(area_size, page_size, gfp)
         if start is None:
-            self._failed(size, "vm_struct allocation failed", gfp)
+            self._failed(size, "vm_struct allocation failed", gfp, caller)
             return None
         if not gfp & (GFP_DMA | GFP_DMA32):
             gfp |= HIGHMEM
@@ -227,14 +227,16 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             page_array = self._slab.kmalloc(array_size, nested_gfp)
         if page_array is None:
             self._vmap_space.free_vmap_area_noflush(start, area_size)
-            self._failed(mapped_size, f"failed to allocated page array size {array_size}", gfp)
+            self._failed(
+                mapped_size, f"failed to allocated page array size {array_size}", gfp, caller
+            )
             return None
         pages = self._alloc_pages(nr_pages, gfp | NOWARN, shift - PAGE_SHIFT)
         if pages is None:
             self.kvfree(page_array)
             self._vmap_space.free_vmap_area_noflush(start, area_size)
             if shift == PAGE_SHIFT:
-                self._failed(mapped_size, "failed to allocate pages", gfp)
+                self._failed(mapped_size, "failed to allocate pages", gfp, caller)
             return None
         flags = self._page_kernel
         entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
@@ -242,7 +244,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             self._unmap(start, area_size)
             self._page_alloc.put_frames(pages)
             self.kvfree(page_array)
-            self._failed(mapped_size, "failed to map pages", gfp)
+            self._failed(mapped_size, "failed to map pages", gfp, caller)
             return None
         self._memory.write(page_array, self._page_pointers(entries))
         kind = (area_size, VM_ALLOC | vm_flags, caller, nr_pages, vpages)
@@ -280,8 +282,9 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             frames.extend(range(pfn, pfn + (1 << order)))
         return frames
 
-    def _failed(self, size: int, why: str, gfp: int) -> None:
-        self._log.warn_alloc(f"vmalloc error: size {size}, {why}", gfp)
+    def _failed(self, size: int, why: str, gfp: int, caller: str) -> None:
+        trace = ("__vmalloc_node_range_noprof", *((caller,) if caller else ()))
+        self._log.warn_alloc(f"vmalloc error: size {size}, {why}", gfp, trace)
 
     def vfree(self, address: int | None) -> None:
         """Free what `vmalloc()` gave, or `vmap()` with VM_MAP_PUT_PAGES; None is fine.
