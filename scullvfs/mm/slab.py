@@ -418,7 +418,8 @@ class Slab:
         if pfn is None:
             return False
         page = SlabPage(cache, self._page_offset + (pfn << PAGE_SHIFT), pfn, order)
-        for frame in range(pfn, pfn + (1 << order)):
+        self._slabs[pfn] = page  # the same number as the slab's own, and not another object
+        for frame in range(pfn + 1, pfn + (1 << order)):
             self._slabs[frame] = page
         self._nr_pages += 1 << order
         cache.nr_objects += page.objects
