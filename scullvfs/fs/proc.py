@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
-from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.layout import PAGE_SHIFT
+from scullvfs.mm import Machine
 from scullvfs.scull import Module, ScullvProcmem
 
 from .meminfo import meminfo
@@ -57,8 +56,7 @@ def iomem(machine: Machine, privileged: bool = True) -> str:
 
     Linux: kernel/resource.c:r_show()
     """
-    last = machine.statistics().ram.nbytes - 1
-    resources = [(0, PAGE_SIZE - 1, "Reserved"), (1 << PAGE_SHIFT, last, "System RAM")]
+    resources = [tuple(resource) for resource in machine.iomem.resources]
     if not privileged:
         resources = [(0, 0, name) for _, _, name in resources]
     return "".join(f"{start:08x}-{end:08x} : {name}\n" for start, end, name in resources)

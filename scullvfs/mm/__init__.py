@@ -16,6 +16,7 @@ where there is one:
     page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`); `free_map` counts them,
                          `deck` shuffles them, `watermark` says how many are kept back
     slab, slub           kmalloc and caches of objects; their slabs
+    iomem                what lies at physical addresses, and a device of registers
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     vmalloc, ioremap     areas, by what they are mapped to; frames that a caller has: `vmap_pages`
     vm_map_ram           and for a short time, out of a block (`vmap_block`)

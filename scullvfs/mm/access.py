@@ -5,8 +5,7 @@ tables say, too; any other is looked up in the page tables, page by page, at eve
 is cached.  What the tables do not map is a `PageFault`, a guard page included, and then nothing was
 written.
 
-Confessed: device memory has no device behind it: it reads as all ones, and writes to it vanish,
-as on a bus that nobody answers on.
+What is not RAM is a device's, or nobody's (`iomem`).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from sys import byteorder
 from typing import Final
 
 from .errors import KernelBug, PageFault
+from .iomem import IoMemory
 from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, Layout, offset_in_page
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
@@ -32,9 +32,15 @@ class KernelMemory:
     """The kernel's view of memory: RAM behind the linear mapping and the page tables."""
 
     def __init__(
-        self, page_alloc: PageAllocator, pgtable: PageTables, ram: Ram, layout: Layout
+        self,
+        page_alloc: PageAllocator,
+        pgtable: PageTables,
+        ram: Ram,
+        layout: Layout,
+        iomem: IoMemory,
     ) -> None:
         self._pgtable = pgtable
+        self._iomem = iomem
         self._lookup: Final = pgtable.lookup
         self._bytes = ram.bytes
         self._words = ram.words
@@ -157,7 +163,7 @@ class KernelMemory:
             return sg
         if self._begins_in_ram(sg):
             return b"".join(bytes(self.read(at, n)) for at, n in _pages(address, count))
-        return b"\xff" * count
+        return b"".join([self._iomem.read(phys, n) for phys, n in sg.runs()])
 
     def write(self, address: int, data: Buffer) -> None:
         """Write `data` (1 byte or more).
@@ -173,9 +179,15 @@ class KernelMemory:
         sg = self._scatterlist(address, count, write=True)
         if self._is_ram(sg):
             self.sg_copy_from_buffer(sg, data)
-        elif self._begins_in_ram(sg):
+            return
+        if self._begins_in_ram(sg):
             for at, n in _pages(address, count):
                 self.write(at, data[at - address : at - address + n])
+            return
+        at, view = 0, memoryview(data)
+        for phys, n in sg.runs():
+            self._iomem.write(phys, view[at : at + n])
+            at += n
 
     def _is_ram(self, sg: Scatterlist) -> bool:
         """Whether all of it is in RAM.
@@ -200,6 +212,8 @@ class KernelMemory:
         for phys, n in self.translate(address, count, write=True):
             if phys < self._ram_size:
                 self._bytes[phys : phys + n] = bytes([value]) * n
+            else:
+                self._iomem.write(phys, bytes([value]) * n)
 
     def load(self, address: int) -> int:
         """Read one pointer, aligned to its size, from the linear mapping.

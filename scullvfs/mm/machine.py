@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 from .access import KernelMemory
+from .iomem import IoMemory, IoMemoryStatistics
 from .layout import LAYOUTS, PAGE_SIZE, Layout
 from .page_alloc import PageAllocator, PageStatistics
 from .pgtable import PageTables, PgtableStatistics
@@ -46,6 +47,7 @@ class MachineStatistics(NamedTuple):
     log: LogStatistics
     ram: RamStatistics
     workqueue: WorkqueueStatistics
+    iomem: IoMemoryStatistics
 
 
 class Machine:
@@ -102,7 +104,10 @@ class Machine:
         self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed, self.workqueue)
         self.slab: Final = Slab(self.page_alloc, self.ram, layout, self.log, cpus)
         self.pgtable: Final = PageTables(self.page_alloc, self.ram, layout)
-        self.memory: Final = KernelMemory(self.page_alloc, self.pgtable, self.ram, layout)
+        self.iomem: Final = IoMemory(layout, mem)
+        self.memory: Final = KernelMemory(
+            self.page_alloc, self.pgtable, self.ram, layout, self.iomem
+        )
         self.vmap_space: Final = VmapSpace(
             layout, cpus, self.pgtable.free_empty_tables, self.workqueue.schedule_work
         )
@@ -154,6 +159,7 @@ class Machine:
             log=self.log.statistics(),
             ram=self.ram.statistics(),
             workqueue=self.workqueue.statistics(),
+            iomem=self.iomem.statistics(),
         )
 
     def __repr__(self) -> str:
@@ -173,6 +179,7 @@ class Machine:
             "page_alloc": self.page_alloc.state(),
             "slab": self.slab.state(),
             "pgtable": self.pgtable.state(),
+            "iomem": self.iomem.state(),
             "vmap_space": self.vmap_space.state(),
             "vm": self.vm.state(),
             "log": self.log.state(),
@@ -191,6 +198,7 @@ class Machine:
         """
         self.log.check()
         self.workqueue.check()
+        self.iomem.check()
         holders = (
             self.page_alloc.check(),
             self.slab.check(),

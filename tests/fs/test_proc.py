@@ -269,13 +269,17 @@ def test_meminfo_high_memory(fresh: Fresh) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mem", "last"),
-    [(16 * MIB, "00ffffff"), (4096 * MIB, "ffffffff"), (16384 * MIB, "3ffffffff")],
+    ("mem", "last", "device"),
+    [
+        (16 * MIB, "00ffffff", "fe000000-fe000fff"),
+        (4096 * MIB, "ffffffff", "100000000-100000fff"),
+        (16384 * MIB, "3ffffffff", "400000000-400000fff"),
+    ],
 )
-def test_iomem(fresh: Fresh, mem: int, last: str) -> None:
-    """Addresses have eight digits, and more where they need them."""
+def test_iomem(fresh: Fresh, mem: int, last: str, device: str) -> None:
+    """Addresses have eight digits, and more where they need them; a device is behind RAM."""
     assert iomem(fresh(mem=mem)) == (
-        f"00000000-00000fff : Reserved\n00001000-{last} : System RAM\n"
+        f"00000000-00000fff : Reserved\n00001000-{last} : System RAM\n{device} : scull-demo\n"
     )
 
 

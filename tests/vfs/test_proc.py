@@ -152,7 +152,9 @@ def test_meminfo(mnt: Path, fd: int) -> None:
 def test_iomem(mount: Callable[[str], Path]) -> None:
     """The RAM is where the machine has it."""
     assert (mount("mem=64M") / "proc/iomem").read_text() == (
-        "00000000-00000fff : Reserved\n00001000-03ffffff : System RAM\n"
+        "00000000-00000fff : Reserved\n"
+        "00001000-03ffffff : System RAM\n"
+        "fe000000-fe000fff : scull-demo\n"
     )
 
 
