@@ -35,6 +35,7 @@ from scullvfs.fs.calls import Kind
 from scullvfs.fs.open_files import OpenFiles
 from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.sched import NOBODY, Running, Task
 from scullvfs.mm.workqueue import Steps
 from scullvfs.scull.parameters import SCULLV_ORDER
@@ -323,7 +324,7 @@ class Operations(_Answering):
         data = StatvfsData()
         data.f_bsize = data.f_frsize = PAGE_SIZE
         data.f_blocks = pages.totalram_pages
-        data.f_bfree = data.f_bavail = pages.nr_free
+        data.f_bfree, data.f_bavail = pages.nr_free, pages.nr_available(GFP_HIGHUSER)
         data.f_files = len(self._tree.nodes)
         data.f_ffree = data.f_favail = 0
         data.f_namemax = NAME_MAX

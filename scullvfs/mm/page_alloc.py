@@ -13,7 +13,14 @@ from typing import Any, Final, NamedTuple
 
 from .buddy import MAX_PAGE_ORDER
 from .errors import KernelBug
-from .gfp import __GFP_HIGHMEM, __GFP_ZERO
+from .gfp import (
+    __GFP_DIRECT_RECLAIM,
+    __GFP_HIGH,
+    __GFP_HIGHMEM,
+    __GFP_MEMALLOC,
+    __GFP_NOMEMALLOC,
+    __GFP_ZERO,
+)
 from .layout import PAGE_SHIFT, Layout
 from .ram import Ram
 from .workqueue import Workqueue
@@ -24,6 +31,21 @@ __all__ = ["MAX_PAGE_ORDER", "PageAllocator", "PageStatistics"]
 # Python renames what begins with two underscores inside of a class.
 _HIGHMEM: Final = __GFP_HIGHMEM
 _ZERO: Final = __GFP_ZERO
+_RESERVES: Final = __GFP_HIGH | __GFP_MEMALLOC
+"""Who has one of these may go below the lowest watermark."""
+
+
+def _mark(zone: Zone, gfp: int) -> int:
+    """Frames that have to remain free in a zone (Linux: mm/page_alloc.c:__zone_watermark_ok())."""
+    mark = zone.wmark.min
+    if gfp & _RESERVES:
+        if gfp & __GFP_MEMALLOC and not gfp & __GFP_NOMEMALLOC:
+            return 0
+        if gfp & __GFP_HIGH:
+            mark -= mark // 2
+            if not gfp & (__GFP_DIRECT_RECLAIM | __GFP_NOMEMALLOC):
+                mark -= mark // 4
+    return mark
 
 
 class PageStatistics(NamedTuple):
@@ -84,25 +106,33 @@ class PageAllocator:
         """Allocate `nr_pages` single frames (1 or more), from high memory first if `gfp` allows it.
 
         With __GFP_ZERO they are filled with zeros, otherwise what is in them is left as it was.
-        None, and nothing is allocated, when fewer are free, with all that waits to be freed; Linux
-        would give as many as there are.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
+        None, and nothing is allocated, when fewer can be had, with all that waits to be freed;
+        Linux would give as many as it can.  Linux: mm/page_alloc.c:alloc_pages_bulk_noprof()
         """
         if self.workqueue.pending:
             self.workqueue.flush()
         zone = self._highest if gfp & _HIGHMEM else self._lowmem
-        if nr_pages > len(zone.hot):
-            while nr_pages > self._nr_free(zone):
-                if not self.workqueue.step():
-                    return None  # before the last large block is broken up for nothing
         zero = gfp & _ZERO > 0
-        frames = zone.alloc_bulk(nr_pages, zero)
-        if len(frames) < nr_pages and zone is not self._lowmem:
+        if nr_pages + zone.wmark.min <= len(zone.hot) + zone.buddy.nr_free:  # which is quick to see
+            return zone.alloc_bulk(nr_pages, zero)
+        while nr_pages > self.nr_available(gfp):
+            if not self.workqueue.step():
+                return None  # before the last large block is broken up for nothing
+        if zone is self._lowmem:
+            return zone.alloc_bulk(nr_pages, zero)
+        most = max(zone.nr_free - _mark(zone, gfp), 0)
+        frames = zone.alloc_bulk(min(nr_pages, most), zero) if most else array("I")
+        if len(frames) < nr_pages:
             frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))
         return frames
 
-    def _nr_free(self, highest: Zone) -> int:
-        """Frames not handed out, of a zone and those below it."""
-        return highest.nr_free if highest is self._lowmem else self.nr_free
+    def nr_available(self, gfp: int) -> int:
+        """Frames that `alloc_pages_bulk()` can give; the last ones of a zone are kept back.
+
+        Who has __GFP_HIGH or __GFP_MEMALLOC gets more of them than others.
+        """
+        zones = self.zones if gfp & _HIGHMEM else self.zones[:1]
+        return sum([max(zone.nr_free - _mark(zone, gfp), 0) for zone in zones])
 
     def free_frames(self, frames: array[int]) -> None:
         """Free single frames, the first one first.  (Linux has no function that does just this.)"""
@@ -132,7 +162,8 @@ class PageAllocator:
         """Allocate 2**`order` contiguous frames, from high memory first if `gfp` allows it.
 
         With __GFP_ZERO they are filled with zeros, otherwise what is in them is left as it was.
-        Returns the first frame, or None; above MAX_PAGE_ORDER always.
+        Returns the first frame, or None: without such a block, if too few frames would remain free,
+        and above MAX_PAGE_ORDER always.
         Linux: mm/page_alloc.c:alloc_pages_noprof()
         """
         if order > MAX_PAGE_ORDER:
@@ -149,6 +180,9 @@ class PageAllocator:
         return pfn
 
     def _alloc_from(self, zone: Zone, gfp: int, order: int) -> int | None:
+        left = zone.buddy.nr_free - (1 << order)
+        if left < zone.wmark.min and left + zone.nr_pcp < _mark(zone, gfp):
+            return None
         if not order:
             frames = zone.alloc_bulk(1, gfp & _ZERO > 0)
             return frames[0] if frames else None

@@ -449,7 +449,7 @@ class Slab:
             self._workqueue.flush()
         size = self.kmalloc_size_roundup(size)
         left = -(-count // (PAGE_SIZE // size))
-        if left > self._page_alloc.nr_free:
+        if left > self._page_alloc.nr_available(GFP_KERNEL):
             return None
         runs: list[ObjectRun] = []
         order = MAX_PAGE_ORDER

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from scullvfs.mm import PAGE_SIZE
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.workqueue import Steps
 
 from .dev import ScullvDev
@@ -197,7 +198,7 @@ def _allocate(device: ScullvDev, pos: int, length: int) -> Steps[_Added | None]:
     """
     machine = device.machine
     yield from machine.workqueue.drain()  # what was given up counts as free
-    if length - device.allocated > machine.page_alloc.nr_free * PAGE_SIZE:
+    if length - device.allocated > machine.page_alloc.nr_available(GFP_HIGHUSER) * PAGE_SIZE:
         raise OSError(errno.ENOMEM, "more than there is memory")  # without trying for seconds
     added, trims, at = _Added(device), device.trims, pos
     try:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from scullvfs.mm.buddy import MAX_PAGE_ORDER, MIGRATE_TYPES, Buddy
-from scullvfs.mm.gfp import GFP_HIGHUSER
+from scullvfs.mm.gfp import __GFP_MEMALLOC, GFP_HIGHUSER
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
@@ -118,15 +118,27 @@ def largest_blocks(frames: Iterable[int]) -> dict[int, int]:
 
 
 def take_all(page_alloc: PageAllocator, leave: int = 0) -> array[int]:
-    """Take every frame but `leave` of them, singly; ascending.  The caller frees them."""
-    frames = page_alloc.alloc_pages_bulk(GFP_HIGHUSER, page_alloc.nr_free - leave)
+    """Take every frame that can be had but `leave` of them, singly; ascending.
+
+    The caller frees them.  The last ones of each zone stay free, and can't be had by others.
+    """
+    frames = page_alloc.alloc_pages_bulk(
+        GFP_HIGHUSER, page_alloc.nr_available(GFP_HIGHUSER) - leave
+    )
+    assert frames is not None
+    return array("I", sorted(frames))
+
+
+def take_the_last(page_alloc: PageAllocator) -> array[int]:
+    """Take every free frame, as who may go below the watermarks."""
+    frames = page_alloc.alloc_pages_bulk(GFP_HIGHUSER | __GFP_MEMALLOC, page_alloc.nr_free)
     assert frames is not None
     return array("I", sorted(frames))
 
 
 def fragment(page_alloc: PageAllocator) -> array[int]:
     """Take every other frame, so that no two that follow each other are free."""
-    frames = take_all(page_alloc)
+    frames = take_the_last(page_alloc)
     page_alloc.free_frames(frames[::2])
     return frames[1::2]
 

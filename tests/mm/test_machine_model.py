@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from scullvfs.mm import KernelBug, Machine, PageFault
+from scullvfs.mm.gfp import GFP_HIGHUSER
 
 from .helpers import ARCHS, MIB, P, books, difference
 
@@ -79,7 +80,7 @@ class MachineModel(RuleBasedStateMachine):
 
     @rule(size=SIZES, zero=st.booleans())
     def vmalloc(self, size: int, zero: bool) -> None:
-        free, vm = self.machine.page_alloc.nr_free, self.machine.vm
+        free, vm = self.machine.page_alloc.nr_available(GFP_HIGHUSER), self.machine.vm
         address = vm.vzalloc(size) if zero else vm.vmalloc(size)
         nr_pages = -(-size // P)
         if address is None:

@@ -13,14 +13,23 @@ import pytest
 
 from scullvfs.mm import KernelBug
 from scullvfs.mm.free_map import FreeMap
-from scullvfs.mm.gfp import __GFP_HIGHMEM, __GFP_ZERO, GFP_HIGHUSER, GFP_KERNEL
+from scullvfs.mm.gfp import (
+    __GFP_HIGH,
+    __GFP_HIGHMEM,
+    __GFP_MEMALLOC,
+    __GFP_NOMEMALLOC,
+    __GFP_ZERO,
+    GFP_ATOMIC,
+    GFP_HIGHUSER,
+    GFP_KERNEL,
+)
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.ram import ZERO_PAGE, Ram
 from scullvfs.mm.zone import KEPT, MAPPED
 
-from .helpers import GIB, MIB, P, fragment, largest_blocks, take_all
+from .helpers import GIB, MIB, P, fragment, largest_blocks, take_the_last
 
 
 def new(mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0) -> tuple[PageAllocator, Ram]:
@@ -30,8 +39,8 @@ def new(mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0) -> tuple[PageA
 
 
 def bulk(page_alloc: PageAllocator, nr_pages: int, zero: bool = False) -> array[int]:
-    """As `alloc_pages_bulk()`, which must succeed."""
-    gfp = GFP_HIGHUSER | __GFP_ZERO if zero else GFP_HIGHUSER
+    """As `alloc_pages_bulk()`, which must succeed and may take the last frames."""
+    gfp = GFP_HIGHUSER | __GFP_MEMALLOC | (__GFP_ZERO if zero else 0)
     frames = page_alloc.alloc_pages_bulk(gfp, nr_pages)
     assert frames is not None
     return frames
@@ -62,7 +71,7 @@ def test_alloc_pages_bulk_gives_every_frame_once(mem: int, shuffle: bool) -> Non
     """Whatever the size of RAM, each frame but frame 0 can be had, once, and then none is left."""
     page_alloc, ram = new(mem, shuffle)
 
-    frames = take_all(page_alloc)
+    frames = take_the_last(page_alloc)
 
     assert list(frames) == list(range(1, ram.nr_pages))
     assert page_alloc.alloc_pages_bulk(GFP_HIGHUSER, 1) is None
@@ -180,7 +189,7 @@ def test_the_last_single_frames_come_from_the_lists_of_blocks() -> None:
     assert pfn is not None
     page_alloc.free_unref_page(pfn, 3)
 
-    assert list(take_all(page_alloc)) == list(range(1, 1024))
+    assert list(take_the_last(page_alloc)) == list(range(1, 1024))
 
 
 def test_alloc_pages_bulk_mixes_freed_and_fresh_frames() -> None:
@@ -240,6 +249,55 @@ def test_alloc_pages_gives_aligned_zeroed_blocks(order: int) -> None:
     assert page_alloc.nr_free == page_alloc.totalram_pages
 
 
+MARKS = {
+    "GFP_KERNEL": (GFP_KERNEL, 1023),
+    "__GFP_HIGH": (GFP_KERNEL | __GFP_HIGH, 512),
+    "GFP_ATOMIC": (GFP_ATOMIC, 384),
+    "__GFP_MEMALLOC": (GFP_KERNEL | __GFP_MEMALLOC, 0),
+    "__GFP_NOMEMALLOC": (GFP_KERNEL | __GFP_MEMALLOC | __GFP_NOMEMALLOC, 1023),
+}
+"""Flags, and how many frames of a machine of 1 GiB remain free."""
+
+
+@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("order", [0, 3])
+def test_an_allocation_fails_at_the_lowest_watermark(name: str, order: int) -> None:
+    """Who has no flag for it leaves `min` frames free, whatever the order."""
+    page_alloc, _ = new(GIB, shuffle=False)
+    gfp, mark = MARKS[name]
+    bulk(page_alloc, page_alloc.nr_free - 1100)
+
+    while page_alloc.alloc_pages(gfp, order) is not None:
+        pass
+
+    assert mark <= page_alloc.nr_free < mark + (2 << order)  # four frames are no block of eight
+    assert page_alloc.nr_available(gfp) == page_alloc.nr_free - mark
+
+
+def test_alloc_pages_bulk_is_all_or_nothing_at_the_watermark() -> None:
+    """Just what is above it can be had."""
+    page_alloc, _ = new()
+    available = page_alloc.nr_available(GFP_KERNEL)
+    assert available == page_alloc.nr_free - page_alloc.zones[0].wmark.min
+
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, available + 1) is None
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, available) is not None
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 1) is None
+    assert page_alloc.nr_free == page_alloc.zones[0].wmark.min
+
+
+def test_freed_frames_count_before_the_watermark() -> None:
+    """What waits on the per-cpu list is free, and not to be had below the watermark."""
+    page_alloc, _ = new()
+    frames = take_the_last(page_alloc)
+    page_alloc.free_frames(frames[: page_alloc.zones[0].wmark.min])
+
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 1) is None
+    page_alloc.free_frames(frames[page_alloc.zones[0].wmark.min :][:5])
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 6) is None
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 5) is not None
+
+
 def test_alloc_pages_above_the_largest_order_is_none() -> None:
     """There is no block of 8 MiB, however much is free."""
     assert new()[0].alloc_pages(GFP_KERNEL, 11) is None
@@ -248,7 +306,7 @@ def test_alloc_pages_above_the_largest_order_is_none() -> None:
 def test_alloc_pages_drains_the_per_cpu_list_for_a_large_block() -> None:
     """When all that is free waits on the per-cpu list, a large block is joined from it."""
     page_alloc, _ = new(shuffle=False)
-    page_alloc.free_frames(take_all(page_alloc))
+    page_alloc.free_frames(take_the_last(page_alloc))
     assert not page_alloc.zones[0].buddy.nr_free
 
     assert page_alloc.alloc_pages(GFP_KERNEL, 10) is not None
@@ -400,7 +458,7 @@ def test_free_by_order_adds_up_at_every_step(shuffle: bool) -> None:
 def test_idle_work_gives_freed_ram_back_to_the_host(shuffle: bool) -> None:
     """After it finds nothing to do, few free frames are dirty; the others read as zeros."""
     page_alloc, ram = new(shuffle=shuffle)
-    frames = take_all(page_alloc)
+    frames = take_the_last(page_alloc)
     fill(ram, frames)
     page_alloc.free_frames(frames)
     assert page_alloc.statistics().dirty == len(frames)
@@ -422,7 +480,7 @@ def test_idle_work_has_nothing_to_do_on_a_fresh_machine() -> None:
 def test_idle_work_is_done_in_slices() -> None:
     """One call goes over about as many frames as it was told, not over all that wait."""
     page_alloc, ram = new()
-    frames = take_all(page_alloc)
+    frames = take_the_last(page_alloc)
     fill(ram, frames)
     page_alloc.free_frames(frames)
     dirty = page_alloc.statistics().dirty
@@ -458,7 +516,8 @@ def test_highmem_never_serves_the_linear_mapping(highmem: Machine) -> None:
         blocks.append(address)
 
     assert all(highmem.layout.page_offset < address < end for address in blocks)
-    assert highmem.page_alloc.nr_free == 20 * MIB // P + 2
+    low, high = highmem.page_alloc.zones
+    assert (low.nr_free, high.nr_free) == (low.wmark.min, 20 * MIB // P + 2)
     assert highmem.slab.kmalloc(64) is None
     assert highmem.pgtable.map_pages(highmem.layout.vmalloc_start, array("I", [0x1063])) is False
     assert highmem.vm.vmalloc(P) is None
@@ -487,7 +546,7 @@ def test_highmem_comes_as_blocks_too(highmem: Machine, order: int) -> None:
 def test_highmem_is_not_asked_without_its_flag(highmem: Machine) -> None:
     """Many frames without __GFP_HIGHMEM are low memory's, or none."""
     page_alloc = highmem.page_alloc
-    low = page_alloc.zones[0].nr_free
+    low = page_alloc.nr_available(GFP_KERNEL)
 
     assert page_alloc.alloc_pages_bulk(GFP_KERNEL, low + 1) is None
     frames = page_alloc.alloc_pages_bulk(GFP_KERNEL, low)
@@ -569,7 +628,7 @@ def test_free_by_order_joins_freed_frames(shuffle: bool) -> None:
     """They count as the blocks they make, on the per-cpu list or not; it holds the last of them."""
     page_alloc, _ = new(64 * MIB, shuffle)
     zone = page_alloc.zones[0]
-    rng, held = Random(7), [take_all(page_alloc)]
+    rng, held = Random(7), [take_the_last(page_alloc)]
     for _ in range(60):
         frames = held.pop(rng.randrange(len(held)))
         cut = rng.randrange(len(frames) + 1)
@@ -588,7 +647,7 @@ def test_free_by_order_joins_freed_frames(shuffle: bool) -> None:
 def test_free_by_order_leaves_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     """The frames are gone over as they are freed and taken, some thousands at a time."""
     page_alloc, _ = new(128 * MIB)
-    frames = take_all(page_alloc)
+    frames = take_the_last(page_alloc)
     gone_over: list[int] = []
     for name in ("add", "discard"):
         does = getattr(FreeMap, name)
@@ -634,9 +693,8 @@ def test_a_block_takes_no_more_of_the_list_than_it_needs() -> None:
     """Of the freed frames some thousands go back at a time, those that were freed first."""
     pages = Machine(128 * MIB).page_alloc
     zone = pages.zones[0]
-    frames = pages.alloc_pages_bulk(GFP_HIGHUSER, pages.nr_free)
-    assert frames is not None
-    pages.free_frames(array("I", sorted(frames)))
+    frames = take_the_last(pages)
+    pages.free_frames(frames)
     assert len(zone.hot) == len(frames)
     pfn = pages.alloc_pages(GFP_KERNEL, 3)
     assert pfn is not None

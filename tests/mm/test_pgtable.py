@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT, Layout
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.pgtable import PageTables
@@ -230,12 +231,12 @@ def test_map_pages_without_frames_for_tables(arch: str, left: int) -> None:
     held = take_all(tables.page_alloc, leave=left)
 
     assert tables.pgtable.map_pages(tables.boundary - P, tables.entries([1, 2])) is False
-    assert tables.page_alloc.nr_free == 0
+    assert tables.page_alloc.nr_available(GFP_KERNEL) == 0
     tables.pgtable.unmap_pages(tables.boundary - P, 2)
     tables.pgtable.check()
     tables.pgtable.free_empty_tables()
 
-    assert tables.page_alloc.nr_free == left
+    assert tables.page_alloc.nr_available(GFP_KERNEL) == left
     assert tables.made[0] == tables.pgtable.statistics().nr_pagetable == 0
     assert list(tables.pgtable.mappings()) == []
     tables.pgtable.check()

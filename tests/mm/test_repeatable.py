@@ -17,7 +17,7 @@ from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.workqueue import Steps
 from scullvfs.scull import Module
 
-from .helpers import ARCHS, MIB, P, free_blocks, largest_blocks, take_all
+from .helpers import ARCHS, MIB, P, free_blocks, largest_blocks, take_the_last
 
 
 def freeing(machine: Machine, areas: list[int]) -> Steps[None]:
@@ -153,7 +153,7 @@ def test_freed_memory_is_seen_as_large_blocks(shuffle: bool) -> None:
     """With all of it free, single frames or not, there are as many large blocks as at the start."""
     page_alloc = Machine(64 * MIB, shuffle=shuffle).page_alloc
     before = page_alloc.free_by_order()["Normal"][10]
-    frames = take_all(page_alloc)
+    frames = take_the_last(page_alloc)
     assert page_alloc.free_by_order()["Normal"] == [0] * 11
     page_alloc.free_frames(frames)
     assert page_alloc.free_by_order()["Normal"][10] >= before - 1

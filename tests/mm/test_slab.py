@@ -333,14 +333,14 @@ def test_alloc_runs_without_memory_changes_nothing(machine: Machine) -> None:
 def test_alloc_runs_uses_fragmented_ram(machine: Machine) -> None:
     """Single frames serve where no block is left, down to the last one."""
     held = fragment(machine.page_alloc)
-    free = machine.page_alloc.nr_free
+    free = machine.page_alloc.nr_available(GFP_KERNEL)
 
     assert machine.slab.alloc_runs(P, free + 1) is None
     runs = machine.slab.alloc_runs(P, free)
 
     assert runs is not None
     assert {run.order for run in runs} == {0}
-    assert machine.page_alloc.nr_free == 0
+    assert machine.page_alloc.nr_available(GFP_KERNEL) == 0
     machine.slab.free_runs(runs)
     machine.page_alloc.free_frames(held)
 

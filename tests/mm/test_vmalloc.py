@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from scullvfs.mm import KernelBug
+from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.ratelimit import RatelimitState
 from scullvfs.mm.vm_struct import VM_ALLOC
@@ -231,7 +232,7 @@ def test_vmalloc_out_of_ram_changes_nothing(any_arch: Machine) -> None:
 def test_vmalloc_uses_the_last_frame(machine: Machine) -> None:
     """With no two free frames side by side, an area can still take all but a few of them."""
     held = fragment(machine.page_alloc)
-    free = machine.page_alloc.nr_free
+    free = machine.page_alloc.nr_available(GFP_HIGHUSER)
 
     address = vmalloc(machine, (free - 60) * P)
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.gfp import GFP_HIGHUSER
+from scullvfs.mm.gfp import __GFP_MEMALLOC, GFP_HIGHUSER
 from scullvfs.scull import ScullvDev
 
 KIB = 1 << 10
@@ -62,16 +62,18 @@ def fails(number: int) -> AbstractContextManager[object]:
 
 @contextmanager
 def shortage(machine: Machine, leave: int = 0) -> Iterator[None]:
-    """While it lasts, only `leave` page frames are free, and none of them has a free neighbour.
+    """While it lasts, only `leave` page frames can be had, and no free one has a free neighbour.
 
     What kmalloc has left in its slabs can still be had.
     """
-    frames = machine.page_alloc.alloc_pages_bulk(GFP_HIGHUSER, machine.page_alloc.nr_free)
+    page_alloc = machine.page_alloc
+    frames = page_alloc.alloc_pages_bulk(GFP_HIGHUSER | __GFP_MEMALLOC, page_alloc.nr_free)
     assert frames is not None
     frames = array("I", sorted(frames))
-    machine.page_alloc.free_frames(frames[: 2 * leave : 2])
+    leave += sum(zone.wmark.min for zone in page_alloc.zones)
+    page_alloc.free_frames(frames[: 2 * leave : 2])
     yield
-    machine.page_alloc.free_frames(frames[1 : 2 * leave : 2] + frames[2 * leave :])
+    page_alloc.free_frames(frames[1 : 2 * leave : 2] + frames[2 * leave :])
 
 
 class Oracle:

@@ -1,7 +1,7 @@
 """Page frames that a real kernel gave, 6.12, one after the other: a machine gives the same ones.
 
 Which frames are free on a real machine nobody knows.  So a recording is played on a machine on
-which the recorded ones are free, freed in the order in which they must have been, and no other.
+which the recorded ones were freed last, in the order in which they must have been.
 What is held against the kernel is the order in which they come again.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.gfp import GFP_HIGHUSER, GFP_KERNEL
+from scullvfs.mm.gfp import __GFP_MEMALLOC, GFP_HIGHUSER, GFP_KERNEL
 
 RAM = 768 << 20
 """Of the recorded machine, with one CPU."""
@@ -29,12 +29,17 @@ def recorded(name: str) -> list[dict[str, Any]]:
 
 
 def with_free(machine: Machine, blocks: list[tuple[int, int]]) -> Machine:
-    """Have these blocks (first frame, order) free and no other, the last of them freed first."""
+    """Have these blocks (first frame, order) freed, the last of them first, as the last of all.
+
+    Before them so many frames are freed as have to remain free, and no other is.
+    """
     page_alloc = machine.page_alloc
-    frames = page_alloc.alloc_pages_bulk(GFP_HIGHUSER, page_alloc.nr_free)
+    frames = page_alloc.alloc_pages_bulk(GFP_HIGHUSER | __GFP_MEMALLOC, page_alloc.nr_free)
     assert frames is not None
     wanted = {pfn + i for pfn, order in blocks for i in range(1 << order)}
     assert wanted.issubset(frames), "a recorded frame is in use here"
+    others = array("I", [pfn for pfn in frames if pfn not in wanted])
+    page_alloc.free_frames(others[: page_alloc.zones[0].wmark.min])
     for pfn, order in reversed(blocks):
         page_alloc.free_unref_page(pfn, order)
     return machine
@@ -100,7 +105,7 @@ def test_vmalloc_gives_the_recorded_frames() -> None:
             case "gfp":
                 address = machine.page_alloc.get_free_pages(GFP_KERNEL, step["order"])
                 assert f"{address:x}" == result["kaddr"], f"step {number}"
-    assert machine.page_alloc.nr_free == 0
+    assert machine.page_alloc.nr_available(GFP_KERNEL) == 0
 
 
 def test_frames_of_a_freed_area_come_back_in_reverse() -> None:
