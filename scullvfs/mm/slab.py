@@ -135,8 +135,6 @@ class Slab:
             for size, name in KMALLOC_NAMES.items()
         }
         self._all = list(self._caches.values())
-        self._lost: list[KmemCache] = []
-        """Caches that were destroyed and still have objects."""
         self._cache_of = [
             self._caches[next(size for size in KMALLOC_SIZES if size >= words * 8)]
             for words in range(KMALLOC_MAX_CACHE_SIZE // 8 + 1)
@@ -347,8 +345,8 @@ class Slab:
     def kmem_cache_destroy(self, cache: KmemCache | None) -> None:
         """Take a cache away; None is fine.
 
-        With objects left the log tells which, and their slabs stay for good; the cache is in no
-        listing any more, as in Linux.
+        With objects left the log tells which, and the cache stays, in the listing, too, with their
+        slabs; it gets no new ones.
 
         Raises:
             KernelBug: it was destroyed before, or it is one of kmalloc's.
@@ -365,9 +363,9 @@ class Slab:
         for page in cache.free_partial(self._discard_slab):
             self._list_slab_objects(page)
         cache.destroyed = True
-        self._all.remove(cache)
-        if cache.nr_slabs:
-            self._lost.append(cache)
+        if not cache.nr_slabs:
+            self._all.remove(cache)
+        else:
             self._log.warn(
                 f"kmem_cache_destroy {cache.name}: Slab cache still has objects",
                 "kmem_cache_destroy",
@@ -506,7 +504,7 @@ class Slab:
 
     def statistics(self) -> SlabStatistics:
         """The books as they stand now."""
-        used = [(cache.nr_used, cache.size) for cache in self._all + self._lost]
+        used = [(cache.nr_used, cache.size) for cache in self._all]
         return SlabStatistics(
             pages=self._nr_pages,
             objects=self._nr_other + sum([objects for objects, _ in used]),
@@ -521,7 +519,7 @@ class Slab:
         """What decides which object comes next, as plain data."""
         slabs = dict.fromkeys(self._slabs.values())
         return {
-            "caches": [cache.state() for cache in self._all + self._lost],
+            "caches": [cache.state() for cache in self._all],
             "slabs": [page.state() for page in slabs],
             "large": [[pfn, order] for pfn, order in self._large.items()],
             "runs": [list(run) for run in self._runs.values()],
@@ -545,7 +543,7 @@ class Slab:
             frames |= block
         for frame, page in self._slabs.items():
             assert page.pfn <= frame < page.pfn + (1 << page.order)
-        of_cache: dict[KmemCache, list[SlabPage]] = {cache: [] for cache in self._all + self._lost}
+        of_cache: dict[KmemCache, list[SlabPage]] = {cache: [] for cache in self._all}
         for page in slabs:
             of_cache[page.cache].append(page)
         for cache, pages in of_cache.items():
