@@ -1,7 +1,8 @@
 """/proc/meminfo: where the RAM is.
 
 All lines of a Debian kernel are there, in its order; what this machine has not got is 0: no page
-cache, no processes, no swap.  MemTotal is MemFree + Slab + PageTables + VmallocUsed.
+cache, no processes, no swap.  MemTotal is MemFree + Slab + PageTables + VmallocUsed and what no
+line counts: page tables of the lowest level and of the boot, and pages that somebody asked for.
 
 Linux: fs/proc/meminfo.c:meminfo_proc_show()
 """
@@ -69,7 +70,7 @@ def _known(machine: Machine) -> dict[str, int]:
         "LowFree": low.free,
         "Slab": books.slab.pages,
         "SUnreclaim": books.slab.pages,
-        "PageTables": books.pgtable.tables,
+        "PageTables": books.pgtable.nr_pagetable,
         # Linux: mm/util.c:vm_commit_limit(), where vm.overcommit_ratio is 50
         "CommitLimit": pages.total // 2,
         "VmallocUsed": books.vmalloc.pages,
@@ -81,19 +82,18 @@ def _known(machine: Machine) -> dict[str, int]:
         **{name: count * (PAGE_SIZE >> 10) for name, count in counts.items()},
         "VmallocTotal": (layout.vmalloc_limit - layout.vmalloc_start) >> 10,
         "Hugepagesize": 1 << layout.levels[-2].shift >> 10,
-        **_direct_map(layout, books.ram.nbytes),
+        **_direct_map(machine.pgtable.direct_pages, layout),
     }
 
 
-def _direct_map(layout: Layout, nbytes: int) -> dict[str, int]:
-    """What of the linear mapping is mapped by leaves of each size (Linux: direct_pages_count[])."""
-    rest, counts = min(nbytes, layout.lowmem), {}
-    for level in layout.levels[-3:]:
-        size = 1 << level.shift
-        name = next(f"{size >> shift}{unit}" for shift, unit in _UNITS if size >> shift)
-        counts[f"DirectMap{name}"] = rest // size * size >> 10
-        rest %= size
-    return counts
+def _direct_map(pages: dict[str, int], layout: Layout) -> dict[str, int]:
+    """What of the linear mapping is mapped by pages of each size (Linux: direct_pages_count[])."""
+    sizes = {level.name: 1 << level.shift for level in layout.levels}
+    return {f"DirectMap{_unit(sizes[name])}": n * sizes[name] >> 10 for name, n in pages.items()}
+
+
+def _unit(size: int) -> str:
+    return next(f"{size >> shift}{unit}" for shift, unit in _UNITS if size >> shift)
 
 
 _UNITS: Final = ((30, "G"), (20, "M"), (10, "k"))

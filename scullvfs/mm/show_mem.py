@@ -73,7 +73,7 @@ def show_mem(
     reserves = [" ".join(map(str, reserve)) for reserve in lowmem_reserve(every)]
     looked = len(every) if gfp & __GFP_HIGHMEM else 1
     zones = every[:looked]
-    slab_pages, tables = slab.statistics().pages, pgtable.statistics().tables
+    slab_pages, tables = slab.statistics().pages, pgtable.statistics().nr_pagetable
     node = "Node 0 " if layout.numa else ""
     lines = [
         "Mem-Info:",

@@ -223,7 +223,8 @@ def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
     """The window is as large as Linux says: on x86_64 its end is the last address of it."""
     machine = fresh(arch)
     machine.vm.vmalloc(256 * P)
-    slab, tables = machine.slab.statistics().pages * 4, machine.pgtable.statistics().tables * 4
+    slab, pgtable = machine.slab.statistics().pages * 4, machine.pgtable.statistics()
+    tables = pgtable.tables * 4
     fields = read_meminfo(meminfo(machine))
     assert {name: number for name, number in fields.items() if number} == {
         "MemTotal": 65532,
@@ -231,14 +232,19 @@ def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
         "MemAvailable": 65532 - 1024 - slab - tables - 381 * 4,  # the high watermark
         "Slab": slab,
         "SUnreclaim": slab,
-        "PageTables": tables,
+        **({"PageTables": pgtable.nr_pagetable * 4} if pgtable.nr_pagetable else {}),
         "CommitLimit": 32766 // 4 * 4,
         "VmallocTotal": total,
         "VmallocUsed": 1024,
         "Hugepagesize": 4096 if arch == "i386" else 2048,
         **{
-            "x86_64": {"DirectMap2M": 65536},
-            "i386": {"LowTotal": 65532, "LowFree": fields["MemFree"], "DirectMap4M": 65536},
+            "x86_64": {"DirectMap4k": 2048, "DirectMap2M": 63488},
+            "i386": {
+                "LowTotal": 65532,
+                "LowFree": fields["MemFree"],
+                "DirectMap4k": 4096,
+                "DirectMap4M": 61440,
+            },
             "arm64": {},
         }[arch],
     }
@@ -246,10 +252,14 @@ def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
 
 @pytest.mark.parametrize(
     ("mem", "sizes"),
-    [(MIB + P, [1028, 0, 0]), (3 << 21, [0, 6144, 0]), ((5 << 29) + P, [4, 524288, 2097152])],
+    [
+        (MIB + P, [1028, 0, 0]),
+        (3 << 21, [2048, 4096, 0]),
+        ((5 << 29) + P, [2052, 1570816, 1048576]),
+    ],
 )
 def test_meminfo_direct_map(fresh: Fresh, mem: int, sizes: list[int]) -> None:
-    """The linear mapping has the largest pages that fit."""
+    """The linear mapping has the largest pages that fit, but for its first 2 MiB and first GiB."""
     fields = read_meminfo(meminfo(fresh(mem=mem)))
     assert [fields[f"DirectMap{size}"] for size in ("4k", "2M", "1G")] == sizes
 
@@ -294,7 +304,8 @@ def test_iomem_is_for_the_owner(fresh: Fresh) -> None:
         assert file.size == len(text)
         assert (text == iomem(machine)) is shown
         if not shown:
-            assert text == "00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n"
+            names = ("Reserved", "System RAM", "scull-demo")
+            assert text == "".join(f"00000000-00000000 : {name}\n" for name in names)
 
 
 def test_zones_add_up(fresh: Fresh) -> None:

