@@ -1,9 +1,13 @@
 """`scullvfs`, `mount.scullvfs` and `python -m scullvfs`: how each program begins.
 
 Before anything is imported that takes its time Ctrl-C gets an end of its own, what was inherited
-is put right, and where a mount is asked for, its daemon is on its way.
+is put right, and where a mount is asked for, its daemon is on its way. Most commands are short:
+half of their time is Python's, which is not to look for garbage in what has just been imported, nor
+to take all that apart at the end.
 """
 
+import atexit
+import gc
 import os
 import signal
 import sys
@@ -14,12 +18,16 @@ __all__ = ["main", "mount_helper"]
 def main() -> None:
     """Run `scullvfs` and exit."""
     _end_at_once("scullvfs", 130)
+    end = _LastThing()
     try:
         _begin(sys.argv[1:2] == ["mount"] and not _has_flag(sys.argv[2:], "fh"))
         from scullvfs.cli import main as program
 
-        _hear_interrupts()
+        _go_on()
         program(prog_name="scullvfs")
+    except SystemExit as error:
+        end.status = error.code
+        raise
     finally:
         _drop()
 
@@ -27,12 +35,16 @@ def main() -> None:
 def mount_helper() -> None:
     """Run `mount.scullvfs` and exit."""
     _end_at_once("mount.scullvfs", 8)
+    end = _LastThing()
     try:
         _begin(len(sys.argv) > 2 and not _has_flag(sys.argv[1:], "fNh"))
         from scullvfs.cli.mount_helper import main as program
 
-        _hear_interrupts()
+        _go_on()
         program()
+    except SystemExit as error:
+        end.status = error.code
+        raise
     finally:
         _drop()
 
@@ -53,13 +65,39 @@ def _end_at_once(name: str, status: int) -> None:
         signal.signal(signal.SIGINT, end)
 
 
-def _hear_interrupts() -> None:
-    """Let Ctrl-C be an exception again, which the command undoes its work at."""
+class _LastThing:
+    """Ends the process when all is done that is to be done at exit, its objects as they are."""
+
+    def __init__(self) -> None:
+        self.status: object = "an exception that Python has to print"
+        atexit.register(self._end)  # the first to be registered is the last to be called
+
+    def _end(self) -> None:
+        status = 0 if self.status is None else self.status
+        if not isinstance(status, int):
+            return
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except (OSError, ValueError):  # Python has words and a status for it
+            return
+        os._exit(status & 0xFF)
+
+
+def _go_on() -> None:
+    """Let Ctrl-C be an exception again, which the command undoes its work at.
+
+    And let garbage be looked for, but not among what is imported by now, and stays.
+    """
+    gc.freeze()
+    gc.enable()
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _begin(probably_a_mount: bool) -> None:
+    gc.disable()
     from scullvfs import inherited
     from scullvfs.daemon import ahead
 
