@@ -25,7 +25,7 @@ from scullvfs.options.parsers import format_size, parse_size
 from scullvfs.options.table import parse_options
 from scullvfs.text import one_line, shell_word, shown, unicode
 
-from .completion import complete_mount_options, complete_mounts
+from .candidates import complete_mount_options, complete_mounts
 from .hang import hang
 from .help import Command
 

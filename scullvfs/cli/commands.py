@@ -4,12 +4,16 @@ Most of the time that a command takes would else be that of the others' imports.
 is all that `scullvfs --help` and the completion of a command's name need.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, MutableMapping
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["COMPLETE_VAR", "SUMMARIES", "Commands", "OnDemand"]
 
@@ -67,6 +71,8 @@ class OnDemand(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """The commands that begin like `incomplete`, and the options that do."""
+        from click.shell_completion import CompletionItem  # for a TAB only
+
         names = [
             CompletionItem(name, help=summary)
             for name, summary in sorted(SUMMARIES.items())

@@ -7,15 +7,14 @@ may contain commas, and no blank follows one that ends in `=`. In bash, which sp
 `=` and `:` before anybody is asked, the words are put together again, and answers begin where
 bash believes the word to begin.
 
-Nothing here touches a mount: a dead one must not hang a TAB.
+The words themselves come from `candidates`, and from click.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import (
@@ -27,23 +26,10 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from scullvfs.mounts.mountinfo import scullvfs_mounts
-
 from .commands import COMPLETE_VAR
 from .help import Command
 
-if TYPE_CHECKING:
-    from scullvfs.options.table import Option
-
-__all__ = [
-    "SHELLS",
-    "complete_directory",
-    "complete_mount_options",
-    "complete_mounts",
-    "completion",
-]
-
-Items = list[CompletionItem[str]]
+__all__ = ["SHELLS", "completion"]
 
 BASH: Final = """\
 %(complete_func)s() {
@@ -170,58 +156,6 @@ SHELLS: Final = {shell.name: shell for shell in (Bash, Zsh, Fish)}
 def _escaped(word: str) -> str:
     """`word` as it is typed at a prompt."""
     return re.sub(r"([^\w@%+=:,./~-])", r"\\\1", word)
-
-
-def complete_mount_options(
-    ctx: click.Context, _parameter: click.Parameter, incomplete: str
-) -> Items:
-    """The next name or value in a list like `order=2,semantics=`; `-o` is before it."""
-    from scullvfs.options.table import OPTIONS
-
-    before, comma, item = incomplete.rpartition(",")
-    form, equals, text = item.partition("=")
-    option = next((option for option in OPTIONS if form in option.forms), None)
-    if not equals:
-        given = {word.partition("=")[0] for word in before.split(",")}
-        words = _names(option for option in OPTIONS if not given & {*option.forms})
-    elif option is not None and option.parse is not None:
-        values = list(option.parse.known()) or [option.default]
-        words = [(f"{form}={value}", "") for value in values if value.startswith(text)]
-    else:
-        words = []
-    return [
-        CompletionItem(before + comma + word, help=help or None)
-        for word, help in words
-        if word.startswith(item)
-    ]
-
-
-def _names(options: Iterable[Option]) -> list[tuple[str, str]]:
-    return [
-        (form if option.parse is None else f"{form}=", option.help)
-        for option in options
-        for form in option.forms
-    ]
-
-
-def complete_mounts(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> Items:
-    """The scullvfs mounts that there are, and not those on the line already.
-
-    Nor those whose path does not print: an answer is a line, and so is what is typed.
-    """
-    given = ctx.params.get(parameter.name or "") or ()
-    return [
-        CompletionItem(mount.path)
-        for mount in scullvfs_mounts()
-        if mount.path.startswith(incomplete)
-        and mount.path not in given
-        and mount.path.isprintable()
-    ]
-
-
-def complete_directory(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
-    """Any directory: the shell looks for it."""
-    return [CompletionItem(incomplete, type="dir")]
 
 
 @click.command(

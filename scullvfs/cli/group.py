@@ -18,12 +18,17 @@ from scullvfs.options.hint import did_you_mean
 from scullvfs.text import make_streams_safe, one_line
 
 from .commands import COMPLETE_VAR, OnDemand
+from .hang import columns
 from .help import write_exit_statuses
 
 __all__ = ["OneLineErrors"]
 
 OUTPUT_ERRORS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 """What a write to a file may give (write(2)), and nothing else that a command lets out."""
+
+WIDEST: Final = 80
+NARROWEST: Final = 50
+"""Columns: of the terminal a text takes no more than the one, and has no fewer than the other."""
 
 
 class OneLineErrors(OnDemand):
@@ -69,8 +74,10 @@ class OneLineErrors(OnDemand):
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """As click's; colours are for terminals, and for none where NO_COLOR is set.
 
-        https://no-color.org: present and not empty, whatever its value.
+        https://no-color.org: present and not empty, whatever its value. The width of a help text
+        is what click would find out.
         """
+        extra.setdefault("terminal_width", max(min(columns(), WIDEST) - 2, NARROWEST))
         if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             extra.setdefault("color", False)
         return super().make_context(*args, **extra)

@@ -3,15 +3,16 @@
 The names are those of scullv.h spelled out: SCULLV_IOCSORDER is set-order.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
 import re
 import struct
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import CompletionItem
 
 from scullvfs.errors import (
     ExitStatus,
@@ -27,11 +28,13 @@ from scullvfs.scull.ioctl import INT
 from scullvfs.scull.parameters import PARAMETERS, SCULLV_ORDER, SCULLV_QSET
 from scullvfs.text import shown
 
+from .candidates import candidate
 from .help import Command
 
-__all__ = ["ioctl"]
+if TYPE_CHECKING:
+    from .candidates import Items
 
-Items = list[CompletionItem[str]]
+__all__ = ["ioctl"]
 
 WORDS: Final = {
     "S": ("set", "set it, through a pointer"),
@@ -68,11 +71,11 @@ TABLE: Final = [
 
 
 def _complete_device(_ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
-    return [CompletionItem(word, type="file")]
+    return [candidate(word, type="file")]
 
 
 def _complete_command(_ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
-    return [CompletionItem(name) for name in NAMES if name.startswith(word)]
+    return [candidate(name) for name in NAMES if name.startswith(word)]
 
 
 @click.command(

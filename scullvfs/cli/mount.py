@@ -11,7 +11,7 @@ from scullvfs.options.parsers import format_size
 from scullvfs.options.table import OPTIONS, MountOptions, Option, parse_options
 from scullvfs.text import one_line
 
-from .completion import complete_directory, complete_mount_options
+from .candidates import complete_directory, complete_mount_options
 from .help import Command
 
 __all__ = ["mount", "name_of", "warn_of_huge_quantum", "warn_of_silence"]

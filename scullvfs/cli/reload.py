@@ -7,7 +7,7 @@ from scullvfs.mounts.reload import reload as reload_mount
 from scullvfs.options.table import parse_options
 from scullvfs.text import shown
 
-from .completion import complete_mount_options, complete_mounts
+from .candidates import complete_mount_options, complete_mounts
 from .help import Command
 
 __all__ = ["reload"]

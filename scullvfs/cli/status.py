@@ -1,6 +1,5 @@
 """`scullvfs status`: every mount and how it is, for people and as JSON."""
 
-import json
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -18,7 +17,7 @@ from scullvfs.mounts.status import status as ask
 from scullvfs.mounts.users import user_name
 from scullvfs.text import argument, one_line, shown, unicode
 
-from .completion import complete_mounts
+from .candidates import complete_mounts
 from .hang import hang
 from .help import Command
 
@@ -77,6 +76,8 @@ def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
     found, missing = _find(mountpoints)
     answers = ask(found if mountpoints else scullvfs_mounts())
     if as_json:
+        import json  # here and below, so that a look where nothing is mounted does without
+
         click.echo(json.dumps([_as_json(answer) for answer in answers], indent=2))
     else:
         for answer in answers:
@@ -155,6 +156,8 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
     yield "daemon", _daemon(answer)
     if report["version"] != scullvfs.__version__:  # updated meanwhile: its words may have changed
         said = {name: value for name, value in report.items() if name not in ("pid", "version")}
+        import json
+
         yield from ((name, json.dumps(value)) for name, value in said.items())
         return
     yield "uptime", str(timedelta(seconds=int(report["uptime"])))  # 2 days, 4:05:06

@@ -4,7 +4,7 @@ import click
 
 from scullvfs.errors import ExitStatus
 
-from .completion import complete_mounts
+from .candidates import complete_mounts
 from .help import Command
 
 __all__ = ["umount"]

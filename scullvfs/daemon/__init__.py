@@ -2,6 +2,7 @@
 
     ahead, fork          fork what serves; it imports, and waits for its order
     start                check, give the order, wait until the mount answers, keep the daemon
+    libraries            trio and pyfuse3, without what no mount uses
     serving              take the order, and serve the mount that it names
     lock                 one mount at a time at one place
     server               the daemon's main function: trio, signals, the main loop

@@ -7,7 +7,6 @@ foreground only: a daemon in the background is nobody's main process.
 
 import logging
 import os
-import subprocess
 import sys
 from typing import Final
 
@@ -63,5 +62,7 @@ async def _feed(notify: Notifier, period: float) -> None:
 async def _answers(mountpoint: str) -> bool:
     """Whether a request to the mount, which this loop has to serve, succeeds."""
     device = os.path.join(mountpoint, "scullv0")
+    import subprocess  # here, as a mount that nobody supervises starts no process
+
     look = await trio.run_process([*_LOOK, device], check=False, stderr=subprocess.DEVNULL)
     return look.returncode == 0

@@ -17,6 +17,7 @@ from scullvfs.host.requirements import explain_import_error
 from scullvfs.options.table import MountOptions
 
 from .fork import Starter
+from .libraries import import_libraries
 from .log import log_to_syslog
 from .sd_notify import forget_service_manager
 
@@ -78,6 +79,7 @@ def import_server() -> ModuleType:
     # All that is made here stays, and to look for garbage in it takes an eighth of the time.
     gc.disable()
     try:
+        import_libraries()
         from . import server
     except ImportError as error:
         raise explain_import_error(error) or error from None

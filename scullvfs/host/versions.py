@@ -4,16 +4,14 @@ Looks at what is installed without importing it, so it also answers where pyfuse
 broken or missing. Used by `scullvfs --version`, and by `cli.checks`.
 """
 
-import ctypes
 import os
 import platform
 import re
 import sys
-from importlib.util import find_spec
 
 import scullvfs
 
-__all__ = ["kernel", "libfuse", "libfuse_soname", "package", "version_line"]
+__all__ = ["kernel", "libfuse", "libfuse_soname", "package", "version_by_name", "version_line"]
 
 
 def version_line() -> str:
@@ -36,11 +34,23 @@ def kernel() -> str:
 
 
 def package(name: str) -> str | None:
-    """The version of a Python package, None if it is not installed.
+    """The version of a Python package, None if it is not installed."""
+    found = version_by_name(name)
+    if found is not None:
+        return found
+    from importlib.metadata import PackageNotFoundError, version
 
-    The directory of its metadata has both in its name. To read what is in there, as
-    `importlib.metadata` does, takes longer than all else of `scullvfs --version`; it is
-    asked where no directory has that name.
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def version_by_name(name: str) -> str | None:
+    """The version of a Python package as the directory of its metadata has it in its name.
+
+    To read what is in there, as `importlib.metadata` does, takes longer than all else of
+    `scullvfs --version`. None where no directory has that name.
     """
     directory_of = re.compile(rf"{name}-([^-]+)(?:-py[0-9.]+)?\.(?:dist|egg)-info", re.IGNORECASE)
     for path in sys.path:
@@ -50,12 +60,7 @@ def package(name: str) -> str | None:
             continue
         for found in filter(None, map(directory_of.fullmatch, names)):
             return found[1]
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    return None
 
 
 def libfuse_soname() -> str | None:
@@ -63,6 +68,8 @@ def libfuse_soname() -> str | None:
 
     The number is not that of libfuse's version, and has changed between two of them.
     """
+    from importlib.util import find_spec
+
     found = find_spec("pyfuse3")
     if found is None or found.origin is None:
         return None
@@ -77,6 +84,8 @@ def libfuse() -> str:
 
     libfuse: lib/fuse.c:fuse_pkgversion()
     """
+    import ctypes
+
     name = libfuse_soname() or _find_libfuse()
     if name is None:
         return "missing"

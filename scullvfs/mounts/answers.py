@@ -4,7 +4,6 @@ A report of this version has the fields of `daemon.status_report`, each of its t
 range; one of another version may have others, as long as they are plain and few. Used by `status`.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -39,6 +38,8 @@ def parse_report(answer: bytes) -> dict[str, Any]:
     Raises:
         ValueError: there is none that can be believed, and why.
     """
+    import json  # not where nothing is mounted
+
     try:
         report = json.loads(answer)
     except (ValueError, RecursionError):

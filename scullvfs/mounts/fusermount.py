@@ -1,8 +1,6 @@
 """fusermount3, the helper that mounts and unmounts for ordinary users: where it is."""
 
 import os
-import shutil
-import subprocess
 
 from scullvfs.errors import FuseMissingError
 
@@ -11,7 +9,8 @@ __all__ = ["find_fusermount", "fusermount_missing", "why_no_fusermount"]
 
 def find_fusermount() -> str | None:
     """The path of fusermount3, None if it is not installed."""
-    return shutil.which("fusermount3", path=_where_it_is())
+    paths = (os.path.join(directory, "fusermount3") for directory in _where_it_is().split(":"))
+    return next((path for path in paths if os.access(path, os.X_OK) and os.path.isfile(path)), None)
 
 
 def fusermount_missing(to_do: str) -> FuseMissingError:
@@ -23,6 +22,8 @@ def fusermount_missing(to_do: str) -> FuseMissingError:
 
 def why_no_fusermount() -> str | None:
     """What keeps this user from running fusermount3 at all; None if it can be run."""
+    import subprocess
+
     try:
         subprocess.run(
             ["fusermount3", "--version"],

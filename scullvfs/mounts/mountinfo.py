@@ -7,8 +7,7 @@ Used by every part of the daemon that looks for a mount.
 
 import os
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from scullvfs.errors import ScullvfsError
 from scullvfs.text import shown
@@ -33,8 +32,7 @@ FSTYPE: Final = f"fuse.{SUBTYPE}"
 MOUNTINFO: Final = "/proc/self/mountinfo"
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(NamedTuple):
     """One line of mountinfo (Linux: Documentation/filesystems/proc.rst, 3.5)."""
 
     st_dev: str

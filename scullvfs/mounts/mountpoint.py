@@ -8,7 +8,6 @@ A dead one can be taken down on the way.
 
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Final
@@ -81,6 +80,8 @@ def _missing(path: str) -> MountPointError:
 @contextmanager
 def temporary_mount_point(prefix: str = "scullvfs-") -> Iterator[str]:
     """A new directory to mount on; in the end nothing is mounted there, and it is gone."""
+    import tempfile  # for this alone; it takes long
+
     with ExitStack() as stack:
         with put_off_interrupts():
             directory = os.path.realpath(tempfile.mkdtemp(prefix=prefix))

@@ -7,8 +7,7 @@ they answer is checked (`answers`), and what the kernel knows is taken from the 
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from scullvfs.errors import ExitStatus
 
@@ -33,13 +32,12 @@ EXIT_STATUS: Final = {
 """What each state makes of `scullvfs status`."""
 
 
-@dataclass(frozen=True, slots=True)
-class MountStatus:
+class MountStatus(NamedTuple):
     """One mount and how it is."""
 
     mount: Mount
     state: State
-    report: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any]
     """The daemon's own words, checked, see `daemon.status_report`; empty unless it answered."""
     reason: str = ""
     """What is wrong, where the state is UNKNOWN."""
@@ -59,13 +57,13 @@ def status(mounts: Sequence[Mount], *, timeout: float = ANSWER_TIMEOUT) -> list[
 
 def _status(mount: Mount, health: Health) -> MountStatus:
     if health.state == State.UNKNOWN:
-        return MountStatus(mount, State.UNKNOWN, reason=health.reason)
+        return MountStatus(mount, State.UNKNOWN, {}, health.reason)
     if health.state != State.RUNNING:
-        return MountStatus(mount, health.state)
+        return MountStatus(mount, health.state, {})
     try:
         report = parse_report(health.said)
     except ValueError as error:
-        return MountStatus(mount, State.UNKNOWN, reason=str(error))
+        return MountStatus(mount, State.UNKNOWN, {}, str(error))
     daemon = find_daemon(mount, str(report.get("pid")).encode())
     if daemon is None:
         return MountStatus(mount, State.RUNNING, report)

@@ -7,7 +7,6 @@ be that process (`identity`), as from another pid namespace, nobody is waited fo
 """
 
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -110,6 +109,8 @@ def take_down(mount: Mount, *, lazy: bool) -> None:
     Raises:
         ScullvfsError: it is still mounted; a BusyError if it is in use.
     """
+    import subprocess  # here, as most daemons never come to it
+
     patience = time.monotonic() + PATIENCE
     while True:
         done = subprocess.run(

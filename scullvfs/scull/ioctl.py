@@ -15,9 +15,9 @@ import os
 import struct
 from typing import TYPE_CHECKING, Final
 
-from scullvfs.mm import LAYOUTS, Layout
-
 if TYPE_CHECKING:
+    from scullvfs.mm import Layout
+
     from .dev import ScullvDev
 
 __all__ = ["COMMANDS", "MAGIC", "scullv_ioctl"]
@@ -62,6 +62,8 @@ def _task_size(layout: Layout) -> int:
     It is a process of the host.  Where its pointers are wider than the machine's, as a 64-bit
     process's are on an i386, most of them would lie behind the 3 GiB of one of the machine's own.
     """
+    from scullvfs.mm import LAYOUTS  # here, as a command only wants the numbers above
+
     wider = layout.pointer_size < POINTER_SIZE
     return LAYOUTS["x86_64"].task_size if wider else layout.task_size
 

@@ -81,7 +81,7 @@ def test_libfuse_soname() -> None:
 
 def test_libfuse_soname_without_pyfuse3(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then nothing tells, and any libfuse will do for its version."""
-    monkeypatch.setattr(versions, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert versions.libfuse_soname() is None
     assert versions.libfuse()[0].isdigit()
 

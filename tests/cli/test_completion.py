@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 
 from scullvfs.cli import main
-from scullvfs.cli.completion import completion
 from scullvfs.mounts.mountinfo import Mount
 from scullvfs.options.table import OPTIONS, Option, parse_options
 
@@ -40,8 +39,7 @@ def fitting(line: str) -> list[str]:
 def mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is mounted here."""
     listing = [Mount("0:9", path, "fuse.scullvfs", ("user_id=0",)) for path in MOUNTS]
-    module = sys.modules[completion.callback.__module__]
-    monkeypatch.setattr(module, "scullvfs_mounts", lambda: listing)
+    monkeypatch.setattr("scullvfs.mounts.mountinfo.scullvfs_mounts", lambda: listing)
 
 
 # What is offered

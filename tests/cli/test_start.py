@@ -6,6 +6,7 @@ Each TAB, too, is the start of a program. Nothing here measures time.
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -29,6 +30,18 @@ LARGE = {
     *("scullvfs.daemon.start", "scullvfs.mounts.unmount", "scullvfs.cli.checks"),
 }
 """Modules that nobody needs to parse a command line, with what is below them."""
+
+SHORT = {"umount", "status", "ioctl", "completion"}
+"""Commands that are done before anybody looks."""
+
+LEFT_OUT = {"inspect", "dataclasses", "json", "shutil", "subprocess", "tempfile", "ctypes"}
+"""Modules that these do without, though click would have one of them."""
+
+UNUSED = {
+    *("ssl", "hmac", "idna", "subprocess", "tempfile", "shutil"),
+    *("ctypes.util", "importlib.metadata", "email"),
+}
+"""What trio and pyfuse3 import, and no daemon uses."""
 
 
 SAY = "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr))"
@@ -76,6 +89,7 @@ def test_program(option: str, by_click: set[str]) -> None:
     modules = imported_by(option)
     assert "scullvfs.cli" in modules
     assert large(modules - by_click) == commands(modules) == set()
+    assert modules & LEFT_OUT <= ({"ctypes"} if option == "--version" else set())  # asks libfuse
 
 
 def test_status(by_click: set[str]) -> None:
@@ -83,7 +97,10 @@ def test_status(by_click: set[str]) -> None:
     modules = imported_by("status")
     assert "scullvfs.mounts.status" in modules
     assert large(modules - by_click) <= {"humanize"}  # which there is only where a mount is shown
-    assert commands(modules) == {"status", "completion"}  # the latter completes for all
+    assert commands(modules) == {"status"}
+    # A mount that is shown says what it has to say as JSON.
+    assert modules & LEFT_OUT <= ({"json"} if "humanize" in modules else set())
+    assert "click.shell_completion" not in modules
 
 
 @pytest.mark.parametrize("name", SUMMARIES)
@@ -91,7 +108,9 @@ def test_help(name: str, by_click: set[str]) -> None:
     """The help of a command does not import what carries the command out."""
     modules = imported_by(name, "--help")
     assert large(modules - by_click) == set()
-    assert name in commands(modules) <= {name, "completion"}
+    assert commands(modules) == {name}
+    assert name not in SHORT or modules & LEFT_OUT == set()
+    assert name != "mount" or modules & LEFT_OUT == {"dataclasses"}
 
 
 @pytest.mark.parametrize("words", ["", *(f"{name} " for name in SUMMARIES), "mount -o semantics="])
@@ -101,6 +120,10 @@ def test_completion(words: str, by_click: set[str]) -> None:
     assert "scullvfs.cli.completion" in modules
     assert large(modules - by_click) == set()
     assert commands(modules) == {"completion", *words.split()[:1]}
+    if {*words.split()} <= SHORT:
+        assert modules & LEFT_OUT == set()
+    elif "mount" in words:
+        assert modules & LEFT_OUT == {"dataclasses"}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +133,23 @@ def test_completion_of_options(words: str, needed: bool) -> None:
     """The table of mount options is made where there is something to look up in it."""
     modules = imported_by(_SCULLVFS_COMPLETE="bash_complete", COMP_WORDS=f"scullvfs {words}")
     assert ("scullvfs.options.table" in modules) is needed
+
+
+def test_umount() -> None:
+    """It has to start umount(8), and wants no more than that."""
+    assert imported_by("umount", "/") & LEFT_OUT == set()  # it is no mount of ours
+
+
+def test_daemon() -> None:
+    """Of trio and pyfuse3 a daemon imports what it uses, and knows pyfuse3's version."""
+    modules = imported(
+        "from scullvfs.daemon.serving import import_server\n"
+        "import_server()\n"
+        "import pyfuse3, sys; assert pyfuse3.__version__ == sys.argv[1]",
+        version("pyfuse3"),
+    )
+    assert {"trio", "pyfuse3", "scullvfs.daemon.server"} <= modules
+    assert modules & UNUSED == set()
 
 
 @pytest.mark.parametrize("name", SUMMARIES)

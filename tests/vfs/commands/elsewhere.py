@@ -23,7 +23,7 @@ NEEDED = {
     "status": "cli.status",
     "umount": "mounts.stale",
 }
-import click._termui_impl, difflib, psutil, statistics
+import click._termui_impl, ctypes, difflib, json, psutil, shutil, statistics, tempfile
 import scullvfs.cli
 command = sys.argv[1]
 scullvfs.cli.main.commands[command]
