@@ -58,7 +58,7 @@ def test_umount_while_another_looks(
             held = -1
         return done
 
-    monkeypatch.setattr(unmount.subprocess, "run", run_once)
+    monkeypatch.setattr(subprocess, "run", run_once)
     mount = mount_at(str(mounted))
     assert mount is not None
     unmount.take_down(mount, lazy=False)
