@@ -6,8 +6,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # How long the soak lasts; SEED=... repeats its random choices.
 MINUTES ?= 60
-# How many processes run the tests.
-WORKERS ?= $(shell nproc)
+# How many processes run the tests: one more than there are CPUs, as a good part of them waits.
+WORKERS ?= $(shell expr $$(nproc) + 1)
 # Where the test tools keep their caches, so that the checkout stays clean.
 CACHES ?= $(abspath $(VENV))/caches
 
