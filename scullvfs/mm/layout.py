@@ -8,8 +8,7 @@ The addresses are those of a kernel without address randomisation (nokaslr), so 
 two runs print the same ones.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = [
     "LAYOUTS",
@@ -51,8 +50,7 @@ def page_align(size: int) -> int:
     return (size + PAGE_SIZE - 1) & PAGE_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """One level of a radix page table."""
 
     name: str
@@ -63,8 +61,7 @@ class Level:
     """log2 of the entries in a table."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """One architecture's kernel address space.  All addresses are absolute."""
 
     name: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import NamedTuple
 
 from scullvfs.mm.buddy import MAX_PAGE_ORDER, MIGRATE_TYPES, Buddy
@@ -145,4 +144,4 @@ def fragment(page_alloc: PageAllocator) -> array[int]:
 
 def small_i386(lowmem: int) -> Layout:
     """i386 whose linear mapping ends early, so that a small machine has high memory."""
-    return replace(LAYOUTS["i386"], lowmem=lowmem)
+    return LAYOUTS["i386"]._replace(lowmem=lowmem)

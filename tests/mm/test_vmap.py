@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -359,7 +358,7 @@ def test_i386_has_no_pools() -> None:
 
 def test_pool_is_emptied_when_addresses_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pooled addresses are used for another size when nothing else is left."""
-    small = replace(LAYOUTS["x86_64"], vmalloc_end=LAYOUTS["x86_64"].vmalloc_start + (128 << 20))
+    small = LAYOUTS["x86_64"]._replace(vmalloc_end=LAYOUTS["x86_64"].vmalloc_start + (128 << 20))
     monkeypatch.setitem(LAYOUTS, "x86_64", small)
     space = Space(cpus=2)
     pages = small.vmalloc_pages
