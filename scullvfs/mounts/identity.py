@@ -18,7 +18,7 @@ from typing import Final, Self
 from .mountinfo import Mount
 from .probe import ask, who_may_enter
 
-__all__ = ["Daemon", "find_daemon", "put_on_badge"]
+__all__ = ["DaemonProcess", "find_daemon", "put_on_badge"]
 
 PID: Final = re.compile(rb"[1-9][0-9]{0,6}")
 """Linux: include/linux/threads.h:PID_MAX_LIMIT"""
@@ -39,7 +39,7 @@ def put_on_badge(mount: Mount) -> int:
     return os.memfd_create(_badge(mount), os.MFD_CLOEXEC)
 
 
-class Daemon:
+class DaemonProcess:
     """A process that is proven to serve a mount, held by a pidfd."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
@@ -60,7 +60,7 @@ class Daemon:
         return bool(poll.poll(timeout * 1000))
 
 
-def find_daemon(mount: Mount, claimed: bytes) -> Daemon | None:
+def find_daemon(mount: Mount, claimed: bytes) -> DaemonProcess | None:
     """The daemon of `mount`, which gives its pid as `claimed`; None if that is not proven.
 
     It is found from outside its pid namespace, too, but not from another one.
@@ -72,7 +72,7 @@ def find_daemon(mount: Mount, claimed: bytes) -> Daemon | None:
             pidfd = os.pidfd_open(pid)
         except OSError:  # it has ended
             continue
-        daemon = Daemon(pid, pidfd)
+        daemon = DaemonProcess(pid, pidfd)
         if _wears_badge(pid, mount) and not daemon.ends_within(0):
             return daemon
         os.close(pidfd)

@@ -22,7 +22,7 @@ from scullvfs.text import argument, shown
 
 from .fusermount import find_fusermount, fusermount_missing
 from .health import State, how_is, no_answer
-from .identity import Daemon, find_daemon
+from .identity import DaemonProcess, find_daemon
 from .mountinfo import Mount, is_mounted, read_mounts
 from .place import find_mount
 from .users import describe_users, user_name, users_of
@@ -69,7 +69,7 @@ def _other_names(mount: Mount) -> list[str]:
 
 
 @contextmanager
-def _daemon_of(mount: Mount, timeout: float) -> Iterator[Daemon | None]:
+def _daemon_of(mount: Mount, timeout: float) -> Iterator[DaemonProcess | None]:
     """The daemon behind `mount`; None if it is gone, or not proven to be a process of ours."""
     health = how_is(mount, timeout=timeout)
     advice = f"'scullvfs umount --lazy {argument(mount.path)}' unmounts without asking it"

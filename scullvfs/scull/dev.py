@@ -22,7 +22,7 @@ from scullvfs.mm.ram import ZERO_PAGE
 from scullvfs.mm.workqueue import Left, Steps, finish
 
 from .items import ItemList
-from .oops import report_overrun
+from .oops import overrun_oops
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -374,7 +374,7 @@ class ScullvDev:
         try:
             self._memory.translate(quantum, q_pos + count, write)
         except PageFault as fault:
-            report_overrun(self.machine, self.name, quantum, self.quantum, fault)
+            overrun_oops(self.machine, self.name, quantum, self.quantum, fault)
             raise OSError(errno.EFAULT, "the quantum ends before the access") from fault
 
     def _cut(self, length: int, later: bool) -> Steps[Left]:

@@ -10,7 +10,7 @@ from typing import Final
 from scullvfs.mm import PAGE_SIZE, Machine, PageFault
 from scullvfs.mm.fault import page_fault_oops
 
-__all__ = ["report_overrun"]
+__all__ = ["overrun_oops"]
 
 CALLS: Final = {
     "x86_64": ("vfs_{call}", "ksys_{call}", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"),
@@ -26,7 +26,7 @@ CALLS: Final = {
 """Architecture -> the way from a system call to the driver, the outermost last."""
 
 
-def report_overrun(
+def overrun_oops(
     machine: Machine, name: str, quantum: int, accessed: int, fault: PageFault
 ) -> None:
     """Write the report of an access that ran over the end of a quantum into the kernel log.
