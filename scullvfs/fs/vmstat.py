@@ -100,7 +100,7 @@ def zoneinfo(machine: Machine) -> str:
     books = machine.statistics()
     node = {
         "nr_slab_unreclaimable": books.slab.pages,
-        "nr_page_table_pages": books.pgtable.tables,
+        "nr_page_table_pages": books.pgtable.nr_pagetable,
     }
     lines: list[str] = []
     zones = books.pages.zones
