@@ -13,8 +13,8 @@ where there is one:
 
     machine              all of it, wired together
     ram, layout          the bytes; the numbers of an architecture
-    page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`); `free_map` counts them,
-                         `deck` shuffles them, `watermark` says how many are kept back
+    page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`); `free_map` counts them
+    deck, watermark      in which order they come; how many are kept back
     slab, slub           kmalloc and caches of objects; their slabs
     iomem                what lies at physical addresses, and a device of registers
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
