@@ -1,15 +1,21 @@
 """Single frames, seen as the blocks that they would make.
 
-One byte a frame, which is quick to set.  To answer, each becomes a bit of one large number.  Two
-neighbours of an order that are both free make one of the next order; for all frames at once that
-is a shift and an AND:
+One bit a frame.  Two neighbours of an order that are both free make one of the next order; for many
+frames at once that is a shift and an AND of one large number:
 
     order 0    0 1 1 1  1 1 0 1        bit n: the block that begins at frame n is free
     order 1    0 . 1 .  1 . 0 .        bit n, n even: so are n and n + 1
     order 2    0 . . .  0 . . .
 
-The bits are those of the frames in falling order, which are as well aligned, as their number is a
-multiple of that of the largest block.  It takes a millisecond for each GiB of RAM.
+That is done for a chunk of 32 MiB at a time, and only where its bits are others than when they were
+last counted, which is quick to see, as there is a copy of them.  The chunks are looked at in turns,
+some at each change and some in idle work, so that who asks finds few that are still to be counted:
+
+    looked at since the last change  |  `pending`, to be looked at
+                                  cursor
+
+With 64 GiB there are 2048 chunks.  To look at one takes less than a microsecond, to count it anew
+some twenty, or next to nothing if all of it is free, or none.
 """
 
 from __future__ import annotations
@@ -21,58 +27,105 @@ from .buddy import MAX_PAGE_ORDER
 
 __all__ = ["FreeMap"]
 
-_DIGITS: Final = bytes([ord("0"), ord("1")]) + bytes(254)
+CHUNK_SHIFT: Final = 13
+"""A chunk is 2**13 frames: eight of the largest blocks."""
+CHUNK_SIZE: Final = 1 << CHUNK_SHIFT >> 3
+"""Bytes of a chunk."""
+LOOKED_AT: Final = 64
+"""Chunks that are looked at when frames were put in or taken out."""
+RECOUNTED: Final = 4
+"""Those that are counted anew then, at the most."""
+
+_ORDERS: Final = range(1, MAX_PAGE_ORDER + 1)
+_STARTS: Final = tuple(
+    sum(1 << bit for bit in range(0, 1 << CHUNK_SHIFT, 1 << order)) for order in _ORDERS
+)
+"""For each order from 1 on, the bits where a block may begin."""
+_BITS: Final = tuple(1 << bit for bit in range(8))
+_NONE: Final = bytes(CHUNK_SIZE)
+_ALL: Final = b"\xff" * CHUNK_SIZE
 
 
 class FreeMap:
     """A set of frames below `end_pfn`."""
 
     def __init__(self, end_pfn: int) -> None:
-        nr_blocks = (end_pfn >> MAX_PAGE_ORDER) + 1
-        self._flags: Final = bytearray(nr_blocks << MAX_PAGE_ORDER)
-        self._counts: list[int] | None = [0] * (MAX_PAGE_ORDER + 1)
-        """Blocks of each order; None if they are to be counted anew."""
+        self._nr_chunks: Final = (end_pfn >> CHUNK_SHIFT) + 1
+        self._bits: Final = bytearray(self._nr_chunks * CHUNK_SIZE)
+        self._counted: Final = bytearray(len(self._bits))
+        """The bits when they were last counted."""
+        nothing = (0,) * (MAX_PAGE_ORDER + 1)
+        self._counts: Final = [nothing] * self._nr_chunks
+        """Blocks of each order in each chunk."""
+        self._total = list(nothing)
+        self.pending = 0
+        """Chunks that are still to be looked at."""
+        self._cursor = 0
 
     def add(self, frames: array[int]) -> None:
         """Put frames in."""
-        flags = self._flags
+        bits, masks = self._bits, _BITS
         for pfn in frames:
-            flags[pfn] = 1
-        self._counts = None
+            bits[pfn >> 3] |= masks[pfn & 7]
+        self._changed(len(frames))
 
     def discard(self, frames: array[int]) -> None:
         """Take frames out."""
-        flags = self._flags
+        bits, masks = self._bits, _BITS
         for pfn in frames:
-            flags[pfn] = 0
-        self._counts = None
+            bits[pfn >> 3] &= ~masks[pfn & 7]
+        self._changed(len(frames))
+
+    def _changed(self, nr_frames: int) -> None:
+        if nr_frames:
+            self.pending = self._nr_chunks
+            self.recount(RECOUNTED, LOOKED_AT)
+
+    def recount(self, nr_chunks: int, looks: int) -> None:
+        """Look at up to `looks` chunks, until `nr_chunks` of them had to be counted anew."""
+        end = max(self.pending - looks, 0)
+        while self.pending > end and nr_chunks > 0:
+            number = self._cursor
+            at = number * CHUNK_SIZE
+            bits = self._bits[at : at + CHUNK_SIZE]
+            if bits != self._counted[at : at + CHUNK_SIZE]:
+                counts = _count(bits)
+                pairs = zip(self._total, counts, self._counts[number], strict=True)
+                self._total = [total + new - old for total, new, old in pairs]
+                self._counts[number] = counts
+                self._counted[at : at + CHUNK_SIZE] = bits
+                nr_chunks -= 1
+            self.pending -= 1
+            self._cursor = (number + 1) % self._nr_chunks
 
     def blocks(self) -> list[int]:
         """How many blocks of each order they make, neighbours joined as far as can be."""
-        if self._counts is None:
-            self._counts = self._count()
-        return self._counts
-
-    def _count(self) -> list[int]:
-        blocks = int(self._flags.translate(_DIGITS), 2)
-        counts = [blocks.bit_count()]
-        for order in range(1, MAX_PAGE_ORDER + 1):
-            size = 1 << order
-            # Of the places that blocks may begin at, every second may begin one of twice the size.
-            blocks &= blocks >> (size >> 1)
-            blocks &= self._starts(size)
-            joined = blocks.bit_count()
-            counts[-1] -= 2 * joined
-            counts.append(joined)
-        return counts
-
-    def _starts(self, size: int) -> int:
-        """A number in which every `size`-th bit is set, from the lowest on."""
-        pattern = sum(1 << bit for bit in range(0, 1 << MAX_PAGE_ORDER, size))
-        length = (1 << MAX_PAGE_ORDER) >> 3
-        repeats = len(self._flags) >> MAX_PAGE_ORDER
-        return int.from_bytes(pattern.to_bytes(length, "little") * repeats, "little")
+        self.recount(self._nr_chunks, self._nr_chunks)
+        return list(self._total)
 
     def frames(self) -> set[int]:
         """All of them.  Slow: for tests."""
-        return {pfn for pfn, flag in enumerate(self._flags) if flag}
+        return {pfn for pfn in range(len(self._bits) << 3) if self._bits[pfn >> 3] >> (pfn & 7) & 1}
+
+    def check(self) -> None:
+        """Assert that the counts are those of the bits that were counted.  Slow: for tests."""
+        parts = range(0, len(self._bits), CHUNK_SIZE)
+        assert self._counts == [_count(self._counted[at : at + CHUNK_SIZE]) for at in parts]
+        assert self._total == [sum(counts) for counts in zip(*self._counts, strict=True)]
+        assert self.pending or self._counted == self._bits
+
+
+def _count(bits: bytearray) -> tuple[int, ...]:
+    """The blocks of each order in a chunk."""
+    if bits in (_NONE, _ALL):
+        return *(0,) * MAX_PAGE_ORDER, bits[0] and CHUNK_SIZE << 3 >> MAX_PAGE_ORDER
+    blocks = int.from_bytes(bits, "little")
+    counts = [blocks.bit_count()]
+    for order, starts in zip(_ORDERS, _STARTS, strict=True):
+        # Of the places that blocks may begin at, every second may begin one of twice the size.
+        blocks &= blocks >> (1 << order >> 1)
+        blocks &= starts
+        joined = blocks.bit_count()
+        counts[-1] -= 2 * joined
+        counts.append(joined)
+    return tuple(counts)

@@ -246,9 +246,13 @@ class PageAllocator:
         """Do a slice of what can wait: give the host's memory behind free frames back.
 
         Goes over some `nr_pages` frames, which takes less than a millisecond.  No frame moves, so
-        it does not show in which frames come next.  Returns whether there may be more to do.
+        it does not show in which frames come next.  Before that, free frames are counted as blocks,
+        for who will ask.  Returns whether there may be more to do.
         """
         for zone in self.zones:
+            if not zone.is_counted:
+                zone.recount()
+                return True
             if zone.nr_surplus:
                 zone.settle(nr_pages)
                 return True
@@ -272,7 +276,7 @@ class PageAllocator:
         )
 
     def free_by_order(self) -> dict[str, list[int]]:
-        """Zone name -> free blocks of each order; see `Zone.free_by_order()` for what it takes."""
+        """Zone name -> free blocks of each order; see `Zone.free_by_order()`."""
         return {zone.name: zone.free_by_order() for zone in self.zones}
 
     def __repr__(self) -> str:

@@ -53,7 +53,9 @@ KEPT: Final = 4096
 BATCH_SCALE_MAX: Final = 5
 """A refill grows up to 2**5 times the batch (Linux: CONFIG_PCP_BATCH_SCALE_MAX)."""
 MAPPED: Final = 4096
-"""The map lags behind by so many frames at the most: a tenth of a millisecond's work."""
+"""The map lags behind by so many frames at the most: some tenths of a millisecond's work."""
+RECOUNTED: Final = 16
+"""Chunks of the map that `recount()` counts: some tenths of a millisecond's work."""
 DRAINED: Final = 1 << 13
 """Freed frames that go back at once where a larger block is wanted."""
 DECK_BLOCKS: Final = 64
@@ -347,6 +349,15 @@ class Zone:
         if surplus - self._mapped > MAPPED:
             self._map_to(surplus)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether `recount()` has nothing to do."""
+        return not self._map.pending
+
+    def recount(self) -> None:
+        """Do a slice of what `free_by_order()` would have to count."""
+        self._map.recount(RECOUNTED, RECOUNTED << 4)
+
     def _forget(self) -> None:
         """Have no frame in the map that was taken."""
         self._map.discard(self._unmapped)
@@ -362,7 +373,7 @@ class Zone:
         """Free blocks of each order, as if the freed frames were given back.
 
         They are joined among themselves only; single ones that a refill has fetched are of order 0.
-        It takes a millisecond for each GiB of the zone if frames were freed.
+        Frames are counted as they are freed and taken, and in idle work, so that few are left.
         """
         if self._unmapped or self._mapped < len(self.hot):
             self._map_to(len(self.hot))
@@ -436,6 +447,7 @@ class Zone:
             free |= listed
         assert 0 <= self.released <= len(self.hot)
         assert 0 <= self._mapped <= len(self.hot)
+        self._map.check()
         assert self._map.frames() == {*self.hot[: self._mapped], *self._unmapped}
         for pfn in self.hot[: self.released] + self.cold:
             # A copy: to compare a memoryview takes longer by far.

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from scullvfs.mm import KernelBug
+from scullvfs.mm import KernelBug, free_map
 from scullvfs.mm.free_map import FreeMap
 from scullvfs.mm.gfp import (
     __GFP_HIGH,
@@ -27,7 +27,7 @@ from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.ram import ZERO_PAGE, Ram
-from scullvfs.mm.zone import KEPT, MAPPED
+from scullvfs.mm.zone import KEPT, MAPPED, RECOUNTED
 
 from .helpers import GIB, MIB, P, fragment, largest_blocks, take_the_last
 
@@ -666,6 +666,54 @@ def test_free_by_order_leaves_little_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 
     assert sum(gone_over) > len(frames)
     assert max(gone_over) <= MAPPED + 1024
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[bytearray]:
+    """The chunks of a map that are counted from now on."""
+    chunks: list[bytearray] = []
+
+    def noted(bits: bytearray) -> tuple[int, ...]:
+        chunks.append(bits)
+        return count(bits)
+
+    count = free_map._count
+    monkeypatch.setattr(free_map, "_count", noted)
+    return chunks
+
+
+def test_free_by_order_finds_most_of_a_trim_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks are counted as frames are freed, some at a time; asking again counts none."""
+    page_alloc, _ = new(1 * GIB)
+    frames = take_the_last(page_alloc)
+    chunks = counted(monkeypatch)
+    for at in range(0, len(frames), 512):
+        before = len(chunks)
+        page_alloc.free_frames(frames[at : at + 512])
+        assert len(chunks) - before <= free_map.RECOUNTED
+    chunks.clear()
+    first = page_alloc.free_by_order()
+    assert len(chunks) <= 16  # of 32
+    chunks.clear()
+    assert page_alloc.free_by_order() == first
+    assert not chunks
+    page_alloc.zones[0]._map.check()
+
+
+def test_idle_work_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After it there is nothing to count but for the frames that are not in the map yet."""
+    page_alloc, _ = new(1 * GIB)
+    zone = page_alloc.zones[0]
+    frames = take_the_last(page_alloc)
+    Random(1).shuffle(frames)
+    page_alloc.free_frames(frames)
+    chunks = counted(monkeypatch)
+    assert not zone.is_counted
+    while not zone.is_counted:
+        before = len(chunks)
+        assert page_alloc.idle_work()
+        assert len(chunks) - before <= RECOUNTED
+    assert len(chunks) >= 16
+    zone._map.check()
 
 
 def test_pages_come_from_blocks_that_become_unmovable() -> None:
