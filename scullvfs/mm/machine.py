@@ -101,7 +101,9 @@ class Machine:
         self.workqueue: Final = Workqueue()
         """What is left for later, for idle time or for who allocates or frees next."""
         self.ram: Final = Ram(mem, layout.pointer_size)
-        self.page_alloc: Final = PageAllocator(self.ram, layout, shuffle, seed, self.workqueue)
+        self.page_alloc: Final = PageAllocator(
+            self.ram, layout, shuffle, seed, self.workqueue, cpus
+        )
         self.slab: Final = Slab(self.page_alloc, self.ram, layout, self.log, cpus)
         self.pgtable: Final = PageTables(self.page_alloc, self.ram, layout)
         self.iomem: Final = IoMemory(layout, mem)

@@ -67,6 +67,7 @@ class PageAllocator:
     Args:
         seed: of the random order under `shuffle`.
         workqueue: what is done before anything is allocated or freed.
+        cpus: how many there are; they share what the per-cpu lists hold.
     """
 
     def __init__(
@@ -76,16 +77,17 @@ class PageAllocator:
         shuffle: bool,
         seed: int,
         workqueue: Workqueue | None = None,
+        cpus: int = 1,
     ) -> None:
         self.workqueue: Final = Workqueue() if workqueue is None else workqueue
         self._page_offset = layout.page_offset
         rng = self._rng = Random(seed) if shuffle else None
         lowmem = min(ram.nr_pages, layout.lowmem >> PAGE_SHIFT)
-        self._lowmem = Zone("Normal", 1, lowmem, ram, rng, lowmem - 1)
+        self._lowmem = Zone("Normal", 1, lowmem, ram, rng, lowmem - 1, cpus)
         self.zones: Final = [self._lowmem]
         """Lowest first.  The linear mapping reaches only the first one."""
         if ram.nr_pages > lowmem:
-            self.zones.append(Zone("HighMem", lowmem, ram.nr_pages, ram, rng, lowmem - 1))
+            self.zones.append(Zone("HighMem", lowmem, ram.nr_pages, ram, rng, lowmem - 1, cpus))
         self._highest = self.zones[-1]
         self.on_surplus: Callable[[], None] = lambda: None
         """Called when there may be work for `idle_work()` (Linux: wakeup_kswapd())."""

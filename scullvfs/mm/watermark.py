@@ -65,6 +65,9 @@ def zone_batchsize(managed: int) -> int:
     return max((1 << ((batch + batch // 2).bit_length() - 1)) - 1, 1)
 
 
-def zone_highsize(marks: Watermarks, batch: int) -> int:
-    """Frames that the per-cpu list of one CPU holds (Linux: mm/page_alloc.c:zone_highsize())."""
-    return max(marks.low, batch << 2)
+def zone_highsize(marks: Watermarks, batch: int, cpus: int = 1) -> int:
+    """Frames that the per-cpu list of one of `cpus` CPUs holds.
+
+    Linux: mm/page_alloc.c:zone_highsize()
+    """
+    return max(marks.low // cpus, batch << 2)

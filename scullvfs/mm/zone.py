@@ -106,6 +106,7 @@ class Zone:
         ram: Ram,
         rng: Random | None,
         lowmem_pages: int,
+        cpus: int,
     ) -> None:
         self.name: Final = name
         self.managed: Final = end_pfn - start_pfn
@@ -113,7 +114,7 @@ class Zone:
         self.wmark: Final = zone_watermarks(self.managed, lowmem_pages, highmem=name == "HighMem")
         self.pcp_batch: Final = zone_batchsize(self.managed)
         """Frames that go to and from the per-cpu list at once."""
-        self.pcp_high: Final = zone_highsize(self.wmark, self.pcp_batch)
+        self.pcp_high: Final = zone_highsize(self.wmark, self.pcp_batch, cpus)
         """Frames that the per-cpu list holds."""
         self.buddy: Final = Buddy(start_pfn, end_pfn, ram.release)
         self._ram = ram

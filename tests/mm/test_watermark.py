@@ -33,6 +33,7 @@ def test_recorded_per_cpu_list(managed: int, low: int, batch: int, high: int) ->
     """The batch follows from the zone's size, the high mark from its low watermark."""
     assert zone_batchsize(managed) == batch
     assert zone_highsize(Watermarks(0, low, 0), batch) == high
+    assert zone_highsize(Watermarks(0, low, 0), batch, cpus=8) == max(low // 8, 4 * batch)
 
 
 # Of the same machine: its `min` is what min_free_kbytes gives each zone, and the others follow.
