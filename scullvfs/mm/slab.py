@@ -252,7 +252,8 @@ class Slab:
 
         An object stays where it is as long as its `ksize()` is enough, and gets no smaller.  None
         for an address allocates, a size of 0 frees.  Returns the address; None when there is no
-        memory, and then the object is as it was.
+        memory, and then the object is as it was.  With __GFP_ZERO what is behind `size` in an
+        object that stays is filled with zeros.
 
         Raises:
             KernelBug: it is no object that is allocated.
@@ -264,6 +265,9 @@ class Slab:
             return ZERO_SIZE_PTR
         before = self.ksize(address)
         if address is not None and size <= before:
+            if gfp & GFP_ZERO:
+                at = address - self._page_offset
+                self._ram.bytes[at + size : at + before] = bytes(before - size)
             return address
         fresh = self.kmalloc(size, gfp)
         if fresh is not None and before and address is not None:
@@ -345,8 +349,7 @@ class Slab:
     def kmem_cache_destroy(self, cache: KmemCache | None) -> None:
         """Take a cache away; None is fine.
 
-        With objects left the log tells which, and the cache stays, in the listing, too, with their
-        slabs; it gets no new ones.
+        It is in the listing no more.  With objects left the log tells which, and their slabs stay.
 
         Raises:
             KernelBug: it was destroyed before, or it is one of kmalloc's.
@@ -387,7 +390,7 @@ class Slab:
 
     def caches(self) -> list[KmemCache]:
         """All caches, the last one made first, as /proc/slabinfo has them."""
-        return self._all[::-1]
+        return [cache for cache in reversed(self._all) if not cache.destroyed]
 
     # -- slabs -----------------------------------------------------------------------------
 

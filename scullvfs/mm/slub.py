@@ -263,12 +263,15 @@ class KmemCache:
 
         Linux: mm/slub.c:__put_partials()
         """
+        empty = []
         while self.partial:
             page = self.partial.pop()
             if not page.inuse and len(self.node) >= self.min_partial:
-                discard(page)
+                empty.append(page)
             else:
                 self._add_partial(page)
+        for page in reversed(empty):  # as a stack, there
+            discard(page)
 
     def flush(self, discard: Callable[[SlabPage], None]) -> None:
         """The cpu lets go of its slabs (Linux: mm/slub.c:flush_cpu_slab())."""
@@ -287,7 +290,7 @@ class KmemCache:
 
         Linux: mm/slub.c:free_partial()
         """
-        for page in [page for page in self.node if not page.inuse]:
+        for page in [page for page in self.node if not page.inuse][::-1]:  # as a stack, there
             discard(self._remove_partial(page))
         return list(self.node)
 

@@ -236,7 +236,8 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             self.kvfree(page_array)
             self._vmap_space.free_vmap_area_noflush(start, area_size)
             if shift == PAGE_SHIFT:
-                self._failed(mapped_size, "failed to allocate pages", gfp, caller)
+                had = self._page_alloc.nr_available(gfp) << PAGE_SHIFT
+                self._failed(had, "failed to allocate pages", gfp, caller)
             return None
         flags = self._page_kernel
         entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])

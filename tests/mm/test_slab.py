@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from scullvfs.mm import KernelBug, PageFault
-from scullvfs.mm.gfp import __GFP_NOWARN, GFP_KERNEL
+from scullvfs.mm.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_KERNEL
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.slab import (
     KMALLOC_MAX_SIZE,
@@ -124,6 +124,9 @@ def test_krealloc(machine: Machine) -> None:
 
     assert slab.krealloc(address, 128) == address
     assert slab.krealloc(address, 10) == address
+    assert slab.krealloc(address, 90, GFP_KERNEL | __GFP_ZERO) == address
+    assert bytes(memory.read(address, 128)) == b"k" * 90 + bytes(38)
+    memory.write(address, b"k" * 100)
     moved = slab.krealloc(address, 9000)
 
     assert moved is not None

@@ -57,7 +57,10 @@ def test_what_fails_says_with_which_flags(
     assert allocate(1 << 40) is None
     held = take_all(lenient.page_alloc, leave=40)
     assert allocate(60 * P) is None
+    had = lenient.page_alloc.nr_available(GFP_KERNEL)
     lenient.page_alloc.free_frames(held)
+    assert 30 < had < 50
+    assert any(f"size {had * P}, failed to allocate pages" in line for line in texts(lenient))
 
     said = [line.partition("mode:")[2].partition(",")[0] for line in texts(lenient)]
     modes = [mode for mode in said if mode]
