@@ -8,7 +8,6 @@ the other workers alive, and one that looks at all mounts would see theirs come 
 from __future__ import annotations
 
 import ctypes
-import gc
 import signal
 import subprocess
 from collections.abc import Generator, Iterator
@@ -34,18 +33,6 @@ def pytest_configure(config: pytest.Config) -> None:
     hear_interrupts(worker)
     config.stash[APART] = worker and have_own_mounts()
     watchdog.mark_children()
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_finish() -> None:
-    """What is there by now stays: no search for garbage and no fork of a test has to touch it."""
-    gc.collect()
-    gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    """Undo that: Hypothesis, which may be imported for the summary, asks who refers to what."""
-    gc.unfreeze()
 
 
 @pytest.hookimpl(wrapper=True)
