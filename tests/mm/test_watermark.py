@@ -1,9 +1,10 @@
-"""What is kept back, and how much a per-cpu list holds: the numbers of real machines."""
+"""What is kept back: the numbers of real machines, and who is stopped by them."""
 
 from __future__ import annotations
 
 import pytest
 
+from scullvfs.mm.gfp import __GFP_HIGH, __GFP_MEMALLOC, __GFP_NOMEMALLOC, GFP_ATOMIC, GFP_KERNEL
 from scullvfs.mm.watermark import (
     Watermarks,
     min_free_kbytes,
@@ -12,7 +13,8 @@ from scullvfs.mm.watermark import (
     zone_watermarks,
 )
 
-from .helpers import GIB, MIB, P
+from .frames import bulk, new
+from .helpers import GIB, MIB, P, take_the_last
 
 
 @pytest.mark.parametrize(
@@ -64,3 +66,52 @@ def test_a_large_zone_has_its_marks_further_apart() -> None:
 def test_high_memory_keeps_little_back(managed: int, least: int) -> None:
     """Nothing but vmalloc is served from it."""
     assert zone_watermarks(managed, 200_000, highmem=True).min == least
+
+
+MARKS = {
+    "GFP_KERNEL": (GFP_KERNEL, 1023),
+    "__GFP_HIGH": (GFP_KERNEL | __GFP_HIGH, 512),
+    "GFP_ATOMIC": (GFP_ATOMIC, 384),
+    "__GFP_MEMALLOC": (GFP_KERNEL | __GFP_MEMALLOC, 0),
+    "__GFP_NOMEMALLOC": (GFP_KERNEL | __GFP_MEMALLOC | __GFP_NOMEMALLOC, 1023),
+}
+"""Flags, and how many frames of a machine of 1 GiB remain free."""
+
+
+@pytest.mark.parametrize("name", MARKS)
+@pytest.mark.parametrize("order", [0, 3])
+def test_an_allocation_fails_at_the_lowest_watermark(name: str, order: int) -> None:
+    """Who has no flag for it leaves `min` frames free, whatever the order."""
+    page_alloc, _ = new(GIB, shuffle=False)
+    gfp, mark = MARKS[name]
+    bulk(page_alloc, page_alloc.nr_free - 1100)
+
+    while page_alloc.alloc_pages(gfp, order) is not None:
+        pass
+
+    assert mark <= page_alloc.nr_free < mark + (2 << order)  # four frames are no block of eight
+    assert page_alloc.nr_available(gfp) == page_alloc.nr_free - mark
+
+
+def test_alloc_pages_bulk_is_all_or_nothing_at_the_watermark() -> None:
+    """Just what is above it can be had."""
+    page_alloc, _ = new()
+    available = page_alloc.nr_available(GFP_KERNEL)
+    assert available == page_alloc.nr_free - page_alloc.zones[0].wmark.min
+
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, available + 1) is None
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, available) is not None
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 1) is None
+    assert page_alloc.nr_free == page_alloc.zones[0].wmark.min
+
+
+def test_freed_frames_count_before_the_watermark() -> None:
+    """What waits on the per-cpu list is free, and not to be had below the watermark."""
+    page_alloc, _ = new()
+    frames = take_the_last(page_alloc)
+    page_alloc.free_frames(frames[: page_alloc.zones[0].wmark.min])
+
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 1) is None
+    page_alloc.free_frames(frames[page_alloc.zones[0].wmark.min :][:5])
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 6) is None
+    assert page_alloc.alloc_pages_bulk(GFP_KERNEL, 5) is not None
