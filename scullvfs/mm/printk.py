@@ -155,8 +155,6 @@ class KernelLog:
         Without a `text` the place says it all (WARN_ON()).  Where Linux has the line of the source,
         here is the file alone.  Linux: kernel/panic.c:__warn()
 
-        Without a `text` the place says it all (WARN_ON()).
-
         Raises:
             KernelBug: under `panic_on_warn`.
         """
@@ -236,6 +234,10 @@ class KernelLog:
         """All lines, oldest first."""
         return list(self._records)
 
+    def records_from(self, number: int) -> Iterator[tuple[int, Record]]:
+        """The lines from a number on, each with its number, counted from the first one ever."""
+        return islice(enumerate(self._records, self._lost), max(number - self._lost, 0), None)
+
     @property
     def nr_records(self) -> int:
         """How many lines there have been, with those that have fallen out."""
@@ -272,7 +274,3 @@ class KernelLog:
         assert not any("\n" in record.text for record in self._records)
         times = [record.nanoseconds for record in self._records]
         assert times == sorted(times)
-
-    def records_from(self, number: int) -> Iterator[tuple[int, Record]]:
-        """The lines from a number on, each with its number, counted from the first one ever."""
-        return islice(enumerate(self._records, self._lost), max(number - self._lost, 0), None)
