@@ -27,6 +27,7 @@ where there is one:
     printk, workqueue    the kernel log; work in steps
     fault, show_mem      reports: of a page fault, of where the memory is
     dump_stack           what is in all reports; `ratelimit` says how often there is one
+    sched                who is running, as reports and traces name them
     commands, handles    all of it by hand: a command a line, and what that has given
 
 What follows Linux follows 6.12, and says so with the place in its sources.
