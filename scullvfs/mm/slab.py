@@ -7,10 +7,11 @@ writes a page-table entry: the counters of `pgtable` show it.
 `alloc_runs()` is what Linux has not: it takes objects by the page, so that a million of them cost a
 handful of steps.
 
-Confessed: nothing is said in the log of an allocation that found no memory.  The structures of a
-cache itself (kmem_cache, kmem_cache_node) take no memory.  Linux has
-other kmalloc caches for some flags (kmalloc-cg, kmalloc-rcl, dma-kmalloc); here all flags share
-one set.
+Confessed: the log tells of no memory where Linux would try for a smaller slab, or for a large
+object, but not where the first slab is the smallest; nor does it tell of the cache
+(mm/slub.c:slab_out_of_memory()).  The structures of a cache itself (kmem_cache, kmem_cache_node)
+take no memory.  Linux has other kmalloc caches for some flags (kmalloc-cg, kmalloc-rcl,
+dma-kmalloc); here all flags share one set.
 """
 
 from __future__ import annotations
