@@ -23,6 +23,7 @@ where there is one:
     vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`)
     rbtree               the tree of the free ones
     vm_struct, errors    what is known of an area; what can go wrong
+    vmemmap              the addresses of struct pages, of which there are none
     gfp                  the flags of an allocation
     printk, workqueue    the kernel log; work in steps
     fault, show_mem      reports: of a page fault, of where the memory is

@@ -8,6 +8,7 @@ The addresses are those of a kernel without address randomisation (nokaslr), so 
 two runs print the same ones.
 """
 
+from sys import byteorder
 from typing import Final, NamedTuple
 
 __all__ = [
@@ -129,6 +130,11 @@ class Layout(NamedTuple):
         """Whether an entry above the lowest level maps a large page."""
         mask, value = self.leaf_bits
         return entry != 0 and entry & mask == value
+
+    def page_of(self, word: int) -> int:
+        """A page full of one word, as a number: what many words are computed with at once."""
+        count = PAGE_SIZE // self.pointer_size
+        return int.from_bytes(word.to_bytes(self.pointer_size, byteorder) * count, byteorder)
 
     @property
     def max_mem(self) -> int:

@@ -78,8 +78,7 @@ class PageTables:
         self._levels: Final = tuple(levels)
         self._phys_mask: Final = layout.phys_mask
         self._none = array(WORD_FORMAT[layout.pointer_size], bytes(PAGE_SIZE))
-        pfn_mask = array(self._none.typecode, [layout.phys_mask >> PAGE_SHIFT]) * len(self._none)
-        self._pfn_masks: Final = int.from_bytes(pfn_mask, sys.byteorder)
+        self._pfn_masks: Final = layout.page_of(layout.phys_mask >> PAGE_SHIFT)
         """The bits of a frame's number, for each entry of a table."""
         words_of_entry = layout.pointer_size // 4
         low = 0 if sys.byteorder == "little" else words_of_entry - 1

@@ -23,6 +23,7 @@ from .slab import Slab
 from .vm_struct import VM_ALLOC, VM_IOREMAP, VM_MAP_RAM, VmapArea, VmStruct
 from .vmap import VmapSpace
 from .vmap_block import VmapBlocks
+from .vmemmap import Vmemmap
 
 __all__ = ["Page", "VmAreas"]
 
@@ -60,8 +61,11 @@ class VmAreas:
         self._layout = layout
         self._log = log
         self._blocks: Final = VmapBlocks(vmap_space, slab, layout)
+        self._vmemmap: Final = Vmemmap(layout)
         self._entry_format: Final = WORD_FORMAT[layout.pointer_size]
         self._page_kernel: Final = layout.page_kernel
+        self.nr_vmalloc_pages = 0
+        """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
     def _get_vm_area(self, size: int, align: int, gfp: int = GFP_KERNEL) -> int | None:
         """Addresses for `size` bytes, the guard page included.

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from sys import byteorder
 from typing import Any, Final, NamedTuple
 
-from .access import KernelMemory
 from .gfp import __GFP_DIRECT_RECLAIM as DIRECT_RECLAIM
 from .gfp import __GFP_HIGHMEM as HIGHMEM
 from .gfp import __GFP_NORETRY as NORETRY
@@ -29,11 +27,7 @@ from .gfp import __GFP_NOWARN as NOWARN
 from .gfp import __GFP_ZERO as ZERO
 from .gfp import GFP_DMA, GFP_DMA32, GFP_KERNEL, GFP_RECLAIM_MASK
 from .ioremap import Ioremap
-from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN, Layout
-from .page_alloc import PageAllocator
-from .pgtable import PageTables
-from .printk import KernelLog
-from .slab import Slab
+from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN
 from .vm_map_ram import VmMapRam
 from .vm_struct import (
     VM_ALLOC,
@@ -44,7 +38,6 @@ from .vm_struct import (
     VM_USERMAP,
     VmKind,
 )
-from .vmap import VmapSpace
 from .vmap_pages import VmapPages
 
 __all__ = ["Vmalloc", "VmallocStatistics"]
@@ -65,27 +58,6 @@ class VmallocStatistics(NamedTuple):
 
 class Vmalloc(VmapPages, VmMapRam, Ioremap):
     """vmalloc, vmap and ioremap of one machine."""
-
-    def __init__(
-        self,
-        vmap_space: VmapSpace,
-        page_alloc: PageAllocator,
-        slab: Slab,
-        pgtable: PageTables,
-        memory: KernelMemory,
-        layout: Layout,
-        log: KernelLog,
-    ) -> None:
-        super().__init__(vmap_space, page_alloc, slab, pgtable, memory, layout, log)
-        pointers = PAGE_SIZE // layout.pointer_size
-        pfn_mask = array(self._entry_format, [layout.phys_mask >> PAGE_SHIFT]) * pointers
-        vmemmap = array(self._entry_format, [layout.vmemmap]) * pointers
-        self._pfn_masks: Final = int.from_bytes(pfn_mask, byteorder)
-        """The bits of a frame's number, for each pointer in a page."""
-        self._vmemmaps: Final = int.from_bytes(vmemmap, byteorder)
-        """The address of frame 0's struct page, for each of them."""
-        self.nr_vmalloc_pages = 0
-        """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
     def vmalloc(self, size: int, caller: str = "") -> int | None:
         """Allocate `size` bytes, rounded up to whole pages; what is in them is left as it was.
@@ -247,25 +219,11 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             self.kvfree(page_array)
             self._failed(mapped_size, "failed to map pages", gfp, caller)
             return None
-        self._memory.write(page_array, self._page_pointers(entries))
+        self._memory.write(page_array, self._vmemmap.page_pointers(entries))
         kind = (area_size, VM_ALLOC | vm_flags, caller, nr_pages, vpages)
         self._vmap_space.busy.add(start, kind, page_array)
         self.nr_vmalloc_pages += nr_pages
         return start
-
-    def _page_pointers(self, entries: array[int]) -> bytes:
-        """The addresses of the struct pages of what some entries map, as they are in memory.
-
-        All at once, as one large number: it takes a third of the time.
-        """
-        nbytes = len(entries) * entries.itemsize
-        if nbytes > PAGE_SIZE:
-            step = PAGE_SIZE // entries.itemsize
-            parts = (entries[at : at + step] for at in range(0, len(entries), step))
-            return b"".join(map(self._page_pointers, parts))
-        pfns = int.from_bytes(entries, byteorder) >> PAGE_SHIFT & self._pfn_masks
-        bases = self._vmemmaps >> 8 * (PAGE_SIZE - nbytes)
-        return (pfns * self._layout.page_struct_size + bases).to_bytes(nbytes, byteorder)
 
     def _alloc_pages(self, nr_pages: int, gfp: int, order: int) -> array[int] | None:
         """Frames for an area, in blocks of 2**`order`; None if there are not so many.
