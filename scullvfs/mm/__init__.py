@@ -18,6 +18,7 @@ where there is one:
     slab, slub           kmalloc and caches of objects; their slabs
     iomem                what lies at physical addresses, and a device of registers
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
+    linear_mapping       which large pages map all of low memory
     vmalloc, ioremap     areas, by what they are mapped to; frames that a caller has: `vmap_pages`
     vm_map_ram           and for a short time, out of a block (`vmap_block`)
     vm_area, vmap        what these share; their addresses, in use (`areas`) and free (`free_areas`)

@@ -13,11 +13,8 @@ and 0 maps nothing.  On x86_64 an address is cut like this:
 The levels come from the layout.  Everything that reads or writes entries (mapping,
 unmapping, looking up, reporting a fault) goes through `_walk()`.
 
-The linear mapping is made when the machine is switched on, and nobody writes to it again: with the
-largest pages that fit, 1 GiB by an entry of a pud, 2 MiB by one of a pmd (4 MiB by one of the
-pgd on i386), and single pages at its ends.  So it takes a handful of tables, however much RAM there
-is.  Its first large page is single pages, as frame 0 is not RAM to Linux.
-Linux: arch/x86/mm/init.c:init_mem_mapping(), split_mem_range()
+The linear mapping (`linear_mapping`) is made when the machine is switched on, and nobody writes to
+it again; its entries may be those of large pages.
 
 A table that has become empty keeps its frame until `free_empty_tables()`, which the
 purge of lazily freed areas calls: before the CPUs have flushed what they cached of the
@@ -33,6 +30,7 @@ from typing import Any, Final, NamedTuple
 
 from .gfp import __GFP_ZERO, GFP_KERNEL
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout, Level
+from .linear_mapping import split_mem_range
 from .page_alloc import PageAllocator
 from .ram import WORD_FORMAT, Ram
 
@@ -151,22 +149,8 @@ class PageTables:
         Raises:
             MemoryError: there is no frame for a table.
         """
-        start, end = self._layout.page_offset, self._linear_end
-        levels = self._layout.leaf_levels
-        at = start
-        while at < end:
-            for level in levels:
-                size = 1 << level.shift
-                count = (end - at) // size if not at % size else 0
-                if count and (at > start or size == PAGE_SIZE):
-                    break
-            # as far as its table goes, or to where a larger page fits
-            above = next((up.shift for up in reversed(levels) if up.shift > level.shift), 64)
-            to_larger = ((1 << above) - at % (1 << above)) >> level.shift
-            table = (1 << level.bits) - (at >> level.shift & (1 << level.bits) - 1)
-            count = min(count, to_larger, table)
-            self._map_leaves(at, level, count)
-            at += count << level.shift
+        for address, level, count in split_mem_range(self._layout, self._linear_end):
+            self._map_leaves(address, level, count)
         self._boot_tables = len(self._entries)
 
     def _map_leaves(self, address: int, level: Level, count: int) -> None:
