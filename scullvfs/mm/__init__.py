@@ -16,6 +16,7 @@ where there is one:
     page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`); `free_map` counts them
     deck, watermark      in which order they come; how many are kept back
     slab, slub           kmalloc and caches of objects; their slabs
+    slab_common          what these share with objects by the page (`object_runs`)
     iomem                what lies at physical addresses, and a device of registers
     pgtable, access      page tables; reading and writing through them, `scatterlist` what is read
     linear_mapping       which large pages map all of low memory

@@ -34,6 +34,7 @@ __all__ = [
     "USED",
     "CacheStatistics",
     "KmemCache",
+    "ObjectRun",
     "SlabPage",
     "calculate_order",
     "get_order",
@@ -90,6 +91,26 @@ class CacheStatistics(NamedTuple):
     active_slabs: int
     """The same as `num_slabs`, in Linux, too."""
     num_slabs: int
+
+
+class ObjectRun(NamedTuple):
+    """Objects of one cache that fill 2**`order` contiguous frames."""
+
+    address: int
+    """Of the first object, at the start of a page."""
+    order: int
+    size: int
+    """Of an object, in bytes; none crosses a page boundary."""
+
+    @property
+    def nr_objects(self) -> int:
+        """How many objects there are."""
+        return PAGE_SIZE // self.size << self.order
+
+    def object(self, index: int) -> int:
+        """The address of one of them."""
+        page, place = divmod(index, PAGE_SIZE // self.size)
+        return self.address + (page << PAGE_SHIFT) + place * self.size
 
 
 class SlabPage:

@@ -23,7 +23,8 @@ from array import array
 from bisect import bisect_left, bisect_right
 from typing import Any, Final
 
-from scullvfs.mm.slab import ObjectRun, Slab
+from scullvfs.mm.slab import Slab
+from scullvfs.mm.slub import ObjectRun
 from scullvfs.mm.workqueue import Steps, finish
 
 __all__ = ["ItemList"]

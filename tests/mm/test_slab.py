@@ -11,14 +11,9 @@ import pytest
 from scullvfs.mm import KernelBug, PageFault
 from scullvfs.mm.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_KERNEL
 from scullvfs.mm.machine import Machine
-from scullvfs.mm.slab import (
-    KMALLOC_MAX_SIZE,
-    KMALLOC_SIZES,
-    ZERO_SIZE_PTR,
-    KmemCache,
-    ObjectRun,
-)
-from scullvfs.mm.slub import get_order
+from scullvfs.mm.slab import ZERO_SIZE_PTR
+from scullvfs.mm.slab_common import KMALLOC_MAX_SIZE, KMALLOC_SIZES
+from scullvfs.mm.slub import KmemCache, ObjectRun, get_order
 
 from .helpers import MIB, P, books, difference, fragment, take_all, texts
 

@@ -9,8 +9,7 @@ import pytest
 from scullvfs.mm import KernelBug
 from scullvfs.mm.gfp import __GFP_ZERO, GFP_KERNEL
 from scullvfs.mm.machine import Machine
-from scullvfs.mm.slab import SLAB_HWCACHE_ALIGN, KmemCache
-from scullvfs.mm.slub import SlabPage, calculate_order
+from scullvfs.mm.slub import SLAB_HWCACHE_ALIGN, KmemCache, SlabPage, calculate_order
 
 from .helpers import MIB, P, fragment, take_all, texts
 
