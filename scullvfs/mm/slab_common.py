@@ -61,15 +61,15 @@ class SlabCommon:
         page_alloc: PageAllocator,
         ram: Ram,
         layout: Layout,
-        log: KernelLog | None = None,
-        cpus: int = 1,
+        log: KernelLog,
+        cpus: int,
     ) -> None:
         self._page_alloc = page_alloc
         self._workqueue = page_alloc.workqueue
         self._page_offset = layout.page_offset
         self._pointer_size = layout.pointer_size
         self._ram = ram
-        self._log = KernelLog() if log is None else log
+        self._log = log
         self._cpus = cpus
         self._caches = {
             size: KmemCache(name, size, size & -size, 0, layout.pointer_size, cpus)
