@@ -8,6 +8,7 @@ touched frame would make 511 neighbours resident.
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterable
 from typing import Final, Literal, NamedTuple
 
 from .layout import PAGE_SHIFT, PAGE_SIZE, PFN_PHYS
@@ -68,10 +69,12 @@ class Ram:
         """How large it is; what is in it comes apart."""
         return {"size": self.size}
 
-    def clear_page(self, pfn: int) -> None:
-        """Fill one frame with zeros (Linux: clear_page())."""
-        phys = PFN_PHYS(pfn)
-        self.bytes[phys : phys + PAGE_SIZE] = ZERO_PAGE
+    def clear_pages(self, frames: Iterable[int]) -> None:
+        """Fill frames with zeros (Linux: clear_page())."""
+        view = self.bytes
+        for pfn in frames:
+            phys = pfn << PAGE_SHIFT
+            view[phys : phys + PAGE_SIZE] = ZERO_PAGE
 
     def release(self, pfn: int, nr_pages: int) -> None:
         """Give the host's memory behind `nr_pages` frames back; they read as zeros again."""

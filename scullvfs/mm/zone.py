@@ -34,7 +34,7 @@ of the zone while frames come and go, and shrinks by the clock.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -162,7 +162,7 @@ class Zone:
         frames.reverse()
         clean = self._unsettle(left, frames) if left < self._mapped or left < self.released else 0
         if zero:
-            self._clear(frames[: nr_pages - clean] if clean else frames)
+            self._ram.clear_pages(frames[: nr_pages - clean] if clean else frames)
         return frames
 
     def _unsettle(self, left: int, frames: array[int]) -> int:
@@ -185,7 +185,7 @@ class Zone:
         frames.reverse()
         clean = self._unsettle(0, frames)
         if zero:
-            self._clear(frames[: len(frames) - clean])
+            self._ram.clear_pages(frames[: len(frames) - clean])
         wanted = nr_pages - len(frames)
         if len(self.cold) < wanted:
             self._refill(wanted - len(self.cold))
@@ -232,12 +232,6 @@ class Zone:
             self._deck = Deck(*self.buddy.alloc_random(DECK_BLOCKS, self._rng), self._rng)
         return self._deck.deal(count)
 
-    def _clear(self, frames: Iterable[int]) -> None:
-        view = self._ram.bytes
-        for pfn in frames:
-            phys = pfn << PAGE_SHIFT
-            view[phys : phys + PAGE_SIZE] = ZERO_PAGE
-
     # -- blocks ----------------------------------------------------------------------------
 
     def alloc_block(self, order: int, zero: bool) -> int | None:
@@ -249,7 +243,7 @@ class Zone:
             return None
         pfn, clean = taken
         if zero and not clean:
-            self._clear(_block(pfn, order))
+            self._ram.clear_pages(_block(pfn, order))
         return pfn
 
     def alloc_drained(self, order: int, zero: bool) -> int | None:

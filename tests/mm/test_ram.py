@@ -31,12 +31,12 @@ def test_release_makes_frames_read_as_zeros() -> None:
     assert bytes(ram.bytes[: 5 * P]) == b"x" * P + bytes(3 * P) + b"x" * P
 
 
-def test_clear_page_clears_one_frame() -> None:
+def test_clear_pages_clears_one_frame() -> None:
     """The frame and nothing beside it."""
     ram = Ram(MIB, 8)
     ram.bytes[: 3 * P] = b"x" * 3 * P
 
-    ram.clear_page(1)
+    ram.clear_pages([1])
 
     assert bytes(ram.bytes[: 3 * P]) == b"x" * P + ZERO_PAGE + b"x" * P
 
