@@ -13,7 +13,8 @@ where there is one:
 
     machine              all of it, wired together
     ram, layout          the bytes; the numbers of an architecture
-    page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`); `free_map` counts them
+    page_alloc, zone     page frames, singly and in blocks (`buddy`, `pcp`)
+    pcp_map, free_map    what blocks those on a per-cpu list would make; counting them
     deck, watermark      in which order they come; how many are kept back
     slab, slub           kmalloc and caches of objects; their slabs
     slab_common          what these share with objects by the page (`object_runs`)

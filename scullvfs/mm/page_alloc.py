@@ -252,8 +252,8 @@ class PageAllocator:
         for who will ask.  Returns whether there may be more to do.
         """
         for zone in self.zones:
-            if not zone.is_counted:
-                zone.recount()
+            if not zone.map.is_counted:
+                zone.map.recount()
                 return True
             if zone.nr_surplus:
                 zone.settle(nr_pages)

@@ -26,7 +26,7 @@ back and moves none of them, so whether and when it is done does not show:
 Confessed: there is one CPU's list, and freed single frames stay on it.  Linux gives those that have
 been on it for longest back as soon as there are more than `high`; here that happens when a larger
 block is asked for and there is none, so that freeing is quick.  What is told of free blocks
-(/proc/buddyinfo) is what there would be if all of them had gone back (`FreeMap`), while Linux
+(/proc/buddyinfo) is what there would be if all of them had gone back (`pcp_map`), while Linux
 leaves the frames of the list out of it, and of MemFree.  In Linux `high` may grow up to an eighth
 of the zone while frames come and go, and shrinks by the clock.
 """
@@ -40,9 +40,9 @@ from typing import Any, Final, NamedTuple
 
 from .buddy import MIGRATE_MOVABLE, MIGRATE_TYPES, Buddy
 from .deck import Deck
-from .free_map import FreeMap
 from .layout import PAGE_SHIFT, PAGE_SIZE
 from .pcp import COSTLY_ORDER, PcpBlocks
+from .pcp_map import PcpMap
 from .ram import ZERO_PAGE, Ram
 from .watermark import zone_batchsize, zone_highsize, zone_watermarks
 
@@ -52,10 +52,6 @@ KEPT: Final = 4096
 """`idle_work()` leaves the host's memory behind this many freed frames as it is (16 MiB)."""
 BATCH_SCALE_MAX: Final = 5
 """A refill grows up to 2**5 times the batch (Linux: CONFIG_PCP_BATCH_SCALE_MAX)."""
-MAPPED: Final = 4096
-"""The map lags behind by so many frames at the most: some tenths of a millisecond's work."""
-RECOUNTED: Final = 16
-"""Chunks of the map that `recount()` counts: some tenths of a millisecond's work."""
 DRAINED: Final = 1 << 13
 """Freed frames that go back at once where a larger block is wanted."""
 DECK_BLOCKS: Final = 64
@@ -124,11 +120,8 @@ class Zone:
         """Single frames that were freed, the last one on top."""
         self.released = 0
         """Of so many, from the bottom, the host holds no memory any more."""
-        self._mapped = 0
-        """So many, from the bottom, are in the map."""
-        self._map = FreeMap(end_pfn)
-        self._unmapped = array("I")
-        """Frames that are in the map, and were taken since."""
+        self.map: Final = PcpMap(end_pfn)
+        """What they would be as blocks."""
         self.cold = array("I")
         """Frames straight from the buddy system: they read as zeros."""
         self.blocks: Final = PcpBlocks()
@@ -160,7 +153,9 @@ class Zone:
         frames = hot[left:]
         del hot[left:]
         frames.reverse()
-        clean = self._unsettle(left, frames) if left < self._mapped or left < self.released else 0
+        clean = 0
+        if left < self.released or left < self.map.mapped:
+            clean = self._unsettle(left, frames)
         if zero:
             self._ram.clear_pages(frames[: nr_pages - clean] if clean else frames)
         return frames
@@ -168,16 +163,11 @@ class Zone:
     def _unsettle(self, left: int, frames: array[int]) -> int:
         """All but the `left` lowest freed frames are taken; returns how many of them are clean.
 
-        The clean ones are the last of `frames`, and so are those in the map.
+        The clean ones are the last of `frames`.
         """
         clean = max(self.released - left, 0)
         self.released -= clean
-        mapped = max(self._mapped - left, 0)
-        if mapped:
-            self._mapped = left
-            self._unmapped.extend(frames[-mapped:])
-            if len(self._unmapped) > MAPPED:
-                self._forget()
+        self.map.taken(frames, left)
         return clean
 
     def _alloc_bulk_cold(self, nr_pages: int, zero: bool) -> array[int]:
@@ -293,10 +283,8 @@ class Zone:
         frames = self.hot[:DRAINED]
         del self.hot[:DRAINED]
         self.buddy.free_frames(frames, dirty=True)
-        self._unmapped.extend(frames[: self._mapped])
-        self._mapped = max(self._mapped - DRAINED, 0)
+        self.map.drained(frames)
         self.released = max(self.released - DRAINED, 0)
-        self._forget()
 
     def drain(self) -> None:
         """Give the frames of the per-cpu list back to the buddy system.
@@ -308,8 +296,8 @@ class Zone:
         self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=False)
         self._drain_blocks(self.blocks.nr_pages)
         self.hot, self.cold = array("I"), array("I")
-        self.released = self._mapped = 0
-        self._map, self._unmapped = FreeMap(self.buddy.end_pfn), array("I")
+        self.released = 0
+        self.map.clear()
 
     # -- what goes back to the host --------------------------------------------------------
 
@@ -340,29 +328,7 @@ class Zone:
 
     def map_surplus(self) -> None:
         """Frames were freed: put those above `high` into the map, if they are many."""
-        surplus = len(self.hot) - self.pcp_high
-        if surplus - self._mapped > MAPPED:
-            self._map_to(surplus)
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether `recount()` has nothing to do."""
-        return not self._map.pending
-
-    def recount(self) -> None:
-        """Do a slice of what `free_by_order()` would have to count."""
-        self._map.recount(RECOUNTED, RECOUNTED << 4)
-
-    def _forget(self) -> None:
-        """Have no frame in the map that was taken."""
-        self._map.discard(self._unmapped)
-        self._unmapped = array("I")
-
-    def _map_to(self, end: int) -> None:
-        """Have the `end` lowest freed frames in the map, and none that was taken."""
-        self._forget()
-        self._map.add(self.hot[self._mapped : end])
-        self._mapped = end
+        self.map.freed(self.hot, len(self.hot) - self.pcp_high)
 
     def free_by_order(self) -> list[int]:
         """Free blocks of each order, as if the freed frames were given back.
@@ -370,13 +336,11 @@ class Zone:
         They are joined among themselves only; single ones that a refill has fetched are of order 0.
         Frames are counted as they are freed and taken, and in idle work, so that few are left.
         """
-        if self._unmapped or self._mapped < len(self.hot):
-            self._map_to(len(self.hot))
         counts = [sum(area.nr_free) for area in self.buddy.free_area]
         counts[0] += len(self.cold) + len(self._deck)
         for order, listed in enumerate(self.blocks.counts()):
             counts[order] += listed
-        return [sum(pair) for pair in zip(counts, self._map.blocks(), strict=True)]
+        return [sum(pair) for pair in zip(counts, self.map.blocks(self.hot), strict=True)]
 
     def free_by_type(self) -> dict[str, list[int]]:
         """Migrate type -> free blocks of each order, which are `free_by_order()` in all.
@@ -431,7 +395,7 @@ class Zone:
 
         - no frame is on the list twice, nor on the list and in the buddy system
         - a frame on `cold`, and a freed one that was released, reads as zeros
-        - in the map are the freed frames that it says, and those taken since
+        - the map is in order (`PcpMap.check()`)
         """
         free = self.buddy.check()
         self.blocks.check()
@@ -441,9 +405,7 @@ class Zone:
             assert not free & listed
             free |= listed
         assert 0 <= self.released <= len(self.hot)
-        assert 0 <= self._mapped <= len(self.hot)
-        self._map.check()
-        assert self._map.frames() == {*self.hot[: self._mapped], *self._unmapped}
+        self.map.check(self.hot)
         for pfn in self.hot[: self.released] + self.cold:
             # A copy: to compare a memoryview takes longer by far.
             assert bytes(self._ram.bytes[pfn << PAGE_SHIFT :][:PAGE_SIZE]) == ZERO_PAGE

@@ -11,7 +11,7 @@ import pytest
 from scullvfs.mm import free_map
 from scullvfs.mm.free_map import FreeMap
 from scullvfs.mm.gfp import GFP_KERNEL
-from scullvfs.mm.zone import MAPPED, RECOUNTED
+from scullvfs.mm.pcp_map import MAPPED, RECOUNTED
 
 from .frames import bulk, new
 from .helpers import GIB, MIB, largest_blocks, take_the_last
@@ -121,7 +121,8 @@ def test_free_by_order_finds_most_of_a_trim_counted(monkeypatch: pytest.MonkeyPa
     chunks.clear()
     assert page_alloc.free_by_order() == first
     assert not chunks
-    page_alloc.zones[0]._map.check()
+    zone = page_alloc.zones[0]
+    zone.map.check(zone.hot)
 
 
 def test_idle_work_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +133,10 @@ def test_idle_work_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     Random(1).shuffle(frames)
     page_alloc.free_frames(frames)
     chunks = counted(monkeypatch)
-    assert not zone.is_counted
-    while not zone.is_counted:
+    assert not zone.map.is_counted
+    while not zone.map.is_counted:
         before = len(chunks)
         assert page_alloc.idle_work()
         assert len(chunks) - before <= RECOUNTED
     assert len(chunks) >= 16
-    zone._map.check()
+    zone.map.check(zone.hot)
