@@ -28,7 +28,8 @@ from typing import Any, Final, NamedTuple
 
 from .errors import PageFault
 from .fault import page_fault_oops
-from .gfp import __GFP_NOWARN, GFP_KERNEL
+from .gfp import __GFP_NOWARN as NOWARN
+from .gfp import GFP_KERNEL
 from .handles import MAX_HANDLES, MAX_NAME, Handle, Handles
 from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN, offset_in_page, page_align
 from .machine import Machine
@@ -45,8 +46,6 @@ MAX_PFNS: Final = 512
 """Frames that are listed at once."""
 CALLER: Final = "mm_command_write"
 """Who asks for an area, as the listing of areas shows it."""
-NOWARN: Final = __GFP_NOWARN
-"""Python renames what begins with two underscores inside of a class."""
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _NUMBER: Final = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]{1,16})|0([0-7]{1,22})|(0|[1-9][0-9]{0,19}))")
