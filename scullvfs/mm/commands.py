@@ -134,6 +134,7 @@ class Commands:
         vm = self._vm = machine.vm
         self._size_max: Final = (1 << 8 * machine.layout.pointer_size) - 1
         self._page_offset: Final = machine.layout.page_offset
+        self._pointer: Final = machine.layout.pointer
         self._ram: Final = machine.page_alloc.totalram_pages << PAGE_SHIFT
         self._allocators: Final[dict[str, Callable[..., _Given | None]]] = {
             "vmalloc": partial(self._vmalloc, vm.vmalloc),
@@ -353,9 +354,6 @@ class Commands:
 
     # -- what looks ----------------------------------------------------------------------------
 
-    def _pointer(self, address: int) -> str:
-        return f"{address:0{self._machine.layout.pointer_digits}x}"
-
     def _peek(self, handle: Handle, offset: int, count: int = 1) -> str:
         """Read bytes, sixteen a line."""
         if count > MAX_PEEK:
@@ -392,9 +390,8 @@ class Commands:
     def _walk(self, handle: Handle, offset: int = 0) -> str:
         """The entries on the way down the page tables, to what maps an address or to none."""
         address = handle.address + offset & self._size_max
-        digits = self._machine.layout.pointer_digits
         entries = self._machine.pgtable.walk(address)
-        return "\n".join(f"{level} {entry:0{digits}x}" for level, entry in entries)
+        return "\n".join(f"{level} {self._pointer(entry)}" for level, entry in entries)
 
     def _pfns(self, handle: Handle, count: int | None = None) -> str:
         """The frames behind a handle's pages, "-" where there is none."""

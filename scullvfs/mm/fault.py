@@ -67,7 +67,7 @@ def _x86(machine: Machine, fault: PageFault, trace: Sequence[str], number: int) 
         f"CR2: {fault.address:016x}",
     ]
     return [
-        (KERN_ALERT, f"{what}: {fault.address:0{layout.pointer_digits}x}"),
+        (KERN_ALERT, f"{what}: {layout.pointer(fault.address)}"),
         (KERN_ALERT, f"#PF: supervisor {access} access in kernel mode"),
         (KERN_ALERT, f"#PF: error_code(0x{error:04x}) - not-present page"),
         (KERN_INFO, _tables_i386(fault) if layout.name == "i386" else _tables_x86_64(fault)),

@@ -148,7 +148,7 @@ class Handles:
             memory = f"frames of {handle.source.name}"
         else:
             memory = _runs(self.frames_of(handle))
-        address = f"{handle.address:0{self._machine.layout.pointer_digits}x}"
+        address = self._machine.layout.pointer(handle.address)
         cost = f"{handle.entries:7} {handle.frames:6}"
         line = f"{handle.name:15} {handle.kind:14} {address:16} {handle.size:10} {cost} {memory}\n"
         return line.encode()

@@ -66,6 +66,6 @@ class Ioremap(VmAreas):
             return
         area = self._vmap_space.busy.find(address & PAGE_MASK)
         if area is None or not area.kind.flags & VM_IOREMAP:
-            self._log.printk(KERN_ERR, f"iounmap: bad address {self._pointer(address)}")
+            self._log.printk(KERN_ERR, f"iounmap: bad address {self._layout.pointer(address)}")
             return
         self._remove_vm_area(area.va_start)

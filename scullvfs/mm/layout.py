@@ -111,6 +111,10 @@ class Layout(NamedTuple):
         """Hexadecimal digits of a pointer in the kernel's listings."""
         return self.pointer_size * 2
 
+    def pointer(self, address: int) -> str:
+        """An address in the kernel's listings (Linux: lib/vsprintf.c:pointer_string())."""
+        return f"{address:0{self.pointer_digits}x}"
+
     @property
     def vmalloc_limit(self) -> int:
         """VMALLOC_END as Linux has and prints it: the last address of the window on x86_64."""

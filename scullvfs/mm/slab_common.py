@@ -67,7 +67,7 @@ class SlabCommon:
         self._page_alloc = page_alloc
         self._workqueue = page_alloc.workqueue
         self._page_offset = layout.page_offset
-        self._pointer_size = layout.pointer_size
+        self._layout = layout
         self._ram = ram
         self._log = log
         self._cpus = cpus
@@ -122,7 +122,7 @@ class SlabCommon:
         """
         if not name or not 0 < object_size <= KMALLOC_MAX_SIZE:
             return None
-        cache = KmemCache(name, object_size, align, flags, self._pointer_size, self._cpus)
+        cache = KmemCache(name, object_size, align, flags, self._layout.pointer_size, self._cpus)
         self._all.append(cache)
         return cache
 
@@ -162,11 +162,9 @@ class SlabCommon:
             f"{line}\nBUG {name} (Not tainted): Objects remaining in {name} on "
             f"__kmem_cache_shutdown()\n{line.replace('=', '-')}\n",
         )
-        digits = 2 * self._pointer_size
         for address in page.allocated():
-            self._log.printk(
-                KERN_ERR, f"Object 0x{address:0{digits}x} @offset={address - page.address}"
-            )
+            where = self._layout.pointer(address)
+            self._log.printk(KERN_ERR, f"Object 0x{where} @offset={address - page.address}")
 
     def caches(self) -> list[KmemCache]:
         """All caches, the last one made first, as /proc/slabinfo has them."""

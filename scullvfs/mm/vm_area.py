@@ -97,8 +97,8 @@ class VmAreas:
         Linux: mm/vmalloc.c:remove_vm_area()
         """
         if address & ~PAGE_MASK:
-            self._warn(
-                f"Trying to vfree() bad address ({self._pointer(address)})", "remove_vm_area"
+            self._log.warn(
+                f"Trying to vfree() bad address ({self._layout.pointer(address)})", "remove_vm_area"
             )
             return None
         if self._workqueue.pending:
@@ -134,7 +134,7 @@ class VmAreas:
 
     def _warn_of_no_page(self, pages: Sequence[int]) -> None:
         wrong = next(pfn for pfn in pages if not self._page_alloc.pfn_valid(pfn))
-        self._warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
+        self._log.warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
 
     def _map_frames(self, start: int, pages: Sequence[int], flags: int) -> bool:
         """Map an area's frames; without a frame for a page table, free its addresses."""
@@ -167,9 +167,3 @@ class VmAreas:
         """
         pfn = self.vmalloc_to_pfn(address)
         return None if pfn is None else Page(pfn)
-
-    def _pointer(self, address: int) -> str:
-        return f"{address:0{self._layout.pointer_digits}x}"
-
-    def _warn(self, text: str, where: str) -> None:
-        self._log.warn(text, where)

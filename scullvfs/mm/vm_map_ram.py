@@ -36,7 +36,7 @@ class VmMapRam(VmAreas):
         """
         count = len(pages)
         if not count:
-            self._warn("", "vb_alloc")
+            self._log.warn("", "vb_alloc")
             return None
         if not self._are_pages(pages):
             self._warn_of_no_page(pages)

@@ -137,8 +137,8 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             return self.vmalloc_node_range(size, gfp)
         area = self._vmap_space.busy.find(address)
         if area is None or area.kind.flags & VM_MAP_RAM:
-            where = self._pointer(address)
-            self._warn(f"Trying to vrealloc() nonexistent vm area ({where})", "vrealloc_noprof")
+            where = self._layout.pointer(address)
+            self._log.warn(f"Trying to vrealloc() nonexistent vm area ({where})", "vrealloc_noprof")
             return None
         old_size = area.kind.mapped_size
         if size <= old_size:
@@ -256,7 +256,9 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             return
         removed = self._remove_vm_area(address)
         if removed is None:
-            self._warn(f"Trying to vfree() nonexistent vm area ({self._pointer(address)})", "vfree")
+            self._log.warn(
+                f"Trying to vfree() nonexistent vm area ({self._layout.pointer(address)})", "vfree"
+            )
             return
         area, frames = removed
         self._free_pages(area.kind, area.data, frames[: area.kind.nr_pages])

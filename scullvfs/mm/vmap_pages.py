@@ -61,6 +61,7 @@ class VmapPages(VmAreas):
         Linux: mm/vmalloc.c:vunmap()
         """
         if address is not None and self._remove_vm_area(address) is None:
-            self._warn(
-                f"Trying to vunmap() nonexistent vm area ({self._pointer(address)})", "vunmap"
+            self._log.warn(
+                f"Trying to vunmap() nonexistent vm area ({self._layout.pointer(address)})",
+                "vunmap",
             )
