@@ -14,7 +14,8 @@ import os
 from typing import Final
 
 from scullvfs.mm.access import Buffer
-from scullvfs.mm.commands import MAX_LINE, Commands, Refused, Why
+from scullvfs.mm.command_line import MAX_LINE, Refused, Why
+from scullvfs.mm.commands import Commands
 from scullvfs.mm.workqueue import Left, Steps
 
 from .seq_file import SeqFile

@@ -33,6 +33,7 @@ where there is one:
     dump_stack           what is in all reports; `ratelimit` says how often there is one
     sched                who is running, as reports and traces name them
     commands, handles    all of it by hand: a command a line, and what that has given
+    command_line         what such a line means
 
 What follows Linux follows 6.12, and says so with the place in its sources.
 

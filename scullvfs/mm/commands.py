@@ -1,8 +1,8 @@
 """A machine by hand: one command a line, such as `vmalloc a 65536`.
 
-    line --> words --> arguments, each as its place in USAGE says --> done, and an answer
-               |          |                                             |
-               +----------+----- refused, and nothing is changed -------+
+    line --> word and arguments (`command_line`) --> done, and an answer
+               |                                       |
+               +---- refused, and nothing is changed --+
 
 The words are those of a kernel module's functions, and what they give stays under a name
 (`handles`) until it is freed.  What a command says is in `Commands.answer`: an address, the bytes
@@ -19,93 +19,28 @@ more.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 from functools import partial
 from itertools import cycle, islice
 from typing import Any, Final, NamedTuple
 
+from .command_line import MAX_PFNS, USAGE, CommandLine, Refused, Why
 from .errors import PageFault
 from .fault import page_fault_oops
 from .gfp import __GFP_NOWARN as NOWARN
 from .gfp import GFP_KERNEL
-from .handles import MAX_HANDLES, MAX_NAME, Handle, Handles
+from .handles import MAX_HANDLES, Handle, Handles
 from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN, offset_in_page, page_align
 from .machine import Machine
 
-__all__ = ["MAX_BYTES", "MAX_LINE", "USAGE", "Commands", "Refused", "Why"]
+__all__ = ["MAX_BYTES", "Commands", "Refused"]
 
 MAX_BYTES: Final = 8 << 20
 """Of one allocation or mapping: to fill so much with zeros takes some milliseconds."""
-MAX_LINE: Final = 255
-"""Characters of a command."""
 MAX_PEEK: Final = 256
 """Bytes that are read at once."""
-MAX_PFNS: Final = 512
-"""Frames that are listed at once."""
 CALLER: Final = "mm_command_write"
 """Who asks for an area, as the listing of areas shows it."""
-
-_NAME: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
-_NUMBER: Final = re.compile(r"(-?)(?:0[xX]([0-9a-fA-F]{1,16})|0([0-7]{1,22})|(0|[1-9][0-9]{0,19}))")
-_U64_MAX: Final = (1 << 64) - 1
-
-USAGE: Final = {
-    "vmalloc": "NAME SIZE",
-    "vzalloc": "NAME SIZE",
-    "vmalloc_user": "NAME SIZE",
-    "vmalloc_32": "NAME SIZE",
-    "vmalloc_huge": "NAME SIZE",
-    "kvmalloc": "NAME SIZE",
-    "vmap": "NAME PAGES HANDLE",
-    "vm_map_ram": "NAME PAGES HANDLE",
-    "ioremap": "NAME PHYS SIZE",
-    "kmalloc": "NAME SIZE",
-    "kmalloc_nowarn": "NAME SIZE",
-    "get_free_pages": "NAME ORDER",
-    "gfp": "NAME ORDER",
-    "free": "HANDLE",
-    "purge": "",
-    "settle": "",
-    "peek": "HANDLE OFFSET [COUNT]",
-    "poke": "HANDLE OFFSET BYTE...",
-    "walk": "HANDLE [OFFSET]",
-    "pfns": "HANDLE [COUNT]",
-    "sizes": "SIZE",
-    "buddy": "",
-}
-"""Word -> its arguments; those in brackets may be left out, of the last there may be more."""
-
-
-class Why(Enum):
-    """Why a command is refused."""
-
-    INVALID = auto()
-    """It is none, or its arguments are not what they should be."""
-    NO_HANDLE = auto()
-    NAME_IN_USE = auto()
-    NAME_TOO_LONG = auto()
-    HANDLE_IN_USE = auto()
-    """Its frames are mapped by another one."""
-    TOO_MANY = auto()
-    """There are MAX_HANDLES."""
-    TOO_LARGE = auto()
-    """It would take too long."""
-    NO_MEMORY = auto()
-    """The function has given NULL."""
-    FAULT = auto()
-    """Nothing is mapped there; the kernel log has the report."""
-    NOT_ITS_OWN = auto()
-    """It would write into memory of others."""
-
-
-class Refused(Exception):
-    """A command that was not done; its text is for who has given it."""
-
-    def __init__(self, why: Why, text: str) -> None:
-        super().__init__(text)
-        self.why: Final = why
 
 
 class _Given(NamedTuple):
@@ -133,6 +68,7 @@ class Commands:
         """What the last command has said, in lines; before the first one all that there are."""
         vm = self._vm = machine.vm
         self._size_max: Final = (1 << 8 * machine.layout.pointer_size) - 1
+        self._line: Final = CommandLine(self.handles, self._size_max)
         self._page_offset: Final = machine.layout.page_offset
         self._pointer: Final = machine.layout.pointer
         self._ram: Final = machine.page_alloc.totalram_pages << PAGE_SHIFT
@@ -173,17 +109,6 @@ class Commands:
             "sizes": self._sizes,
             "buddy": self._buddy,
         }
-        self._parsers: Final[dict[str, Callable[[str], Any]]] = {
-            "NAME": self._new_name,
-            "HANDLE": self._handle,
-            "SIZE": lambda text: _number(text, 0, self._size_max),
-            "PHYS": lambda text: _number(text, 0, _U64_MAX),
-            "ORDER": lambda text: _number(text, 0, (1 << 32) - 1),
-            "PAGES": lambda text: _number(text, 0, (1 << 32) - 1),
-            "OFFSET": lambda text: _number(text, -self._size_max, self._size_max),
-            "COUNT": lambda text: _number(text, 1, MAX_PFNS),
-            "BYTE": lambda text: _number(text, 0, 0xFF),
-        }
 
     def do(self, line: str) -> str:
         """Do the command of a line; returns its answer, and keeps it.
@@ -192,52 +117,17 @@ class Commands:
             Refused: it cannot be done, and nothing has changed.
         """
         try:
-            self.answer = self._do(line) + "\n"
+            word, arguments = self._line.parse(line)
+            self.answer = self._do(word, arguments) + "\n"
         except Refused as refused:
             self.answer = f"{refused}\n"
             raise
         return self.answer
 
-    def _do(self, line: str) -> str:
-        if len(line) > MAX_LINE or not (line.isascii() and line.isprintable()):
-            raise Refused(Why.INVALID, f"a command is a line of {MAX_LINE} characters at the most")
-        word, *words = line.split() or [""]
-        usage = USAGE.get(word)
-        if usage is None:
-            raise Refused(Why.INVALID, f"unknown command; there are {', '.join(USAGE)}")
-        arguments = self._arguments(f"{word} {usage}".rstrip(), usage.split(), words)
+    def _do(self, word: str, arguments: Sequence[Any]) -> str:
         if word in self._allocators:
             return self._allocate(word, arguments[0], arguments[1:])
         return self._others[word](*arguments)
-
-    def _arguments(self, usage: str, places: Sequence[str], words: Sequence[str]) -> list[Any]:
-        required = sum(not place.startswith("[") for place in places)
-        most = MAX_LINE if places and places[-1].endswith("...") else len(places)
-        if not required <= len(words) <= most:
-            raise Refused(Why.INVALID, f"usage: {usage}")
-        arguments = []
-        for number, text in enumerate(words):
-            place = places[min(number, len(places) - 1)].strip("[].")
-            try:
-                arguments.append(self._parsers[place](text))
-            except ValueError as error:
-                raise Refused(Why.INVALID, f"{place}: {error}; usage: {usage}") from None
-        return arguments
-
-    def _new_name(self, text: str) -> str:
-        if len(text) > MAX_NAME:
-            raise Refused(Why.NAME_TOO_LONG, f"a name has {MAX_NAME} characters at the most")
-        if not _NAME.fullmatch(text):
-            raise ValueError(f"{text!r} is no name of letters, digits, '_', '.' and '-'")
-        if text in self.handles:
-            raise Refused(Why.NAME_IN_USE, f"{text} is in use")
-        return text
-
-    def _handle(self, text: str) -> Handle:
-        handle = self.handles.find(text)
-        if handle is None:
-            raise Refused(Why.NO_HANDLE, f"there is no {text}")
-        return handle
 
     # -- what gives memory ---------------------------------------------------------------------
 
@@ -418,20 +308,3 @@ class Commands:
         """Free blocks of each order."""
         zones = self._machine.page_alloc.free_by_order().items()
         return "\n".join(f"{name} {' '.join(map(str, counts))}" for name, counts in zones)
-
-
-def _number(text: str, least: int, most: int) -> int:
-    """A number as the kernel reads it: decimal, 0x or octal.
-
-    Raises:
-        ValueError: it is none, or not in the range.
-    """
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no number")
-    sign, hexadecimal, octal, decimal = match.groups()
-    digits, base = (hexadecimal, 16) if hexadecimal else (octal, 8) if octal else (decimal, 10)
-    value = int(f"{sign}{digits}", base)
-    if not least <= value <= most:
-        raise ValueError(f"{text} is not from {least} to {most}")
-    return value

@@ -9,7 +9,7 @@ from scullvfs.bench import plan
 from scullvfs.cli import main
 from scullvfs.daemon import lock, start
 from scullvfs.host import memory
-from scullvfs.mm import commands, handles
+from scullvfs.mm import command_line, commands, handles
 from scullvfs.mounts import status
 from scullvfs.options.parsers import format_size
 
@@ -27,7 +27,7 @@ SIZES = f"{format_size(plan.MIN_SIZE)} to {format_size(plan.MAX_SIZE)}"
         ("troubleshooting.md", r"should be `mem=` \+ (\d+) MiB", memory.DAEMON / memory.MIB),
         ("mount.md", r"maps (\d+) MiB at the most", commands.MAX_BYTES / memory.MIB),
         ("mount.md", r"one, or up to (\d+) \|", commands.MAX_PEEK),
-        ("mount.md", r"there is none; (\d+) at the most", commands.MAX_PFNS),
+        ("mount.md", r"there is none; (\d+) at the most", command_line.MAX_PFNS),
         ("mount.md", r"A name\shas up to (\d+) letters", handles.MAX_NAME),
         ("mount.md", r"There are up to (\d+) handles", handles.MAX_HANDLES),
         ("troubleshooting.md", r"A name of more than (\d+) characters", handles.MAX_NAME),

@@ -11,7 +11,8 @@ import pytest
 from scullvfs.fs.debugfs import debugfs
 from scullvfs.fs.tree import Directory, File
 from scullvfs.mm import Machine
-from scullvfs.mm.commands import MAX_BYTES, MAX_LINE
+from scullvfs.mm.command_line import MAX_LINE
+from scullvfs.mm.commands import MAX_BYTES
 from scullvfs.mm.handles import MAX_HANDLES
 from scullvfs.mm.workqueue import finish
 from scullvfs.scull import Module

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scullvfs.mm.commands import MAX_BYTES, MAX_LINE, USAGE, Commands, Refused, Why
+from scullvfs.mm.command_line import MAX_LINE, USAGE, Refused, Why
+from scullvfs.mm.commands import MAX_BYTES, Commands
 from scullvfs.mm.handles import MAX_HANDLES, MAX_NAME
 from scullvfs.mm.layout import PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine

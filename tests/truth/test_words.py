@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from scullvfs.mm import Machine
-from scullvfs.mm.commands import USAGE, Commands, Refused
+from scullvfs.mm.command_line import USAGE, Refused
+from scullvfs.mm.commands import Commands
 
 RECORDINGS = sorted(Path(__file__).parent.glob("mm/[0-9]*.json"))
 RAM = 768 << 20
