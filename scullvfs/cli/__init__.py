@@ -1,8 +1,8 @@
 """The command line: `main`, a click group, and a module of its own for each command.
 
-`commands` is the table of them, `group` puts every error in one line, `help` ends `--help`
-with examples and statuses, `hang` breaks lines, `candidates` are what completion offers, and
-`click_alone` keeps the import of click short; `mount_helper` is the program that mount(8)
+`commands` is the table of them, `group` puts every error in one line, `fail` writes it, `help` ends
+`--help` with examples and statuses, `hang` breaks lines, `candidates` are what completion offers,
+and `click_alone` keeps the import of click short; `mount_helper` is the program that mount(8)
 runs, and shell/ has the scripts that `completion` prints. A command parses its arguments, calls the
 rooms below and prints; it decides nothing, but for `doctor`, whose `checks` mount. Must not
 import pyfuse3 or trio, nor anything that does, at import time: `--help` and the line that says

@@ -15,9 +15,10 @@ import click
 
 from scullvfs.errors import ExitStatus, ScullvfsError
 from scullvfs.options.hint import did_you_mean
-from scullvfs.text import make_streams_safe, one_line
+from scullvfs.text import make_streams_safe
 
 from .commands import COMPLETE_VAR, OnDemand
+from .fail import fail
 from .hang import columns
 from .help import write_exit_statuses
 
@@ -53,15 +54,16 @@ class OneLineErrors(OnDemand):
             sys.exit(run())
         except click.NoSuchOption as error:
             hint = did_you_mean(error.option_name, error.possibilities or ()) or _see_help(error)
-            _fail(f"unknown option '{error.option_name}'{hint}", error.exit_code)
+            fail("scullvfs", f"unknown option '{error.option_name}'{hint}", error.exit_code)
         except click.UsageError as error:
-            _fail(f"{error.format_message().rstrip('.')}{_see_help(error)}", error.exit_code)
+            message = error.format_message().rstrip(".")
+            fail("scullvfs", message + _see_help(error), error.exit_code)
         except click.ClickException as error:
-            _fail(error.format_message(), error.exit_code)
+            fail("scullvfs", error.format_message(), error.exit_code)
         except ScullvfsError as error:
-            _fail(str(error), error.status)
+            fail("scullvfs", str(error), error.status)
         except click.Abort:
-            _fail("interrupted", ExitStatus.INTERRUPTED)
+            fail("scullvfs", "interrupted", ExitStatus.INTERRUPTED)
         except BrokenPipeError:  # `scullvfs mount --help | true`
             sys.stdout = None  # nothing is left to flush at exit
             sys.exit(ExitStatus.FAILURE)
@@ -69,7 +71,7 @@ class OneLineErrors(OnDemand):
             if error.errno not in OUTPUT_ERRORS or error.filename is not None:
                 raise
             sys.stdout = None
-            _fail(f"cannot write the output: {error.strerror}", ExitStatus.FAILURE)
+            fail("scullvfs", f"cannot write the output: {error.strerror}", ExitStatus.FAILURE)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
         """As click's; colours are for terminals, and for none where NO_COLOR is set.
@@ -109,8 +111,3 @@ def _see_help(error: click.UsageError) -> str:
         return ""
     command = error.ctx.command_path if error.ctx is not None else "scullvfs"
     return f"; '{command} --help' says more"
-
-
-def _fail(message: str, status: int) -> None:
-    click.echo(f"scullvfs: {one_line(message)}", err=True)
-    sys.exit(status)

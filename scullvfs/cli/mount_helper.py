@@ -16,8 +16,9 @@ from scullvfs.daemon.start import check, import_server, mount
 from scullvfs.errors import ExitStatus, ScullvfsError
 from scullvfs.mounts.namespace import enter_mount_namespace
 from scullvfs.options.fstab import options_of_fstab
-from scullvfs.text import make_streams_safe, one_line, shown
+from scullvfs.text import make_streams_safe, shown
 
+from .fail import fail
 from .mount import warn_of_huge_quantum, warn_of_silence
 
 __all__ = ["HelperStatus", "main"]
@@ -95,13 +96,8 @@ def main() -> NoReturn:
     try:
         sys.exit(_helper.main(prog_name="mount.scullvfs", standalone_mode=False))
     except click.ClickException as error:
-        _fail(error.format_message().rstrip("."), HelperStatus.USAGE)
+        fail("mount.scullvfs", error.format_message().rstrip("."), HelperStatus.USAGE)
     except ScullvfsError as error:
-        _fail(str(error), _STATUSES.get(error.status, HelperStatus.FAILED))
+        fail("mount.scullvfs", str(error), _STATUSES.get(error.status, HelperStatus.FAILED))
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", HelperStatus.INTERRUPTED)
-
-
-def _fail(message: str, status: HelperStatus) -> NoReturn:
-    click.echo(f"mount.scullvfs: {one_line(message)}", err=True)
-    sys.exit(status)
+        fail("mount.scullvfs", "interrupted", HelperStatus.INTERRUPTED)

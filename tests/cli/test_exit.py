@@ -1,5 +1,6 @@
 """The end of a command: what is registered for it is done, and its words and status get out."""
 
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,28 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_status(arguments: list[str], status: int) -> None:
     """It is that of the command."""
     assert run("", *arguments).returncode == status
+
+
+@pytest.mark.parametrize("stderr", ["full", "closed", "read by nobody"])
+@pytest.mark.parametrize(
+    ("program", "arguments", "status"),
+    [("main", ["no-such"], 2), ("main", ["umount", "/"], 7), ("mount_helper", [], 1)],
+)
+def test_status_where_nobody_can_be_told(
+    stderr: str, program: str, arguments: list[str], status: int
+) -> None:
+    """It is the same where the line that says why cannot be written."""
+    lines = f"from scullvfs.__main__ import {program}\n{program}()"
+    command = [sys.executable, "-c", lines, *arguments]
+    if stderr == "closed":
+        command = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    reader, pipe = os.pipe()
+    os.close(reader)
+    with open(pipe, "wb") as nobody, open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=nobody if "read" in stderr else full
+        )
+    assert (done.returncode, done.stdout) == (status, b"")
 
 
 def test_what_is_registered_is_done() -> None:
