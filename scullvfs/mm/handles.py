@@ -11,8 +11,10 @@ A handle keeps no list of its frames: these stand in the page tables, or follow 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from .layout import PAGE_SHIFT
@@ -74,6 +76,8 @@ class Handles:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._handles: Final[dict[str, Handle]] = {}
+        self._listed: Final[list[Handle]] = []
+        """The same ones, the oldest first, for a listing to go on in the middle."""
         self._last = 0
         self._length = len(HEADER) + 1
         machine.holders.append(self.check)
@@ -96,6 +100,7 @@ class Handles:
         handle.line = self._line(handle)
         self._length += len(handle.line)
         self._handles[handle.name] = handle
+        self._listed.append(handle)
         if handle.source is not None:
             handle.source.users += 1
 
@@ -103,6 +108,7 @@ class Handles:
         """Forget one, whose memory is freed."""
         assert not handle.users
         del self._handles[handle.name]
+        del self._listed[self._index(handle.serial)]
         self._length -= len(handle.line)
         if handle.source is not None:
             handle.source.users -= 1
@@ -137,9 +143,14 @@ class Handles:
         _, done = place
         if not done:
             yield f"{HEADER}\n".encode(), (0, 1)
-        for handle in list(self._handles.values()):
-            if handle.serial >= done:
-                yield handle.line, (0, handle.serial + 1)
+        listed = self._listed
+        for index in range(self._index(done), len(listed)):
+            handle = listed[index]
+            yield handle.line, (0, handle.serial + 1)
+
+    def _index(self, serial: int) -> int:
+        """How many handles are older."""
+        return bisect_left(self._listed, serial, key=attrgetter("serial"))
 
     def _line(self, handle: Handle) -> bytes:
         if handle.phys is not None:
@@ -175,7 +186,7 @@ class Handles:
 
         - no frame belongs to two of them
         - each is used by as many as have it for a source
-        - the listing is as long as its lines
+        - the listing has all of them, the oldest first, and is as long as its lines
         """
         held: set[int] = set()
         users: dict[Handle, int] = {}
@@ -187,6 +198,7 @@ class Handles:
                 assert self._handles.get(handle.source.name) is handle.source
                 users[handle.source] = users.get(handle.source, 0) + 1
         assert all(h.users == users.get(h, 0) for h in self._handles.values())
+        assert self._listed == sorted(self._handles.values(), key=attrgetter("serial"))
         assert self._length == sum(len(line) for line, _ in self.lines((0, 0)))
         return held
 
