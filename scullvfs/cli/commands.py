@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from .candidates import candidate
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -71,10 +73,8 @@ class OnDemand(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """The commands that begin like `incomplete`, and the options that do."""
-        from click.shell_completion import CompletionItem  # for a TAB only
-
         names = [
-            CompletionItem(name, help=summary)
+            candidate(name, help=summary)
             for name, summary in sorted(SUMMARIES.items())
             if name.startswith(incomplete)
         ]
