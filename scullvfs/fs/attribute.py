@@ -14,10 +14,8 @@ from typing import Final
 
 from scullvfs.mm import PAGE_SIZE
 from scullvfs.mm.access import Buffer
-from scullvfs.mm.workqueue import Left, Steps
 
-from .shown import ShownFile, ShownHandle
-from .tree import Handle
+from .shown import WritableFile
 
 __all__ = ["AttributeFile", "kstrtoint"]
 
@@ -52,7 +50,7 @@ def kstrtoint(text: bytes) -> int:
     return value
 
 
-class AttributeFile(ShownFile):
+class AttributeFile(WritableFile):
     """A file of one value.
 
     Args:
@@ -75,35 +73,14 @@ class AttributeFile(ShownFile):
         """The value as it is now, and a newline."""
         return f"{self._show()}\n"
 
-    def opened(self, text: bytes) -> Handle:
-        """An open file that can be written to, too, if the value can be set."""
-        return ShownHandle(text) if self._store is None else _AttributeHandle(self, text)
-
-    def store(self, text: bytes) -> None:
-        """Set the value.
+    def store(self, data: Buffer) -> int:
+        """Set the value; of a longer write a page is taken (Linux: fs/kernfs/file.c).
 
         Raises:
             OSError: it is no number, or none that the value can be.
         """
         assert self._store is not None
+        text = bytes(data[:PAGE_SIZE])
         self._store(kstrtoint(text))
         self.refresh()
-
-    def truncate(self, length: int) -> Steps[Left]:
-        """Nothing happens: `echo 4 > file` does that first (Linux: fs/kernfs/inode.c)."""
-        yield from ()
-        return None
-
-
-class _AttributeHandle(ShownHandle):
-    """An open attribute file whose value can be set."""
-
-    def __init__(self, file: AttributeFile, text: bytes) -> None:
-        super().__init__(text)
-        self._file = file
-
-    def write(self, pos: int, data: Buffer, append: bool) -> int:
-        """Set the value; of a longer write a page is taken (Linux: fs/kernfs/file.c)."""
-        text = bytes(data[:PAGE_SIZE])
-        self._file.store(text)
         return len(text)

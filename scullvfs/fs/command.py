@@ -16,11 +16,10 @@ from typing import Final
 from scullvfs.mm.access import Buffer
 from scullvfs.mm.command_line import MAX_LINE, Refused, Why
 from scullvfs.mm.commands import Commands
-from scullvfs.mm.workqueue import Left, Steps
 
 from .seq_file import SeqFile
-from .shown import ShownFile, ShownHandle
-from .tree import Directory, Handle
+from .shown import WritableFile
+from .tree import Directory
 
 __all__ = ["CommandFile", "mm_directory"]
 
@@ -47,7 +46,7 @@ def mm_directory(commands: Commands, uid: int, gid: int) -> Directory:
     return Directory.of(nodes, uid, gid)
 
 
-class CommandFile(ShownFile):
+class CommandFile(WritableFile):
     """A file into which commands are written, one a write, with or without a newline."""
 
     def __init__(self, commands: Commands, uid: int, gid: int) -> None:
@@ -58,11 +57,7 @@ class CommandFile(ShownFile):
         """What the last command has said."""
         return self._commands.answer
 
-    def opened(self, text: bytes) -> Handle:
-        """An open file that can be written to, too."""
-        return _CommandHandle(self, text)
-
-    def do(self, data: Buffer) -> None:
+    def store(self, data: Buffer) -> int:
         """Do a command.
 
         Raises:
@@ -77,21 +72,4 @@ class CommandFile(ShownFile):
             raise OSError(number, os.strerror(number)) from refused
         finally:
             self.refresh()
-
-    def truncate(self, length: int) -> Steps[Left]:
-        """Nothing happens: `echo purge > command` does that first."""
-        yield from ()
-        return None
-
-
-class _CommandHandle(ShownHandle):
-    """An open file of commands."""
-
-    def __init__(self, file: CommandFile, text: bytes) -> None:
-        super().__init__(text)
-        self._file = file
-
-    def write(self, pos: int, data: Buffer, append: bool) -> int:
-        """Do a command, wherever in the file it is written."""
-        self._file.do(data)
         return len(data)

@@ -19,11 +19,12 @@ import os
 from time import monotonic
 from typing import Final, NamedTuple
 
-from scullvfs.mm.access import View
+from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.workqueue import Left, Steps
 
 from .tree import File, Handle
 
-__all__ = ["ShownFile", "ShownHandle"]
+__all__ = ["ShownFile", "WritableFile"]
 
 FRESH: Final = 1.0
 """Seconds for which a text waits for its OPEN."""
@@ -38,7 +39,7 @@ class _Made(NamedTuple):
 
 
 class ShownFile(File):
-    """A file with a text of the moment of its open.  A subclass has `text()` and `opened()`."""
+    """A file with a text of the moment of its open.  A subclass has `text()`."""
 
     attr_timeout = 0
     entry_timeout = 0
@@ -53,9 +54,8 @@ class ShownFile(File):
         """Make the text."""
         raise NotImplementedError
 
-    def opened(self, text: bytes) -> Handle:
-        """Make an open file of a text."""
-        return ShownHandle(text)
+    def _opened(self, text: bytes) -> Handle:
+        return _ShownHandle(text)
 
     @property
     def size(self) -> int:
@@ -83,11 +83,27 @@ class ShownFile(File):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         made, self._made = self._made, None
         if made is not None and made.pid == pid and monotonic() - made.time < FRESH:
-            return self.opened(made.text)
-        return self.opened(self.refresh())
+            return self._opened(made.text)
+        return self._opened(self.refresh())
 
 
-class ShownHandle(Handle):
+class WritableFile(ShownFile):
+    """One that does something with what is written, wherever in it.  A subclass has `store()`."""
+
+    def store(self, data: Buffer) -> int:
+        """Take what is written; returns how many bytes of it."""
+        raise NotImplementedError
+
+    def truncate(self, length: int) -> Steps[Left]:
+        """Nothing happens: `echo 4 > file` does that first (Linux: fs/kernfs/inode.c)."""
+        yield from ()
+        return None
+
+    def _opened(self, text: bytes) -> Handle:
+        return _WritableHandle(self, text) if self._writable else _ShownHandle(text)
+
+
+class _ShownHandle(Handle):
     """An open file with a text, which stays as it was."""
 
     def __init__(self, text: bytes) -> None:
@@ -96,3 +112,15 @@ class ShownHandle(Handle):
     def read(self, pos: int, count: int) -> View:
         """A part of the text."""
         return self._text[pos : pos + count]
+
+
+class _WritableHandle(_ShownHandle):
+    """An open file that can be written to, too, which leaves its text as it was."""
+
+    def __init__(self, file: WritableFile, text: bytes) -> None:
+        super().__init__(text)
+        self._file = file
+
+    def write(self, pos: int, data: Buffer, append: bool) -> int:
+        """Have the file take it."""
+        return self._file.store(data)
