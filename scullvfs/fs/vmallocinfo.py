@@ -56,10 +56,8 @@ class Vmallocinfo:
         """How many of it have been counted."""
         self._lazy_size = 0
         """The bytes of their lines."""
-        self._starts: list[int] = []
-        """Of those of it that have been listed, in ascending order."""
-        self._end_of: dict[int, int] = {}
-        """Start of each of these -> its end."""
+        self._listed: list[tuple[int, int]] = []
+        """Those of it that have been listed, in ascending order."""
         self._ends = array("Q")
         """Of each of these, how many bytes its line and those before it have."""
 
@@ -79,22 +77,19 @@ class Vmallocinfo:
     def _follow(self) -> None:
         """Begin anew with the list of unpurged areas behind a purge."""
         if self._lazy is not self._space.lazy:
-            self._lazy, self._starts, self._end_of = self._space.lazy, [], {}
-            self._ends = array("Q")
+            self._lazy, self._listed, self._ends = self._space.lazy, [], array("Q")
             self._counted = self._lazy_size = 0
 
-    def _unpurged(self) -> list[int]:
-        """Where they start, by address, as in Linux's tree of them, the latest ones put in.
+    def _unpurged(self) -> list[tuple[int, int]]:
+        """They by address, as in Linux's tree of them, the latest ones put in.
 
         There are at most `lazy_max_pages` / 2 of them.
         """
         self._follow()
-        if len(self._starts) < len(self._lazy):
-            latest = self._lazy[len(self._starts) :]
-            self._end_of.update(latest)
-            self._starts += [start for start, _ in latest]
-            self._starts.sort()
-        return self._starts
+        if len(self._listed) < len(self._lazy):
+            self._listed += self._lazy[len(self._listed) :]
+            self._listed.sort()
+        return self._listed
 
     def _unpurged_length(self, size: int) -> int:
         more = len(str(size)) - 7 if size >= 10**7 else 0
@@ -116,13 +111,14 @@ class Vmallocinfo:
             if at + length > pos:
                 return (0, start), at
             at += length
-        starts, end_of = self._unpurged(), self._end_of
-        if len(self._ends) != len(starts):
-            lengths = [self._unpurged_length(end_of[start] - start) for start in starts]
+        areas = self._unpurged()
+        if len(self._ends) != len(areas):
+            lengths = [self._unpurged_length(end - start) for start, end in areas]
             self._ends = array("Q", accumulate(lengths))
-        ends = self._ends
-        done = bisect_right(ends, pos - at)
-        return (1, end_of[starts[done - 1]] if done else 0), at + (ends[done - 1] if done else 0)
+        done = bisect_right(self._ends, pos - at)
+        if not done:
+            return (1, 0), at
+        return (1, areas[done - 1][1]), at + self._ends[done - 1]
 
     def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
         """Each with the place behind it."""
@@ -140,9 +136,8 @@ class Vmallocinfo:
                 where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
                 yield f"{where}{before}{phys}{behind}\n".encode(), (0, end)
             done = 0
-        starts, end_of = self._unpurged(), self._end_of
-        for start in islice(starts, bisect_left(starts, done), None):
-            end = end_of[start]
+        areas = self._unpurged()
+        for start, end in islice(areas, bisect_left(areas, (done, 0)), None):
             where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
             yield f"{where} {end - start:7} unpurged vm_area\n".encode(), (1, end)
 
