@@ -7,7 +7,7 @@ for the help, and is called with the text. Whatever cannot be raises `ValueError
 `parse_size()`, `format_size()`.
 """
 
-from . import light  # isort: skip  # noqa: F401  (before dataclasses)
+from . import dataclasses_alone  # isort: skip  # noqa: F401  (before dataclasses)
 import grp
 import os
 import pwd

@@ -7,7 +7,7 @@ imports nothing of what the options are about: every TAB on a command line comes
 A mistake of the user is a `UsageError` of one line.
 """
 
-from . import light  # isort: skip  # noqa: F401  (before dataclasses)
+from . import dataclasses_alone  # isort: skip  # noqa: F401  (before dataclasses)
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
