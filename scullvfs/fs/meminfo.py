@@ -39,6 +39,9 @@ ONLY: Final = {
 COUNTS: Final = ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
 """Numbers of pages; all others are kB."""
 
+UNITS: Final = ((30, "G"), (20, "M"), (10, "k"))
+"""Power of two -> how the name of a field has it."""
+
 LINE: Final = 24
 """Where the numbers end, unless they are too long for that."""
 
@@ -93,7 +96,4 @@ def _direct_map(pages: dict[str, int], layout: Layout) -> dict[str, int]:
 
 
 def _unit(size: int) -> str:
-    return next(f"{size >> shift}{unit}" for shift, unit in _UNITS if size >> shift)
-
-
-_UNITS: Final = ((30, "G"), (20, "M"), (10, "k"))
+    return next(f"{size >> shift}{unit}" for shift, unit in UNITS if size >> shift)
