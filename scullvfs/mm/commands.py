@@ -25,6 +25,7 @@ from itertools import cycle, islice
 from typing import Any, Final, NamedTuple
 
 from .command_line import MAX_PFNS, USAGE, CommandLine, Refused, Why
+from .dump_stack import syscall_trace
 from .errors import PageFault
 from .fault import page_fault_oops
 from .gfp import __GFP_NOWARN as NOWARN
@@ -273,7 +274,7 @@ class Commands:
         return "ok"
 
     def _fault(self, fault: PageFault, function: str) -> Refused:
-        trace = (f"mm_{function}", CALLER, "vfs_write", "ksys_write", "do_syscall_64")
+        trace = [f"mm_{function}", CALLER, *syscall_trace("write", self._machine.layout.name)]
         page_fault_oops(self._machine, fault, trace)
         return Refused(Why.FAULT, f"page fault at {self._pointer(fault.address)}")
 

@@ -29,6 +29,7 @@ __all__ = [
     "TAINT_WARN",
     "info_lines",
     "modules_line",
+    "syscall_trace",
     "trace_lines",
 ]
 
@@ -38,6 +39,19 @@ RELEASE: Final = "6.12.0-scullvfs #1"
 TAINT_DIE: Final = "D"
 TAINT_WARN: Final = "W"
 TAINT_OOT_MODULE: Final = "O"
+
+_SYSCALL: Final = {
+    "x86_64": ("vfs_{call}", "ksys_{call}", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"),
+    "i386": (
+        *("vfs_{call}", "ksys_{call}", "__ia32_sys_{call}", "__do_fast_syscall_32"),
+        *("do_fast_syscall_32", "do_SYSENTER_32", "entry_SYSENTER_32"),
+    ),
+    "arm64": (
+        *("vfs_{call}", "ksys_{call}", "__arm64_sys_{call}", "invoke_syscall", "do_el0_svc"),
+        *("el0_svc", "el0t_64_sync_handler", "el0t_64_sync"),
+    ),
+}
+"""Architecture -> the way from a system call to a file's own function, the outermost last."""
 
 _FLAGS: Final = "PFSRMBUDAWCIOELKXTN"
 """Linux: kernel/panic.c:taint_flags"""
@@ -67,6 +81,11 @@ def info_lines(task: Task, taints: Collection[str], arch: str) -> list[str]:
 def modules_line(modules: Iterable[str]) -> str:
     """Those that are loaded; all of them are out of the tree (Linux: kernel/module/main.c)."""
     return " ".join(["Modules linked in:", *(f"{name}(O)" for name in modules)])
+
+
+def syscall_trace(call: str, arch: str) -> list[str]:
+    """The functions between a read(2) or write(2) and that of the file, the innermost first."""
+    return [function.format(call=call) for function in _SYSCALL[arch]]
 
 
 def trace_lines(functions: Iterable[str], arch: str) -> list[str]:

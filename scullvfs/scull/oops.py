@@ -5,25 +5,11 @@ What an emulator knows beyond that is a line of its own: which quantum was overr
 
 from __future__ import annotations
 
-from typing import Final
-
 from scullvfs.mm import PAGE_SIZE, Machine, PageFault
+from scullvfs.mm.dump_stack import syscall_trace
 from scullvfs.mm.fault import page_fault_oops
 
 __all__ = ["overrun_oops"]
-
-CALLS: Final = {
-    "x86_64": ("vfs_{call}", "ksys_{call}", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"),
-    "i386": (
-        *("vfs_{call}", "ksys_{call}", "__ia32_sys_{call}", "__do_fast_syscall_32"),
-        *("do_fast_syscall_32", "do_SYSENTER_32", "entry_SYSENTER_32"),
-    ),
-    "arm64": (
-        *("vfs_{call}", "ksys_{call}", "__arm64_sys_{call}", "invoke_syscall", "do_el0_svc"),
-        *("el0_svc", "el0t_64_sync_handler", "el0t_64_sync"),
-    ),
-}
-"""Architecture -> the way from a system call to the driver, the outermost last."""
 
 
 def overrun_oops(
@@ -39,7 +25,6 @@ def overrun_oops(
     arch = machine.layout.name
     copy, call = ("copy_from_user", "write") if fault.write else ("copy_to_user", "read")
     copy = f"__arch_{copy}" if arch == "arm64" else f"_{copy}"
-    way = [part.format(call=call) for part in CALLS[arch]]
     digits = machine.layout.pointer_digits
     vm = machine.vm.find_vm_area(quantum)
     length = vm.size - PAGE_SIZE if vm is not None else 0
@@ -47,4 +32,5 @@ def overrun_oops(
         f"{name}: quantum {quantum:0{digits}x} is {length} bytes long, "
         f"accessed as {accessed}; guard page at {fault.address:0{digits}x}"
     )
-    page_fault_oops(machine, fault, [copy, f"scullv_{call} [scullv]", *way], [note])
+    trace = [copy, f"scullv_{call} [scullv]", *syscall_trace(call, arch)]
+    page_fault_oops(machine, fault, trace, [note])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 
 import pytest
@@ -146,6 +147,29 @@ def test_refused_for_want_of_room() -> None:
     with fails(errno.ENOSPC):
         do(mm, b"kmalloc a 8")
     assert len(shown(mm, b"handles").splitlines()) == MAX_HANDLES + 1
+
+
+@pytest.mark.parametrize(
+    ("arch", "entry"),
+    [
+        ("x86_64", "entry_SYSCALL_64_after_hwframe"),
+        ("i386", "entry_SYSENTER_32"),
+        ("arm64", "el0t_64_sync"),
+    ],
+)
+def test_the_report_has_the_way_of_the_call(arch: str, entry: str) -> None:
+    """From the command back to where a process enters the kernel of that architecture."""
+    machine = Machine(16 << 20, arch)
+    mm = debugfs(Module(machine), 0, 0).entries[b"mm"]
+    assert isinstance(mm, Directory)
+    do(mm, b"vmalloc a 4096")
+    with fails(errno.EFAULT):
+        do(mm, b"peek a 4096")
+    text = "\n".join(record.text for record in machine.log.records())
+    _, trace = re.split("Call [Tt]race:\n", text)
+    functions = re.findall(r"(?m)^ (\w+)$", trace)
+    assert functions[:4] == ["mm_peek", "mm_command_write", "vfs_write", "ksys_write"]
+    assert functions[-1] == entry
 
 
 def test_validate_counts_what_is_held(directory: Directory, mm: Directory) -> None:
