@@ -17,36 +17,22 @@ __all__ = ["main", "mount_helper"]
 
 def main() -> None:
     """Run `scullvfs` and exit."""
-    _end_at_once("scullvfs", 130)
-    end = _LastThing()
-    try:
+    with _Program("scullvfs", 130):
         _begin(sys.argv[1:2] == ["mount"] and not _has_flag(sys.argv[2:], "fh"))
         from scullvfs.cli import main as program
 
         _go_on()
         program(prog_name="scullvfs")
-    except SystemExit as error:
-        end.status = error.code
-        raise
-    finally:
-        _drop()
 
 
 def mount_helper() -> None:
     """Run `mount.scullvfs` and exit."""
-    _end_at_once("mount.scullvfs", 8)
-    end = _LastThing()
-    try:
+    with _Program("mount.scullvfs", 8):
         _begin(len(sys.argv) > 2 and not _has_flag(sys.argv[1:], "fNh"))
         from scullvfs.cli.mount_helper import main as program
 
         _go_on()
         program()
-    except SystemExit as error:
-        end.status = error.code
-        raise
-    finally:
-        _drop()
 
 
 def _end_at_once(name: str, status: int) -> None:
@@ -65,15 +51,30 @@ def _end_at_once(name: str, status: int) -> None:
         signal.signal(signal.SIGINT, end)
 
 
-class _LastThing:
-    """Ends the process when all is done that is to be done at exit, its objects as they are."""
+class _Program:
+    """A program from its start to its end.
 
-    def __init__(self) -> None:
-        self.status: object = "an exception that Python has to print"
+    The process ends when all is done that is to be done at exit, its objects as they are.
+
+    Args:
+        interrupted: the exit status after Ctrl-C.
+    """
+
+    def __init__(self, name: str, interrupted: int) -> None:
+        _end_at_once(name, interrupted)
+        self._status: object = "an exception that Python has to print"
         atexit.register(self._end)  # the first to be registered is the last to be called
 
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, SystemExit):
+            self._status = error.code
+        _drop()
+
     def _end(self) -> None:
-        status = 0 if self.status is None else self.status
+        status = 0 if self._status is None else self._status
         if not isinstance(status, int):
             return
         try:
