@@ -4,6 +4,7 @@ The checks come cheapest first, and all of them before anything is mounted. Impo
 pyfuse3 and trio only in the process that serves (`serving`).
 """
 
+import os
 from typing import Final
 
 from scullvfs.errors import BusyError, ExitStatus
@@ -41,13 +42,13 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
     """
     if foreground:
         with MountPointLock(path) as lock:
-            mountpoint = check(options, path)
+            mountpoint = check(options, path, os.getpid())
             log_to_stderr(options.log_level)
             return serve(options, mountpoint, lock.release)
     daemon = ahead.take()
     try:
         with MountPointLock(path):
-            mountpoint = check(options, path)
+            mountpoint = check(options, path, os.getpid(), daemon.pid)
             daemon.start((options, mountpoint))
         _wait_until_it_answers(mountpoint)
         if last:
@@ -59,15 +60,18 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
     return ExitStatus.SUCCESS
 
 
-def check(options: MountOptions, path: str) -> str:
+def check(options: MountOptions, path: str, *begun: int) -> str:
     """Check all that can be checked without mounting; returns `path`, absolute and resolved.
+
+    Args:
+        begun: the processes that there are of it by now.
 
     Raises:
         ScullvfsError: there cannot be such a mount, and why.
     """
     mountpoint = check_mount_point(path, remount_stale=options.remount_stale)
     check_requirements(allow_other=options.allow_other)
-    check_memory(options.mem, options.scullv_order)
+    check_memory(options.mem, options.scullv_order, begun)
     return mountpoint
 
 

@@ -7,7 +7,7 @@ there are the more the smaller the quanta are.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -54,9 +54,14 @@ def needed_memory(mem: int, order: int) -> int:
     return mem + DAEMON + frames * FRAME + (frames >> order) * AREA
 
 
-def check_memory(mem: int, order: int) -> None:
-    """Raise HostMemoryError unless the host can give now what `mem` bytes of RAM take."""
-    available = available_memory()
+def check_memory(mem: int, order: int, begun: Iterable[int] = ()) -> None:
+    """Raise HostMemoryError unless the host can give now what `mem` bytes of RAM take.
+
+    Args:
+        begun: ids of processes that are a part of the mount, or gone when it stands. What they hold
+            counts as used, and is in `needed_memory()` already.
+    """
+    available = available_memory() + sum(map(_held_by, begun))
     needed = needed_memory(mem, order)
     if needed > available:
         quantum = 1 << PAGE_SHIFT + order
@@ -72,6 +77,15 @@ def check_memory(mem: int, order: int) -> None:
 def available_memory() -> int:
     """Bytes that this process could fill: MemAvailable and SwapFree, within its cgroup."""
     return max(0, min([_left_in_host(), *_left_in_cgroups()]))
+
+
+def _held_by(pid: int) -> int:
+    """Bytes of its own that a process holds; what it has in common with others counts in parts."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss_Anon:"))
 
 
 def _left_in_host() -> int:

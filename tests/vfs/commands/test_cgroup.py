@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scullvfs.host.memory import V1, V2, Version
+from scullvfs.host.memory import V1, V2, Version, needed_memory
 from scullvfs.mounts.mountinfo import read_mounts
 
 from ..helpers import MIB, Scullvfs
@@ -55,6 +55,19 @@ def in_group(scullvfs: Scullvfs, group: Path, *arguments: object) -> Any:
     """Run `scullvfs` in a control group."""
     command = shlex.join([*scullvfs.command, *map(str, arguments)])
     return scullvfs.run(["sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {command}"])
+
+
+def test_documented_limit(
+    scullvfs: Scullvfs, mountpoint: Path, group: Path, wait: Callable[..., None]
+) -> None:
+    """What the daemon and its parent hold already is in what the mount takes, not beside it."""
+    mem = 256 * MIB
+    version = next(v for v in (V1, V2) if (group / v.limit).exists())
+    (group.parent / version.limit).write_text(str(needed_memory(mem, 0) + 4 * MIB))
+    done = in_group(scullvfs, group, "mount", "-o", "mem=256M,order=0", mountpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert scullvfs("umount", mountpoint).returncode == 0
+    wait(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
 
 
 def test_cgroup_limit(
