@@ -263,6 +263,9 @@ class KernelMemory:
             self._fault(address, address & PAGE_MASK, write)
         return phys >> self._word_shift
 
+    def __repr__(self) -> str:
+        return f"<KernelMemory linear {self._page_offset:#x}-{self._high_memory - 1:#x}>"
+
 
 def _pages(address: int, count: int) -> Iterator[tuple[int, int]]:
     """An access of `count` bytes page by page: (address, bytes)."""

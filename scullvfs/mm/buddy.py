@@ -132,6 +132,9 @@ class FreeArea:
         self.dirty_blocks -= self.preceding[pfn >> self.order] & 1
         self.preceding[pfn >> self.order] &= ~1
 
+    def __repr__(self) -> str:
+        return f"<FreeArea order={self.order} free={self.nr_free}>"
+
 
 class Buddy:
     """The free blocks of the frames `start_pfn`..`end_pfn` - 1, all free and clean at first.

@@ -35,6 +35,9 @@ class Deck:
             frames.extend([pfn ^ offset for pfn in self._blocks])
         return frames
 
+    def __repr__(self) -> str:
+        return f"<Deck frames={len(self)} of {len(self._blocks)} blocks>"
+
     def state(self) -> list[list[int]]:
         """The blocks, and the offsets in them that are still to come."""
         return [list(self._blocks), list(self._offsets)]

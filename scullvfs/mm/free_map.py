@@ -107,6 +107,9 @@ class FreeMap:
         """All of them.  Slow: for tests."""
         return {pfn for pfn in range(len(self._bits) << 3) if self._bits[pfn >> 3] >> (pfn & 7) & 1}
 
+    def __repr__(self) -> str:
+        return f"<FreeMap chunks={self._nr_chunks} pending={self.pending}>"
+
     def check(self) -> None:
         """Assert that the counts are those of the bits that were counted.  Slow: for tests."""
         parts = range(0, len(self._bits), CHUNK_SIZE)

@@ -85,6 +85,9 @@ class PcpMap:
             self._map_to(hot, len(hot))
         return self._map.blocks()
 
+    def __repr__(self) -> str:
+        return f"<PcpMap mapped={self.mapped}>"
+
     def check(self, hot: array[int]) -> None:
         """Assert that it has the frames that it says, and those taken since.  Slow: for tests."""
         assert 0 <= self.mapped <= len(hot)

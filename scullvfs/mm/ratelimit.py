@@ -45,3 +45,6 @@ class RatelimitState:
             return True, told
         self.missed += 1
         return False, told
+
+    def __repr__(self) -> str:
+        return f"<RatelimitState {self.burst} in {self.interval} ns, missed={self.missed}>"

@@ -40,6 +40,9 @@ class FreeRange:
             largest = right.largest
         return largest
 
+    def __repr__(self) -> str:
+        return f"<FreeRange {self.start:#x}-{self.end - 1:#x}>"
+
 
 class RangeTree:
     """Ranges by address."""
@@ -207,6 +210,9 @@ class RangeTree:
             node = above.pop()
             yield node
             node = node.right
+
+    def __repr__(self) -> str:
+        return f"<RangeTree root={self.root}>"
 
     def state(self) -> list[list[int]]:
         """All ranges as [start, size, whether red], each before those below it."""

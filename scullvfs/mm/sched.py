@@ -66,3 +66,6 @@ class Running:
 
     def __init__(self) -> None:
         self.current = IDLE
+
+    def __repr__(self) -> str:
+        return f"<Running {self.current}>"

@@ -139,6 +139,9 @@ class SlabPage:
         size, address = self.cache.size, self.address
         return (address + i * size for i, link in enumerate(self.links) if link == USED)
 
+    def __repr__(self) -> str:
+        return f"<SlabPage pfn={self.pfn} {self.inuse} of {self.objects} in use>"
+
     def state(self) -> list[Any]:
         """Where it is, and what is free in it, as plain data."""
         return [self.cache.name, self.pfn, self.order, self.head, self.links.tolist()]
@@ -151,6 +154,9 @@ class _NoSlab(SlabPage):
 
     def __init__(self) -> None:
         self.head, self.inuse, self.objects = END, 0, 0
+
+    def __repr__(self) -> str:
+        return "<no slab>"
 
 
 NO_SLAB: Final = _NoSlab()

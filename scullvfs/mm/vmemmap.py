@@ -26,6 +26,10 @@ class Vmemmap:
         """The bits of a frame's number, for each pointer in a page."""
         self._bases: Final = layout.page_of(layout.vmemmap)
         """The address of frame 0's struct page, for each of them."""
+        self._start: Final = layout.vmemmap
+
+    def __repr__(self) -> str:
+        return f"<Vmemmap at {self._start:#x}>"
 
     def page_pointers(self, entries: array[int]) -> bytes:
         """The addresses of the struct pages of what some entries map, as they are in memory.

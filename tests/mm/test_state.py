@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -118,3 +118,29 @@ def test_repr_is_one_line(lenient: Machine) -> None:
     assert repr(module) == "<Module scullv devs=3 order=1 qset=4>"
     assert repr(module.devices[1]) == "<ScullvDev scullv1 order=1 qset=4 size=0 quanta=0>"
     assert repr(module.devices[0]).startswith("<ScullvDev scullv0 order=1 qset=4 size=150000 ")
+
+
+def parts_of(thing: object) -> Iterator[object]:
+    """What an object of the machine's own refers to, in its attributes and their containers."""
+    if isinstance(thing, (list, tuple, set, dict)):
+        yield from thing.values() if isinstance(thing, dict) else thing
+    elif type(thing).__module__.startswith("scullvfs."):
+        slots = (name for kind in type(thing).__mro__ for name in getattr(kind, "__slots__", ()))
+        yield from (getattr(thing, name) for name in slots if hasattr(thing, name))
+        yield from vars(thing).values() if hasattr(thing, "__dict__") else ()
+
+
+def test_every_part_says_what_it_is(machine: Machine) -> None:
+    """In a debugger nothing of the machine is only "an object at" some address."""
+    address = machine.vm.vmalloc(3 * P)
+    machine.vm.vfree(address)
+    todo: list[object] = [machine]
+    seen: dict[int, object] = {}
+    while todo:
+        thing = todo.pop()
+        if id(thing) not in seen:
+            seen[id(thing)] = thing
+            todo += parts_of(thing)
+    own = {type(thing) for thing in seen.values() if type(thing).__module__.startswith("scullvfs.")}
+    assert len(own) > 20
+    assert {kind.__qualname__ for kind in own if kind.__repr__ is object.__repr__} == set()
