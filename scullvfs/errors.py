@@ -12,12 +12,14 @@ line and exits. Imports nothing of scullvfs::
     ├── RefusedError         5
     ├── HostMemoryError      6
     ├── NotMountedError      7
-    └── BusyError            8
+    ├── BusyError            8
+    └── BadFileError        10
 """
 
 from enum import IntEnum
 
 __all__ = [
+    "BadFileError",
     "BusyError",
     "ExitStatus",
     "FuseMissingError",
@@ -51,6 +53,9 @@ class ExitStatus(IntEnum):
     NO_MEMORY = 6, "The host cannot give as much memory as mem= asks for."
     NOT_MOUNTED = 7, "There is no scullvfs mount at the place given."
     BUSY = 8, "The mount is in use, dead or does not answer, or its daemon does not end in time."
+    FOUND = 9, "A fault that was injected leaked memory or broke something, or a lab is not done."
+    BAD_FILE = 10, "A snapshot or recording cannot be read: missing, damaged, or of another format."
+    DIFFERENT = 11, "A replay has come to something else than what was recorded."
     INTERRUPTED = 130, "Interrupted from the keyboard."
 
 
@@ -100,6 +105,12 @@ class BusyError(ScullvfsError):
     """The mount or its daemon stays in use, or does not answer."""
 
     status = ExitStatus.BUSY
+
+
+class BadFileError(ScullvfsError):
+    """A snapshot or a recording cannot be read, or is none that this version can go on with."""
+
+    status = ExitStatus.BAD_FILE
 
 
 def error_of_status(status: int, message: str) -> ScullvfsError:

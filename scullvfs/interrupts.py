@@ -7,12 +7,13 @@ itself takes its signals through trio, in `server`.
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from scullvfs.inherited import STOP_SIGNALS
 
-__all__ = ["ignore_interrupts", "interruptible", "put_off_interrupts"]
+__all__ = ["ignore_interrupts", "interruptible", "put_off_interrupts", "undisturbed"]
 
 
 @contextmanager
@@ -54,6 +55,12 @@ def put_off_interrupts() -> Iterator[None]:
             signal.signal(signum, handler)
         if pending:
             signal.raise_signal(pending[0])
+
+
+def undisturbed(undo: Callable[..., object], *arguments: Any) -> None:
+    """Undo something without an interrupt in between."""
+    with put_off_interrupts():
+        undo(*arguments)
 
 
 def ignore_interrupts() -> None:
