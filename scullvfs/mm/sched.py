@@ -8,12 +8,11 @@ Linux: include/linux/sched.h:struct task_struct
 
 from __future__ import annotations
 
-import os
 from typing import Final, NamedTuple
 
-from scullvfs.text import shown
+from . import outside
 
-__all__ = ["IDLE", "NOBODY", "Running", "Task"]
+__all__ = ["IDLE", "NOBODY", "KernelThread", "Running", "Task"]
 
 _OVERFLOW_ID: Final = 65534
 """Linux: include/linux/highuid.h:DEFAULT_OVERFLOWUID"""
@@ -29,32 +28,43 @@ class Task(NamedTuple):
 
     @property
     def comm(self) -> str:
-        """Its name now, as it can be shown: "(gone)", or "(unknown)", where there is none.
+        """Its name now, as it can be shown: "(gone)", or "(unknown)", where there is none."""
+        return outside.comm(self.pid)
 
-        A name is any bytes, and Linux cuts one at 15 of them, through a letter if need be.
+    @property
+    def tgid(self) -> int:
+        """Its thread group, as it is now: the process.  Where there is none, `pid`."""
+        return outside.tgid(self.pid)
+
+
+class KernelThread(Task):
+    """A thread of the emulated kernel, which is no process of the host."""
+
+    _comm: str
+
+    def __new__(cls, pid: int, comm: str) -> KernelThread:
+        """One of root's, as all of them are.
+
+        Args:
+            comm: its name, 15 bytes at the most (Linux: TASK_COMM_LEN).
         """
-        try:
-            if os.readlink("/proc/self") != str(os.getpid()):  # /proc counts another namespace's
-                return "(unknown)"
-            with open(f"/proc/{self.pid}/comm", "rb") as file:
-                return shown(file.read().removesuffix(b"\n"))
-        except OSError:
-            return "(gone)"
-
-
-class _Swapper(Task):
-    """What runs when nobody calls (Linux: init/init_task.c)."""
-
-    __slots__ = ()
+        thread = super().__new__(cls, pid, 0, 0)
+        thread._comm = comm
+        return thread
 
     @property
     def comm(self) -> str:
-        """As the first CPU's is named."""
-        return "swapper/0"
+        """Its name."""
+        return self._comm
+
+    @property
+    def tgid(self) -> int:
+        """It is a thread group of its own."""
+        return self.pid
 
 
-IDLE: Final[Task] = _Swapper(0, 0, 0)
-"""Runs from the start on, and does what is left for idle time."""
+IDLE: Final[Task] = KernelThread(0, "swapper/0")
+"""Runs from the start on, and does what is left for idle time (Linux: init/init_task.c)."""
 NOBODY: Final = Task(0, _OVERFLOW_ID, _OVERFLOW_ID)
 """Calls where it is not known who does."""
 
