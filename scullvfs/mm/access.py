@@ -41,7 +41,7 @@ class KernelMemory:
     ) -> None:
         self._pgtable = pgtable
         self._iomem = iomem
-        self._lookup: Final = pgtable.lookup
+        self._lookup = pgtable.lookup
         self._bytes = ram.bytes
         self._words = ram.words
         self._ram_size: Final = ram.size
@@ -67,6 +67,10 @@ class KernelMemory:
         if phys >= 0:
             return [(phys, count)]
         return self._scatterlist(address, count, write).runs()
+
+    def tables_changed(self) -> None:
+        """Somebody has made something else of the page tables' object (`overwritten_tables`)."""
+        self._lookup = self._pgtable.lookup
 
     def _contiguous(self, address: int, count: int, tables: bool = True) -> int:
         """The physical address of bytes in RAM that lie in the linear mapping, or in one page.

@@ -1,10 +1,11 @@
-"""The areas in use, by address: 20 bytes each, and no Python object.
+"""The areas in use, by address: 28 bytes each, and no Python object.
 
-They are kept in address order, in chunks of some hundred, each of three arrays side by side:
+They are kept in address order, in chunks of some hundred, each of four arrays side by side:
 
     starts    0xffffc90000000000  0xffffc90000002000  0xffffc90000004000   where it starts
     numbers   0                   0                   1                    which kind it is
     data      page array          page array          page array           what is its own
+    objects   numbers             numbers             numbers              what it takes of slabs
 
 What many areas have in common (size, flags, caller, number of frames) is a `VmKind`, and there are
 only as many of these as there have been different ones.  How many areas of a kind are in use is
@@ -20,14 +21,25 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, TypeAlias, TypedDict
 
+from .restoring import StateError
 from .vm_struct import VmapArea, VmKind
 
-__all__ = ["BusyAreas"]
+__all__ = ["BusyAreas", "BusyState"]
 
 CHUNK: Final = 512
 """A chunk with that many areas takes no more."""
+
+Chunk: TypeAlias = "tuple[array[int], array[int], array[int], array[int]]"
+
+
+class BusyState(TypedDict):
+    """The areas in use."""
+
+    kinds: list[VmKind]
+    areas: list[tuple[int, int, int, int]]
+    """Start, place in `kinds`, data, objects, lowest first."""
 
 
 class BusyAreas:
@@ -44,12 +56,17 @@ class BusyAreas:
         """Kind -> its place in `kinds`."""
         self._firsts: Final[list[int]] = []
         """Each chunk's first start."""
-        self._starts: Final[list[array[int]]] = []
-        self._numbers: Final[list[array[int]]] = []
-        self._data: Final[list[array[int]]] = []
+        self._chunks: Final[list[Chunk]] = []
+        """Each one's starts, numbers, data and objects."""
 
-    def add(self, start: int, kind: tuple[int, int, str, int, bool], data: int) -> None:
-        """Put an area in; `kind` is a VmKind, or its fields."""
+    def add(
+        self, start: int, kind: tuple[int, int, str, int, bool], data: int, objects: int = 0
+    ) -> None:
+        """Put an area in; `kind` is a VmKind, or its fields.
+
+        Args:
+            objects: see `vm_struct.objects_of()`.
+        """
         number = self._number_of.get(kind)
         if number is None:
             number = self._number_of[kind] = len(self.kinds)
@@ -60,58 +77,62 @@ class BusyAreas:
         chunk = bisect_right(self._firsts, start) - 1
         if chunk < 0:
             if not self._firsts:
-                self._new_chunk(0, start, number, data)
+                self._new_chunk(0, start, number, data, objects)
                 return
             chunk = 0
             self._firsts[0] = start
-        starts = self._starts[chunk]
+        starts, its_numbers, its_data, its_objects = self._chunks[chunk]
         at = len(starts) if start > starts[-1] else bisect_right(starts, start)
         if len(starts) < CHUNK:
             starts.insert(at, start)
-            self._numbers[chunk].insert(at, number)
-            self._data[chunk].insert(at, data)
+            its_numbers.insert(at, number)
+            its_data.insert(at, data)
+            its_objects.insert(at, objects)
         elif at == CHUNK:  # as they come when addresses rise: the chunk stays full
-            self._new_chunk(chunk + 1, start, number, data)
+            self._new_chunk(chunk + 1, start, number, data, objects)
         else:
             self._split(chunk)
             self.counts[number] -= 1
             self.nbytes -= kind[0]
-            self.add(start, kind, data)
+            self.add(start, kind, data, objects)
 
-    def _new_chunk(self, chunk: int, start: int, number: int, data: int) -> None:
+    def _new_chunk(self, chunk: int, start: int, number: int, data: int, objects: int) -> None:
         self._firsts.insert(chunk, start)
-        self._starts.insert(chunk, array("Q", [start]))
-        self._numbers.insert(chunk, array("I", [number]))
-        self._data.insert(chunk, array("Q", [data]))
+        columns = array("Q", [start]), array("I", [number]), array("Q", [data])
+        self._chunks.insert(chunk, (*columns, array("Q", [objects])))
 
     def _split(self, chunk: int) -> None:
-        for column in (self._starts, self._numbers, self._data):
-            low, high = column[chunk][: CHUNK // 2], column[chunk][CHUNK // 2 :]
-            column[chunk : chunk + 1] = [low, high]
-        self._firsts.insert(chunk + 1, self._starts[chunk + 1][0])
+        starts, numbers, data, objects = self._chunks[chunk]
+        half = slice(CHUNK // 2, None)
+        self._chunks.insert(chunk + 1, (starts[half], numbers[half], data[half], objects[half]))
+        self._firsts.insert(chunk + 1, starts[CHUNK // 2])
+        for column in self._chunks[chunk]:
+            del column[half]
 
     def _find(self, address: int) -> tuple[int, int]:
         """Chunk and place in it of the area that `address` lies in; place -1 if there is none."""
         chunk = bisect_right(self._firsts, address) - 1
         if chunk < 0:
             return 0, -1
-        at = bisect_right(self._starts[chunk], address) - 1
-        size = self.kinds[self._numbers[chunk][at]].size
-        return chunk, at if address < self._starts[chunk][at] + size else -1
+        starts, numbers, _, _ = self._chunks[chunk]
+        at = bisect_right(starts, address) - 1
+        size = self.kinds[numbers[at]][0]
+        return chunk, at if address < starts[at] + size else -1
 
     def find(self, address: int) -> VmapArea | None:
         """The area that `address` lies in, or None."""
         chunk, at = self._find(address)
         return self._area(chunk, at) if at >= 0 else None
 
-    def pop(self, address: int) -> VmapArea | None:
-        """Take out the area that `address` lies in, if there is one."""
+    def pop(self, address: int) -> tuple[int, VmKind, int, int] | None:
+        """Take out the area that `address` lies in, if there is one: what `add()` was given."""
         chunk, at = self._find(address)
         if at < 0:
             return None
-        number, starts = self._numbers[chunk].pop(at), self._starts[chunk]
+        starts, numbers, data, objects = self._chunks[chunk]
+        number = numbers.pop(at)
         kind = self.kinds[number]
-        area = VmapArea(starts.pop(at), kind, self._data[chunk].pop(at))
+        area = starts.pop(at), kind, data.pop(at), objects.pop(at)
         self.counts[number] -= 1
         self.nbytes -= kind[0]
         self._emptied(chunk, at)
@@ -119,32 +140,32 @@ class BusyAreas:
 
     def _emptied(self, chunk: int, at: int) -> None:
         """Something was taken out of a chunk at that place."""
-        starts = self._starts[chunk]
+        starts = self._chunks[chunk][0]
         if not starts:
-            del self._firsts[chunk], self._starts[chunk], self._numbers[chunk], self._data[chunk]
+            del self._firsts[chunk], self._chunks[chunk]
         elif not at:
             self._firsts[chunk] = starts[0]
 
-    def pop_run(self, starts: Sequence[int]) -> list[tuple[int, VmKind, int]]:
+    def pop_run(self, starts: Sequence[int]) -> list[tuple[int, VmKind, int, int]]:
         """Take out the areas that start at the first of `starts`, the next, and so on.
 
         It goes on as long as each begins where the one before it ends; there are none if the first
-        is no area's start.  Returns the fields of each; in one go it is quicker.
+        is no area's start.  Returns what `pop()` does of each; in one go it is quicker.
         """
         chunk, at = self._find(starts[0])
         if at < 0:
             return []
         kinds, counts = self.kinds, self.counts
-        columns = (self._starts[chunk], self._numbers[chunk], self._data[chunk])
+        columns = self._chunks[chunk]
         behind = at + len(starts)
         rows = zip(*(column[at:behind] for column in columns), strict=True)
-        areas: list[tuple[int, VmKind, int]] = []
+        areas: list[tuple[int, VmKind, int, int]] = []
         end = starts[0]
-        for wanted, (start, number, data) in zip(starts, rows, strict=False):
+        for wanted, (start, number, data, objects) in zip(starts, rows, strict=False):
             if start != wanted or start != end:
                 break
             kind = kinds[number]
-            areas.append((start, kind, data))
+            areas.append((start, kind, data, objects))
             counts[number] -= 1
             end = start + kind[0]
         self.nbytes -= end - starts[0]
@@ -154,8 +175,8 @@ class BusyAreas:
         return areas
 
     def _area(self, chunk: int, at: int) -> VmapArea:
-        kind = self.kinds[self._numbers[chunk][at]]
-        return VmapArea(self._starts[chunk][at], kind, self._data[chunk][at])
+        starts, numbers, data, _ = self._chunks[chunk]
+        return VmapArea(starts[at], self.kinds[numbers[at]], data[at])
 
     def walk(self, address: int = 0) -> Iterator[tuple[int, int, int]]:
         """(start, place of the kind in `kinds`, data) of all from `address` on, lowest first.
@@ -163,17 +184,37 @@ class BusyAreas:
         Nothing may be added or taken out meanwhile.
         """
         chunk = max(bisect_right(self._firsts, address) - 1, 0)
-        columns = (self._starts, self._numbers, self._data)
-        for starts, numbers, data in zip(*(column[chunk:] for column in columns), strict=True):
+        for starts, numbers, data, _ in self._chunks[chunk:]:
             if starts[0] >= address:
                 yield from zip(starts, numbers, data, strict=True)
             else:
                 at = bisect_right(starts, address - 1)
                 yield from zip(starts[at:], numbers[at:], data[at:], strict=True)
 
+    def objects(self) -> Iterator[int]:
+        """What all areas take of slabs, lowest first."""
+        for _, _, _, objects in self._chunks:
+            yield from objects
+
     def chunks(self) -> Iterator[tuple[int, array[int]]]:
         """(first start, what kinds they are) of areas that follow each other, all areas in turn."""
-        return zip(self._firsts, self._numbers, strict=True)
+        return ((starts[0], numbers) for starts, numbers, _, _ in self._chunks)
+
+    def nth(self, index: int) -> int:
+        """The start of the area that so many are below.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        for starts, _, _, _ in self._chunks:
+            if index < len(starts):
+                return starts[index]
+            index -= len(starts)
+        raise IndexError(index)
+
+    def columns(self) -> Iterator[tuple[array[int], array[int]]]:
+        """(starts, what kinds they are) of areas that follow each other, all areas in turn."""
+        return ((starts, numbers) for starts, numbers, _, _ in self._chunks)
 
     def values(self) -> Iterator[VmapArea]:
         """All areas, lowest first."""
@@ -182,7 +223,7 @@ class BusyAreas:
 
     def __iter__(self) -> Iterator[int]:
         """The starts, lowest first."""
-        for starts in self._starts:
+        for starts, _, _, _ in self._chunks:
             yield from starts
 
     def __len__(self) -> int:
@@ -192,9 +233,28 @@ class BusyAreas:
     def __repr__(self) -> str:
         return f"<BusyAreas areas={len(self)} bytes={self.nbytes}>"
 
-    def state(self) -> list[list[int | str | bool]]:
-        """All areas, lowest first: start, data, and what the kind says; plain data."""
-        return [[start, data, *self.kinds[number]] for start, number, data in self.walk()]
+    def state(self) -> BusyState:
+        """All areas, and what there has been of kinds, as plain data."""
+        rows = zip(self.walk(), self.objects(), strict=True)
+        return {"kinds": [*self.kinds], "areas": [(*area, objects) for area, objects in rows]}
+
+    def restore(self, state: BusyState) -> None:
+        """Have these areas in use."""
+        for column in (self.kinds, self.counts, self._firsts, self._chunks):
+            column.clear()
+        self._number_of.clear()
+        self.nbytes = 0
+        for number, kind in enumerate(state["kinds"]):
+            if (
+                kind.size <= 0
+                or kind.nr_pages < 0
+                or self._number_of.setdefault(kind, number) != number
+            ):
+                raise StateError(f"no kind of area: {kind}")
+            self.kinds.append(kind)
+            self.counts.append(0)
+        for start, number, data, objects in state["areas"]:
+            self.add(start, self.kinds[number], data, objects)
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.
@@ -210,6 +270,7 @@ class BusyAreas:
             counts[number] += 1
         assert counts == self.counts
         assert self.nbytes == sum(n * kind.size for n, kind in zip(counts, self.kinds, strict=True))
-        assert self._firsts == [starts[0] for starts in self._starts]
-        for starts, numbers, data in zip(self._starts, self._numbers, self._data, strict=True):
-            assert 0 < len(starts) == len(numbers) == len(data) <= CHUNK
+        assert self._firsts == [starts[0] for starts, _, _, _ in self._chunks]
+        for starts, *others in self._chunks:
+            assert 0 < len(starts) <= CHUNK
+            assert {len(starts)} == {len(other) for other in others}

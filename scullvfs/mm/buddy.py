@@ -27,113 +27,51 @@ from array import array
 from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
-from typing import Final
+from typing import Final, TypedDict
 
-from .ram import lazy_array
+from .deck import Deck
+from .free_list import MIGRATE_MOVABLE, MIGRATE_TYPES, MIGRATE_UNMOVABLE, FreeArea
+from .restoring import Claims, StateError
 
-__all__ = ["MAX_PAGE_ORDER", "MIGRATE_TYPES", "PAGEBLOCK_ORDER", "Buddy", "FreeArea"]
+__all__ = [
+    "MAX_PAGE_ORDER",
+    "PAGEBLOCK_ORDER",
+    "Broken",
+    "Buddy",
+    "BuddyState",
+]
 
 MAX_PAGE_ORDER: Final = 10
 """The largest block is 2**10 frames, 4 MiB (Linux: include/linux/mmzone.h)."""
 PAGEBLOCK_ORDER: Final = 9
 """A pageblock is 2**9 frames (Linux: include/linux/pageblock-flags.h, with huge pages of 2 MiB)."""
-MIGRATE_UNMOVABLE: Final = 0
-MIGRATE_MOVABLE: Final = 1
-MIGRATE_TYPES: Final = ("Unmovable", "Movable")
-"""Those that there are blocks of (Linux: enum migratetype)."""
 
+DECK_BLOCKS: Final = 64
+"""Blocks that `Buddy.shuffled()` deals from."""
 _SAMPLED: Final = 4096
 """A random one is among so many, but of the largest order, at the most."""
 _SCANNED: Final = 8
 """To see whether a block is dirty takes so much less time than to release a frame."""
 
 
-class FreeArea:
-    """The free blocks of one order (Linux: struct free_area).
+class Broken(TypedDict):
+    """What is in pieces from the start (`fragment`)."""
 
-    There is no Python object for a block.  A list is a ring: `following[n]` is the block after
-    block n, `preceding[n]` the one before it, and a number behind the last block is that of the
-    list itself.  So any block can be taken out in constant time, and the parts of the arrays that
-    nobody has written to cost no memory.
-    """
+    places: list[int]
+    masks: list[tuple[int, int]]
+    """Number and mask of each block."""
+    folded: list[int]
+    others: list[int]
 
-    __slots__ = ("_cursor", "_rings", "dirty_blocks", "following", "nr_free", "order", "preceding")
 
-    def __init__(self, order: int, end_pfn: int) -> None:
-        self.order = order
-        nr_blocks = (end_pfn >> order) + 2
-        self._rings = tuple(range(nr_blocks, nr_blocks + len(MIGRATE_TYPES)))
-        self.following = lazy_array(nr_blocks + len(MIGRATE_TYPES))
-        self.preceding = lazy_array(nr_blocks + len(MIGRATE_TYPES))
-        """(Block before it + 1) * 2 + dirty, or 0 if it is not free."""
-        for ring in self._rings:
-            self.following[ring] = ring
-            self.preceding[ring] = (ring + 1) * 2
-        self.nr_free = [0] * len(MIGRATE_TYPES)
-        """Free blocks of each type."""
-        self.dirty_blocks = 0
-        self._cursor = 0
+class BuddyState(TypedDict):
+    """The free blocks, and the pageblocks."""
 
-    def add(self, pfn: int, dirty: bool, migratetype: int, to_tail: bool = False) -> None:
-        """Put a block in, at the head of a list if not told otherwise.
-
-        Linux: mm/page_alloc.c:__add_to_free_list()
-        """
-        block, following, preceding = pfn >> self.order, self.following, self.preceding
-        after = self._rings[migratetype]
-        before = (preceding[after] >> 1) - 1
-        if not to_tail:
-            after, before = following[after], after
-        following[before] = block
-        following[block] = after
-        preceding[block] = (before + 1) * 2 | dirty
-        preceding[after] = (block + 1) * 2 | preceding[after] & 1
-        self.nr_free[migratetype] += 1
-        self.dirty_blocks += dirty
-
-    def take(self, pfn: int, migratetype: int) -> bool:
-        """Take a free block out.  Returns whether it was dirty."""
-        block, following, preceding = pfn >> self.order, self.following, self.preceding
-        link = preceding[block]
-        after = following[block]
-        following[(link >> 1) - 1] = after
-        preceding[after] = link & ~1 | preceding[after] & 1
-        preceding[block] = 0
-        self.nr_free[migratetype] -= 1
-        self.dirty_blocks -= link & 1
-        return bool(link & 1)
-
-    def first(self, migratetype: int) -> int:
-        """The block at the head of a list that is not empty."""
-        return self.following[self._rings[migratetype]] << self.order
-
-    def blocks(self, migratetype: int) -> Iterator[int]:
-        """The first frames of a list's blocks, from its head on."""
-        ring = self._rings[migratetype]
-        block = self.following[ring]
-        while block != ring:
-            yield block << self.order
-            block = self.following[block]
-
-    def is_dirty(self, pfn: int) -> bool:
-        """Whether the host may hold memory for a free block."""
-        return bool(self.preceding[pfn >> self.order] & 1)
-
-    def some_dirty(self, window: int) -> list[int]:
-        """The dirty ones of the next `window` blocks; each call looks on from the last."""
-        end = self._rings[0]
-        start = self._cursor if self._cursor < end else 0
-        self._cursor = start + window
-        links = self.preceding[start : min(start + window, end)].tolist()
-        return [block << self.order for block, link in enumerate(links, start) if link & 1]
-
-    def clean(self, pfn: int) -> None:
-        """Mark a free block as clean."""
-        self.dirty_blocks -= self.preceding[pfn >> self.order] & 1
-        self.preceding[pfn >> self.order] &= ~1
-
-    def __repr__(self) -> str:
-        return f"<FreeArea order={self.order} free={self.nr_free}>"
+    blocks: list[list[list[int]]]
+    """For each of MIGRATE_TYPES and each order the first frames, from the head of the list on."""
+    pageblocks: list[int]
+    """The type of each."""
+    broken: Broken | None
 
 
 class Buddy:
@@ -149,6 +87,8 @@ class Buddy:
         self._release = release
         self.nr_free = end_pfn - start_pfn
         """Free frames."""
+        self.nr_unevictable = 0
+        """Frames that were never free, as they hold the others apart (`fragment`)."""
         self.free_area: Final = [FreeArea(order, end_pfn) for order in range(MAX_PAGE_ORDER + 1)]
         nr_pageblocks = ((end_pfn - 1) >> PAGEBLOCK_ORDER) + 1
         self._movable = bytearray([MIGRATE_MOVABLE]) * nr_pageblocks
@@ -172,6 +112,10 @@ class Buddy:
         types = range(len(MIGRATE_TYPES))
         return [[area.nr_free[each] for area in self.free_area] for each in types]
 
+    def free_by_order(self) -> list[int]:
+        """Free blocks of each order, of whatever type."""
+        return [sum(counts) for counts in zip(*self.free_by_type(), strict=True)]
+
     def pageblocks_by_type(self) -> list[int]:
         """For each of MIGRATE_TYPES the number of pageblocks that begin in the zone.
 
@@ -179,6 +123,21 @@ class Buddy:
         """
         first = self.start_pfn >> PAGEBLOCK_ORDER
         return [self._movable.count(each, first) for each in range(len(MIGRATE_TYPES))]
+
+    def free_in(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """(first frame, order) of the free blocks that have some of the frames `first`..`end` - 1.
+
+        It goes over the numbers of these frames, whatever else there is.
+        """
+        first, end = max(first, self.start_pfn), min(end, self.end_pfn)
+        if first < end:
+            for area in self.free_area:
+                if any(area.nr_free):
+                    yield from ((pfn, area.order) for pfn in area.free_in(first, end))
+
+    def pageblock_type(self, pfn: int) -> str:
+        """The migrate type of the pageblock that a frame lies in."""
+        return MIGRATE_TYPES[self._movable[pfn >> PAGEBLOCK_ORDER]]
 
     # -- allocating ------------------------------------------------------------------------
 
@@ -272,6 +231,17 @@ class Buddy:
             self._release(pfn, 1 << low)
         return pfn
 
+    def may_have(self, order: int) -> bool:
+        """Whether there is a block of `order` if all frames are free that can be."""
+        return True
+
+    def shuffled(self, rng: Random) -> Deck:
+        """Take some blocks from all over the zone; a deck of their frames, empty if there is none.
+
+        They are clean.
+        """
+        return Deck(*self.alloc_random(DECK_BLOCKS, rng), rng)
+
     def alloc_random(self, count: int, rng: Random) -> tuple[list[int], int]:
         """Take up to `count` random blocks of the largest order that has any; they are clean.
 
@@ -282,17 +252,20 @@ class Buddy:
             nr_free = sum(area.nr_free)
             if nr_free:
                 most = None if area.order == MAX_PAGE_ORDER else _SAMPLED
-                blocks = [
-                    pfn
-                    for migratetype in range(len(MIGRATE_TYPES))
-                    for pfn in islice(area.blocks(migratetype), most)
-                ]
-                blocks.reverse()
-                count = min(count, (nr_free + 3) // 4, len(blocks))
-                return [
-                    self._take_whole(pfn, area) for pfn in rng.sample(blocks, count)
-                ], area.order
+                count = min(count, (nr_free + 3) // 4)
+                return self.take_random(area, count, most, rng), area.order
         return [], 0
+
+    def take_random(self, area: FreeArea, count: int, most: int | None, rng: Random) -> list[int]:
+        """Take up to `count` random blocks among the first `most` of each list; they are clean."""
+        blocks = [
+            pfn
+            for migratetype in range(len(MIGRATE_TYPES))
+            for pfn in islice(area.blocks(migratetype), most)
+        ]
+        blocks.reverse()
+        chosen = rng.sample(blocks, min(count, len(blocks)))
+        return [self._take_whole(pfn, area) for pfn in chosen]
 
     def _take_whole(self, pfn: int, area: FreeArea) -> int:
         if self._movable[pfn >> PAGEBLOCK_ORDER]:
@@ -302,11 +275,11 @@ class Buddy:
 
     # -- freeing ---------------------------------------------------------------------------
 
-    def free(self, pfn: int, order: int, dirty: bool) -> None:
+    def free(self, pfn: int, order: int, dirty: bool, to_tail: bool = False) -> None:
         """Give a block back, joining it with its buddy as often as that is free.
 
         It comes to the head of its list, or to the tail if it may soon be joined again, as the
-        block one order up has a free buddy.
+        block one order up has a free buddy; with `to_tail` always (Linux: FPI_TO_TAIL).
         Linux: mm/page_alloc.c:__free_one_page(), buddy_merge_likely()
         """
         areas, movable = self.free_area, self._movable
@@ -324,8 +297,7 @@ class Buddy:
                 movable[buddy >> PAGEBLOCK_ORDER] = migratetype
             pfn &= buddy
             order += 1
-        to_tail = False
-        if order < MAX_PAGE_ORDER - 1:
+        if not to_tail and order < MAX_PAGE_ORDER - 1:
             uncle = (pfn >> order + 1) ^ 1
             to_tail = areas[order + 1].preceding[uncle] > 0
         areas[order].add(pfn, dirty, migratetype, to_tail)
@@ -344,6 +316,10 @@ class Buddy:
             self.free(pfn, order, dirty)
             i += 1 << order
 
+    def overwritten(self, frames: range) -> list[range]:
+        """Somebody has written to some frames; returns those that are free: they are dirty now."""
+        return [found for area in self.free_area for found in area.overwritten(frames)]
+
     def release_dirty(self, nr_pages: int) -> None:
         """Give some `nr_pages` frames of dirty free blocks back to the host, large blocks first."""
         for area in reversed(self.free_area):
@@ -361,19 +337,58 @@ class Buddy:
         """Whether frame `pfn` lies in a free block."""
         return any(area.preceding[pfn >> area.order] for area in self.free_area)
 
+    def unevictable(self) -> set[int]:
+        """The frames of `nr_unevictable`.  Slow: for tests."""
+        return set()
+
+    def unlisted(self) -> set[int]:
+        """Free frames that are on no list.  Slow: for tests."""
+        return set()
+
     def __repr__(self) -> str:
         return f"<Buddy frames={self.start_pfn}..{self.end_pfn - 1} free={self.nr_free}>"
 
-    def state(self) -> dict[str, list[list[int]] | list[int]]:
+    def state(self) -> BuddyState:
         """The free blocks of each list, and which pageblocks are movable, as plain data.
 
         Which blocks are dirty is the host's.
         """
-        lists: dict[str, list[list[int]] | list[int]] = {
-            name: [list(area.blocks(each)) for area in self.free_area]
-            for each, name in enumerate(MIGRATE_TYPES)
+        types = range(len(MIGRATE_TYPES))
+        return {
+            "blocks": [[list(area.blocks(each)) for area in self.free_area] for each in types],
+            "pageblocks": list(self._movable),
+            "broken": None,
         }
-        return {**lists, "pageblocks": list(self._movable)}
+
+    def restore(self, state: BuddyState, claims: Claims) -> None:
+        """Have these blocks free, all of them clean."""
+        if len(state["pageblocks"]) != len(self._movable):
+            raise StateError("pageblocks of another zone")
+        self._movable[:] = bytes(state["pageblocks"])
+        self.nr_free = 0
+        for area in self.free_area:
+            for each in range(len(MIGRATE_TYPES)):
+                for pfn in [*area.blocks(each)]:
+                    area.take(pfn, each)
+        for each, (_, lists) in enumerate(zip(MIGRATE_TYPES, state["blocks"], strict=True)):
+            for area, blocks in zip(self.free_area, lists, strict=True):
+                self._restore_blocks(area, blocks, each, claims)
+
+    def _restore_blocks(
+        self, area: FreeArea, blocks: list[int], migratetype: int, claims: Claims
+    ) -> None:
+        order, size = area.order, 1 << area.order
+        for pfn in blocks:
+            if pfn % size or not self.start_pfn <= pfn <= self.end_pfn - size:
+                raise StateError(f"no block of order {order} at frame {pfn}")
+            claims.take(pfn, size)
+            pageblocks = range(pfn >> PAGEBLOCK_ORDER, (pfn + size - 1 >> PAGEBLOCK_ORDER) + 1)
+            if any(self._movable[number] != migratetype for number in pageblocks):
+                raise StateError(f"frame {pfn} is on another type's list")
+            if order < MAX_PAGE_ORDER and area.preceding[(pfn ^ size) >> order]:
+                raise StateError(f"frame {pfn} and its buddy are both free")
+            area.add(pfn, False, migratetype, to_tail=True)
+            self.nr_free += size
 
     def check(self) -> set[int]:
         """Assert the invariants; return all free frames.  Slow: for tests.
@@ -403,5 +418,7 @@ class Buddy:
                     block = set(range(pfn, pfn + (1 << order)))
                     assert not free & block
                     free |= block
+        assert not free & self.unlisted()
+        free |= self.unlisted()
         assert len(free) == self.nr_free
         return free

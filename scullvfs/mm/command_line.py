@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from .handles import MAX_NAME, Handle, Handles
 
-__all__ = ["MAX_LINE", "MAX_PFNS", "USAGE", "CommandLine", "Refused", "Why"]
+__all__ = ["MAX_LINE", "MAX_PFNS", "USAGE", "CommandLine", "Refused", "Why", "is_name"]
 
 MAX_LINE: Final = 255
 """Characters of a command."""
@@ -38,6 +38,8 @@ USAGE: Final = {
     "ioremap": "NAME PHYS SIZE",
     "kmalloc": "NAME SIZE",
     "kmalloc_nowarn": "NAME SIZE",
+    "kmem_cache_alloc": "NAME CACHE",
+    "kmem_cache_alloc_nowarn": "NAME CACHE",
     "get_free_pages": "NAME ORDER",
     "gfp": "NAME ORDER",
     "free": "HANDLE",
@@ -96,6 +98,7 @@ class CommandLine:
         self._parsers: Final[dict[str, Callable[[str], Any]]] = {
             "NAME": self._new_name,
             "HANDLE": self._handle,
+            "CACHE": str,
             "SIZE": lambda text: _number(text, 0, size_max),
             "PHYS": lambda text: _number(text, 0, _U64_MAX),
             "ORDER": lambda text: _number(text, 0, (1 << 32) - 1),
@@ -136,7 +139,7 @@ class CommandLine:
     def _new_name(self, text: str) -> str:
         if len(text) > MAX_NAME:
             raise Refused(Why.NAME_TOO_LONG, f"a name has {MAX_NAME} characters at the most")
-        if not _NAME.fullmatch(text):
+        if not is_name(text):
             raise ValueError(f"{text!r} is no name of letters, digits, '_', '.' and '-'")
         if text in self._handles:
             raise Refused(Why.NAME_IN_USE, f"{text} is in use")
@@ -147,6 +150,11 @@ class CommandLine:
         if handle is None:
             raise Refused(Why.NO_HANDLE, f"there is no {text}")
         return handle
+
+
+def is_name(text: str) -> bool:
+    """Whether a handle can be called so, if that is not too long."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _number(text: str, least: int, most: int) -> int:

@@ -22,19 +22,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle, islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 
-from .command_line import MAX_PFNS, USAGE, CommandLine, Refused, Why
+from .command_line import MAX_PFNS, USAGE, CommandLine, Refused, Why, is_name
 from .dump_stack import syscall_trace
 from .errors import PageFault
 from .fault import page_fault_oops
 from .gfp import __GFP_NOWARN as NOWARN
 from .gfp import GFP_KERNEL
-from .handles import MAX_HANDLES, Handle, Handles
+from .handles import MAX_HANDLES, Handle, Handles, HandleState
 from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN, offset_in_page, page_align
 from .machine import Machine
+from .restoring import Claims, StateError
 
-__all__ = ["MAX_BYTES", "Commands", "Refused"]
+__all__ = ["MAX_BYTES", "Commands", "CommandsState", "Refused"]
 
 MAX_BYTES: Final = 8 << 20
 """Of one allocation or mapping: to fill so much with zeros takes some milliseconds."""
@@ -52,6 +53,14 @@ class _Given(NamedTuple):
     phys: int | None = None
     pages: range = range(0)
     source: Handle | None = None
+
+
+class CommandsState(TypedDict):
+    """What has been done by hand."""
+
+    handles: list[HandleState]
+    last: int
+    answer: str
 
 
 class Commands:
@@ -85,6 +94,8 @@ class Commands:
             "ioremap": self._ioremap,
             "kmalloc": self._kmalloc,
             "kmalloc_nowarn": partial(self._kmalloc, gfp=GFP_KERNEL | NOWARN),
+            "kmem_cache_alloc": self._kmem_cache_alloc,
+            "kmem_cache_alloc_nowarn": partial(self._kmem_cache_alloc, gfp=GFP_KERNEL | NOWARN),
             "get_free_pages": self._get_free_pages,
             "gfp": self._get_free_pages,
         }
@@ -93,8 +104,10 @@ class Commands:
             "vmap": lambda handle: vm.vunmap(handle.address),
             "vm_map_ram": self._vm_unmap_ram,
             "ioremap": lambda handle: vm.iounmap(handle.address),
-            "kmalloc": lambda handle: machine.slab.kfree(handle.address),
-            "kmalloc_nowarn": lambda handle: machine.slab.kfree(handle.address),
+            **dict.fromkeys(
+                ("kmalloc", "kmalloc_nowarn", "kmem_cache_alloc", "kmem_cache_alloc_nowarn"),
+                lambda handle: machine.slab.kfree(handle.address),
+            ),
             "get_free_pages": self._free_pages,
             "gfp": self._free_pages,
         }
@@ -110,6 +123,19 @@ class Commands:
             "sizes": self._sizes,
             "buddy": self._buddy,
         }
+
+    def state(self) -> CommandsState:
+        """The handles, and what the last command has said, as plain data."""
+        handles = self.handles
+        return {"handles": handles.state(), "last": handles.last, "answer": self.answer}
+
+    def restore(self, state: CommandsState, claims: Claims) -> None:
+        """Have these handles, on memory that is there already."""
+        for handle in state["handles"]:
+            if handle.kind not in self._allocators or not is_name(handle.name):
+                raise StateError("a handle of no command")
+        self.handles.restore(state["handles"], state["last"], claims)
+        self.answer = state["answer"]
 
     def do(self, line: str) -> str:
         """Do the command of a line; returns its answer, and keeps it.
@@ -139,7 +165,10 @@ class Commands:
         self._settle()  # what others have left to do is not its cost
         machine = self._machine
         entries, free = machine.pgtable.entries_written, machine.page_alloc.nr_free
-        given = self._allocators[word](*arguments)
+        try:
+            given = self._allocators[word](*arguments)
+        except PageFault as fault:  # a driver's mistake has overwritten what the allocators go by
+            raise self._fault(fault, word) from fault
         if given is None:
             raise Refused(Why.NO_MEMORY, "NULL")
         address, size, phys, pages, source = given
@@ -200,8 +229,21 @@ class Commands:
         address = self._machine.slab.kmalloc(size, gfp)
         return None if address is None else self._object(address)
 
+    def _kmem_cache_alloc(self, name: str, gfp: int = GFP_KERNEL) -> _Given | None:
+        """An object of the cache that /proc/slabinfo lists under that name.
+
+        That of the areas themselves no module can reach (Linux: mm/vmalloc.c:vmap_area_cachep).
+        """
+        slab, own = self._machine.slab, self._machine.vmap_space.vmap_areas.cache
+        caches = {cache.name: cache for cache in slab.caches() if cache is not own}
+        cache = caches.get(name)
+        if cache is None:
+            raise Refused(Why.INVALID, f"there is no cache {name}; there are {', '.join(caches)}")
+        address = slab.kmem_cache_alloc(cache, gfp)
+        return None if address is None else self._object(address)
+
     def _object(self, address: int) -> _Given:
-        """What `kmalloc()` has given; no bytes are nowhere."""
+        """What `kmalloc()` or a cache has given; no bytes are nowhere."""
         size = self._machine.slab.ksize(address)
         return _Given(address, size, address - self._page_offset if size else None)
 
@@ -247,8 +289,8 @@ class Commands:
 
     def _peek(self, handle: Handle, offset: int, count: int = 1) -> str:
         """Read bytes, sixteen a line."""
-        if count > MAX_PEEK:
-            raise Refused(Why.INVALID, f"{MAX_PEEK} bytes can be read at once")
+        if not 1 <= count <= MAX_PEEK:
+            raise Refused(Why.INVALID, f"COUNT: {count} is not from 1 to {MAX_PEEK}")
         start = handle.address + offset & self._size_max
         try:
             data = bytes(self._machine.memory.read(start, count))
@@ -274,7 +316,12 @@ class Commands:
         return "ok"
 
     def _fault(self, fault: PageFault, function: str) -> Refused:
-        trace = [f"mm_{function}", CALLER, *syscall_trace("write", self._machine.layout.name)]
+        trace = [
+            *fault.trace,
+            f"mm_{function}",
+            CALLER,
+            *syscall_trace("write", self._machine.layout.name),
+        ]
         page_fault_oops(self._machine, fault, trace)
         return Refused(Why.FAULT, f"page fault at {self._pointer(fault.address)}")
 
@@ -300,7 +347,10 @@ class Commands:
     def _sizes(self, size: int) -> str:
         """The bytes that `kmalloc()` gives for so many; of NULL they are none."""
         slab = self._machine.slab
-        address = slab.kmalloc(size)
+        try:
+            address = slab.kmalloc(size)
+        except PageFault as fault:
+            raise self._fault(fault, "sizes") from fault
         given = slab.ksize(address)
         slab.kfree(address)
         return f"{given}"

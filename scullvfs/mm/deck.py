@@ -24,6 +24,13 @@ class Deck:
         self._blocks = [pfn ^ rng.randrange(size) for pfn in blocks]
         self._offsets = rng.sample(range(size), size) if blocks else []
 
+    @classmethod
+    def of(cls, blocks: list[int], offsets: list[int]) -> Deck:
+        """One that is dealt already: `pfn ^ offset` for each offset, the last first, and block."""
+        deck = cls([], 0, Random(0))
+        deck._blocks, deck._offsets = blocks, offsets
+        return deck
+
     def __len__(self) -> int:
         return len(self._blocks) * len(self._offsets)
 
@@ -38,9 +45,9 @@ class Deck:
     def __repr__(self) -> str:
         return f"<Deck frames={len(self)} of {len(self._blocks)} blocks>"
 
-    def state(self) -> list[list[int]]:
-        """The blocks, and the offsets in them that are still to come."""
-        return [list(self._blocks), list(self._offsets)]
+    def state(self) -> tuple[list[int], list[int]]:
+        """The blocks, and the offsets in them that are still to come: what `of()` is given."""
+        return list(self._blocks), list(self._offsets)
 
     def frames(self) -> list[int]:
         """What is still to be dealt."""

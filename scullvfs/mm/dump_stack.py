@@ -24,9 +24,11 @@ from typing import Final
 from .sched import Task
 
 __all__ = [
+    "TAINT_BAD_PAGE",
     "TAINT_DIE",
     "TAINT_OOT_MODULE",
     "TAINT_WARN",
+    "TAINTS",
     "info_lines",
     "modules_line",
     "syscall_trace",
@@ -36,6 +38,7 @@ __all__ = [
 RELEASE: Final = "6.12.0-scullvfs #1"
 """As `uname -r` would have it, and the first word of `uname -v`."""
 
+TAINT_BAD_PAGE: Final = "B"
 TAINT_DIE: Final = "D"
 TAINT_WARN: Final = "W"
 TAINT_OOT_MODULE: Final = "O"
@@ -43,12 +46,23 @@ TAINT_OOT_MODULE: Final = "O"
 _SYSCALL: Final = {
     "x86_64": ("vfs_{call}", "ksys_{call}", "do_syscall_64", "entry_SYSCALL_64_after_hwframe"),
     "i386": (
-        *("vfs_{call}", "ksys_{call}", "__ia32_sys_{call}", "__do_fast_syscall_32"),
-        *("do_fast_syscall_32", "do_SYSENTER_32", "entry_SYSENTER_32"),
+        "vfs_{call}",
+        "ksys_{call}",
+        "__ia32_sys_{call}",
+        "__do_fast_syscall_32",
+        "do_fast_syscall_32",
+        "do_SYSENTER_32",
+        "entry_SYSENTER_32",
     ),
     "arm64": (
-        *("vfs_{call}", "ksys_{call}", "__arm64_sys_{call}", "invoke_syscall", "do_el0_svc"),
-        *("el0_svc", "el0t_64_sync_handler", "el0t_64_sync"),
+        "vfs_{call}",
+        "ksys_{call}",
+        "__arm64_sys_{call}",
+        "invoke_syscall",
+        "do_el0_svc",
+        "el0_svc",
+        "el0t_64_sync_handler",
+        "el0t_64_sync",
     ),
 }
 """Architecture -> the way from a system call to a file's own function, the outermost last."""
@@ -56,10 +70,13 @@ _SYSCALL: Final = {
 _FLAGS: Final = "PFSRMBUDAWCIOELKXTN"
 """Linux: kernel/panic.c:taint_flags"""
 _REASONS: Final = {
+    TAINT_BAD_PAGE: "BAD_PAGE",
     TAINT_DIE: "DIE",
     TAINT_WARN: "WARN",
     TAINT_OOT_MODULE: "OOT_MODULE",
 }
+TAINTS: Final = frozenset(_REASONS)
+"""All of them."""
 
 
 def info_lines(task: Task, taints: Collection[str], arch: str) -> list[str]:

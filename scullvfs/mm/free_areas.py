@@ -20,33 +20,54 @@ lib/rbtree.c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .layout import PAGE_SIZE
 from .rbtree import FreeRange, RangeTree
+from .restoring import StateError
 
-__all__ = ["FreeAreas"]
+__all__ = ["FreeAreas", "NoSpareError"]
+
+
+class NoSpareError(Exception):
+    """A range would have been split, and there was no struct vmap_area for one of the parts."""
 
 
 class FreeAreas:
     """Disjoint free ranges of the addresses `start`..`end` - 1, one of all of them at first.
 
+    Each has a struct vmap_area, whose number comes with what is given back, or from `spare`.
+
     Args:
         limits: of the addresses that the tree covers, the window among them.
+        va: that of the first range.
     """
 
-    def __init__(self, start: int, end: int, limits: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, start: int, end: int, limits: tuple[int, int] | None = None, va: int = 0
+    ) -> None:
         self.start: Final = start
         self.end: Final = end
         low, high = limits or (start, end)
         self._tree = RangeTree()
-        self._tree.insert(FreeRange(low, high))
+        self._tree.insert(FreeRange(low, high, va))
+        self.spare: int | None = None
+        """For the range that there is one more of when one is split.
+
+        Who takes something sees to it that there is one (Linux: mm/vmalloc.c:ne_fit_preload_node).
+        """
+        self.freed: list[int] = []
+        """Those of ranges that are no more, in that order: who takes or adds frees them."""
 
     def take(self, size: int, align: int) -> int | None:
         """Take `size` bytes at a multiple of `align`, or None.
 
         Up to PAGE_SIZE it is the lowest one where they are free; of a larger `align`, see above.
+
+        Raises:
+            NoSpareError: it would split a range, and there is no `spare`; nothing has changed.
+
         Linux: mm/vmalloc.c:__alloc_vmap_area()
         """
         found = self._lowest_match(size, align)
@@ -88,7 +109,11 @@ class FreeAreas:
         return None
 
     def take_at(self, start: int, size: int) -> bool:
-        """Take `size` bytes from `start` on.  Returns whether all of them were free."""
+        """Take `size` bytes from `start` on.  Returns whether all of them were free.
+
+        Raises:
+            NoSpareError: as `take()`.
+        """
         if start < self.start or start + size > self.end:
             return False
         node = self._tree.root
@@ -106,6 +131,7 @@ class FreeAreas:
             if node.end == end:
                 # |<-------- taken -------->|
                 self._tree.erase(node)
+                self.freed.append(node.va)
                 return
             # |<--- taken --->|  free   |
             node.start = end
@@ -116,13 +142,20 @@ class FreeAreas:
             self._tree.resized(node)
         else:
             # |  free  |<- taken ->|  free  |
-            low = FreeRange(node.start, at)
+            if self.spare is None:
+                raise NoSpareError
+            low = FreeRange(node.start, at, self.spare)
+            self.spare = None
             node.start = end
             self._tree.resized(node)
             self._tree.insert(low, node)
 
-    def add(self, start: int, size: int) -> None:
+    def add(self, start: int, size: int, vas: Sequence[int] = (0,)) -> None:
         """Give a range back, joining it with its neighbours.
+
+        Args:
+            vas: of the areas that it consists of, which are given back in this order: each is
+                joined with the one before.
 
         Raises:
             ValueError: a part of it is free already, or outside of the window.
@@ -153,22 +186,55 @@ class FreeAreas:
                 tree.erase(after)
                 before.end = after.end
                 tree.resized(before)
+                self.freed += vas
+                self.freed.append(after.va)
             else:
                 # |  given back  |<- after ->|
                 after.start = start
                 tree.resized(after)
+                self.freed += vas
         elif before is not None and before.end == start:
             # |<- before ->|  given back  |
             before.end = end
             tree.resized(before)
+            self.freed += vas
         else:
-            tree.insert(FreeRange(start, end), parent)
+            tree.insert(FreeRange(start, end, vas[0]), parent)
+            self.freed += vas[1:]
+
+    def __len__(self) -> int:
+        """How many free ranges of the window there are."""
+        return self._tree.count - self._below - self._above
+
+    @property
+    def _below(self) -> bool:
+        """Whether the lowest range lies below the window."""
+        return bool(self._tree.count) and self._tree.nth(0).end <= self.start
+
+    @property
+    def _above(self) -> bool:
+        """Whether the highest range lies above the window."""
+        return bool(self._tree.count) and self._tree.nth(self._tree.count - 1).start >= self.end
+
+    def nth(self, index: int) -> int:
+        """Where the free range of the window begins that so many of them are below.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return max(self._tree.nth(index + self._below).start, self.start)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """The free ranges of the window as (start, size), lowest first."""
-        for node in self._tree:
+        return self.walk(self.start)
+
+    def walk(self, address: int) -> Iterator[tuple[int, int]]:
+        """(start, size) of those that end behind an address, lowest first."""
+        for node in self._tree.walk(max(address, self.start)):
             start, end = max(node.start, self.start), min(node.end, self.end)
-            if start < end:
+            if max(start, address) < end:
                 yield start, end - start
 
     @property
@@ -187,6 +253,10 @@ class FreeAreas:
                 node = getattr(node, side)
         return largest
 
+    def vas(self) -> list[int]:
+        """The numbers of the struct vmap_areas of all ranges, and of the spare one."""
+        return [node.va for node in self._tree] + ([] if self.spare is None else [self.spare])
+
     def __repr__(self) -> str:
         ranges = sum(1 for _ in self)
         return f"<FreeAreas {self.start:#x}-{self.end:#x} ranges={ranges} largest={self.largest}>"
@@ -194,6 +264,17 @@ class FreeAreas:
     def state(self) -> list[list[int]]:
         """The tree as [start, size, whether red], each before those below it."""
         return self._tree.state()
+
+    def restore(self, state: list[list[int]], vas: list[int]) -> None:
+        """Have these ranges free, with what `vas()` has given."""
+        if any(len(row) != 3 for row in state) or not 0 <= len(vas) - len(state) <= 1:
+            raise StateError("no free ranges of addresses")
+        self._tree.restore(state)
+        self._tree.check()
+        for node, va in zip(self._tree, vas, strict=False):
+            node.va = va
+        self.spare = vas[-1] if len(vas) > len(state) else None
+        self.freed = []
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.

@@ -18,6 +18,7 @@ __all__ = [
     "GFP_HIGHUSER_MOVABLE",
     "GFP_KERNEL",
     "GFP_KERNEL_ACCOUNT",
+    "GFP_NAMES",
     "GFP_NOFS",
     "GFP_NOIO",
     "GFP_NOWAIT",
@@ -107,7 +108,7 @@ GFP_RECLAIM_MASK: Final = (
 )
 """What an allocation passes on to those that it needs itself (Linux: mm/internal.h)."""
 
-_NAMES: Final = {
+GFP_NAMES: Final = {
     "GFP_TRANSHUGE": GFP_TRANSHUGE,
     "GFP_TRANSHUGE_LIGHT": GFP_TRANSHUGE_LIGHT,
     "GFP_HIGHUSER_MOVABLE": GFP_HIGHUSER_MOVABLE,
@@ -153,7 +154,7 @@ def gfp_flags_string(gfp: int) -> str:
     Linux: lib/vsprintf.c:format_flags(), include/trace/events/mmflags.h:__def_gfpflag_names
     """
     names = []
-    for name, flags in _NAMES.items():
+    for name, flags in GFP_NAMES.items():
         if gfp & flags == flags:
             names.append(name)
             gfp &= ~flags

@@ -15,12 +15,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from .layout import PAGE_SHIFT
 from .machine import Machine
+from .restoring import Claims, StateError
 
-__all__ = ["MAX_HANDLES", "MAX_NAME", "Handle", "Handles", "HandlesStatistics"]
+__all__ = ["MAX_HANDLES", "MAX_NAME", "Handle", "HandleState", "Handles", "HandlesStatistics"]
 
 MAX_HANDLES: Final = 4096
 """How many there can be at once."""
@@ -61,6 +62,22 @@ class Handle:
     """As the listing shows it; where its memory lies never changes."""
 
 
+class HandleState(NamedTuple):
+    """All of a `Handle`, as plain data."""
+
+    name: str
+    kind: str
+    address: int
+    size: int
+    source: str | None
+    entries: int
+    frames: int
+    phys: int | None
+    pages: tuple[int, int]
+    """The first of its own frames, and how many there are."""
+    serial: int
+
+
 class HandlesStatistics(NamedTuple):
     """The books of the handles."""
 
@@ -78,7 +95,8 @@ class Handles:
         self._handles: Final[dict[str, Handle]] = {}
         self._listed: Final[list[Handle]] = []
         """The same ones, the oldest first, for a listing to go on in the middle."""
-        self._last = 0
+        self.last = 0
+        """The number of the last one that came."""
         self._length = len(HEADER) + 1
         machine.holders.append(self.check)
 
@@ -95,8 +113,8 @@ class Handles:
     def add(self, handle: Handle) -> None:
         """Keep one, under a name that none has."""
         assert handle.name not in self._handles
-        self._last += 1
-        handle.serial = self._last
+        self.last += 1
+        handle.serial = self.last
         handle.line = self._line(handle)
         self._length += len(handle.line)
         self._handles[handle.name] = handle
@@ -174,12 +192,48 @@ class Handles:
     def __repr__(self) -> str:
         return f"<Handles {len(self)}>"
 
-    def state(self) -> list[list[Any]]:
+    def state(self) -> list[HandleState]:
         """All of them as plain data, the oldest first."""
         return [
-            [h.name, h.kind, h.address, h.size, h.source and h.source.name, h.entries, h.frames]
-            for h in self._handles.values()
+            HandleState(
+                handle.name,
+                handle.kind,
+                handle.address,
+                handle.size,
+                None if handle.source is None else handle.source.name,
+                handle.entries,
+                handle.frames,
+                handle.phys,
+                (handle.pages.start, len(handle.pages)),
+                handle.serial,
+            )
+            for handle in self._handles.values()
         ]
+
+    def restore(self, state: list[HandleState], last: int, claims: Claims) -> None:
+        """Have these handles, on memory that is there already.
+
+        Args:
+            last: the number of the last one that came, which may be gone.
+        """
+        self._handles.clear()
+        self._listed.clear()
+        self._length = len(HEADER) + 1
+        if len(state) > MAX_HANDLES:
+            raise StateError("too many handles")
+        for name, kind, address, size, source, entries, frames, phys, pages, serial in state:
+            if name in self._handles or not 0 < len(name) <= MAX_NAME or address < 0 or size < 0:
+                raise StateError(f"no handle {name}")
+            if pages[1]:
+                claims.take(*pages)
+            of = None if source is None else self._handles[source]
+            own = range(pages[0], pages[0] + pages[1])
+            self.last = serial - 1  # so it gets the same number again
+            self.add(Handle(name, kind, address, size, own, phys, of, entries, frames))
+        if last < self.last:
+            raise StateError("handles that are to come")
+        self.last = last
+        self.check()
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames that are theirs and nobody else's.

@@ -16,11 +16,12 @@ where nobody answers.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 from .layout import PAGE_SIZE, Layout
+from .restoring import StateError
 
-__all__ = ["IoMemory", "IoMemoryStatistics", "Resource"]
+__all__ = ["IoMemory", "IoMemoryState", "IoMemoryStatistics", "Resource"]
 
 DEVICE: Final = 0xFE00_0000
 ALIGN: Final = 1 << 24
@@ -46,6 +47,14 @@ class IoMemoryStatistics(NamedTuple):
     resources: int
     writes: int
     """That have reached SCRATCH since COUNT was set to 0."""
+
+
+class IoMemoryState(TypedDict):
+    """The registers."""
+
+    scratch: list[int]
+    """Its bytes."""
+    count: int
 
 
 class IoMemory:
@@ -106,9 +115,16 @@ class IoMemory:
     def __repr__(self) -> str:
         return f"<IoMemory resources={len(self.resources)}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> IoMemoryState:
         """The registers, as plain data."""
         return {"scratch": list(self._scratch), "count": self._count}
+
+    def restore(self, state: IoMemoryState) -> None:
+        """Have these registers."""
+        scratch, self._count = state["scratch"], state["count"]
+        if len(scratch) != len(self._scratch) or self._count >> 32:
+            raise StateError("no registers of the device")
+        self._scratch[:] = bytes(scratch)
 
     def check(self) -> None:
         """Assert the invariants: resources are in order, and none is in another."""

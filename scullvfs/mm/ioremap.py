@@ -24,8 +24,8 @@ class Ioremap(VmAreas):
 
         Returns:
             The address of the byte at `phys`, or None when the range is empty or wraps around,
-            or without addresses; and, with a warning in the kernel log, when it is no physical
-            address, or RAM.
+            or without memory or addresses; and, with a warning in the kernel log, when it is no
+            physical address, or RAM.
 
         Linux: mm/ioremap.c:generic_ioremap_prot(), arch/x86/mm/ioremap.c
         """
@@ -42,15 +42,16 @@ class Ioremap(VmAreas):
         offset = offset_in_page(phys)
         size = page_align(size + offset)
         order = min(max((size - 1).bit_length(), PAGE_SHIFT), self._layout.ioremap_max_order)
-        start = self._get_vm_area(size + PAGE_SIZE, 1 << order)
-        if start is None:
+        area = self._get_vm_area(size + PAGE_SIZE, 1 << order)
+        if area is None:
             return None
+        start, objects = area
         first = PHYS_PFN(phys)
         frames = range(first, first + (size >> PAGE_SHIFT))
-        if not self._map_frames(start, frames, self._layout.page_kernel_io):
+        if not self._map_frames(start, frames, self._io_entries, objects):
             return None
         kind = VmKind(size + PAGE_SIZE, VM_IOREMAP, caller)
-        self._vmap_space.busy.add(start, kind, phys - offset)
+        self._vmap_space.busy.add(start, kind, phys - offset, objects)
         return start + offset
 
     def iounmap(self, address: int) -> None:
@@ -68,4 +69,4 @@ class Ioremap(VmAreas):
         if area is None or not area.kind.flags & VM_IOREMAP:
             self._log.printk(KERN_ERR, f"iounmap: bad address {self._layout.pointer(address)}")
             return
-        self._remove_vm_area(area.va_start)
+        self._remove(area.va_start)

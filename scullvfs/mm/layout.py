@@ -99,6 +99,10 @@ class Layout(NamedTuple):
     """Where the struct pages are, that of frame 0 first."""
     page_struct_size: int
     """Bytes of a struct page."""
+    vmap_area_size: int
+    """Bytes of a struct vmap_area."""
+    vm_struct_size: int
+    """Bytes of a struct vm_struct."""
     nr_cpus: int
     """NR_CPUS: how many CPUs Debian's kernel is built for."""
     numa: bool
@@ -191,6 +195,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             task_size=(1 << 56) - PAGE_SIZE,
             vmemmap=0xFFFF_EA00_0000_0000,
             page_struct_size=64,
+            vmap_area_size=72,
+            vm_struct_size=72,
             nr_cpus=8192,
             huge_vmap_shift=21,
             numa=True,
@@ -218,6 +224,10 @@ LAYOUTS: Final[dict[str, Layout]] = {
             # Not a place of the architecture's: somewhere at the end of low memory (mem_map).
             vmemmap=0xF4FF_E000,
             page_struct_size=32,
+            # The same members as on 64 bits, but for vm_struct's page_order, which goes with
+            # HAVE_ARCH_HUGE_VMALLOC: nine words each.
+            vmap_area_size=36,
+            vm_struct_size=36,
             nr_cpus=32,
             numa=False,
         ),
@@ -244,6 +254,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
             task_size=1 << 48,
             vmemmap=0xFFFF_FC00_0000_0000,
             page_struct_size=64,
+            vmap_area_size=72,
+            vm_struct_size=72,
             nr_cpus=512,
             huge_vmap_shift=21,
             numa=True,

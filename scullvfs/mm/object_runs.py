@@ -56,12 +56,16 @@ class ObjectRuns(SlabCommon):
         if self._workqueue.pending:
             self._workqueue.flush()
         for run in runs:
-            if self._runs.get(run.address) != run:
+            if not self.has_run(run):
                 raise KernelBug(f"free_runs: not an allocated run: {run.address:#x}")
         for run in runs:
             del self._runs[run.address]
             self._count_run(run, -1)
         self._free_run_pages(runs)
+
+    def has_run(self, run: ObjectRun) -> bool:
+        """Whether `alloc_runs()` gave it, and it is not freed."""
+        return self._runs.get(run.address) == run
 
     def _count_run(self, run: ObjectRun, sign: int) -> None:
         """A run has come, or with a `sign` of -1 gone; it counts for its cache's slabs."""

@@ -6,8 +6,10 @@ Linux: include/linux/mmzone.h, struct per_cpu_pages, its lists of orders 1 to 3
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
+
+from .restoring import Claims, StateError
 
 __all__ = ["COSTLY_ORDER", "PcpBlocks"]
 
@@ -51,6 +53,18 @@ class PcpBlocks:
             self.nr_dirty -= 1 << order
         return pfn, clean
 
+    def overwritten(self, frames: range) -> list[range]:
+        """Somebody has written to some frames; returns those that are listed, not clean now."""
+        found = []
+        for order, listed in enumerate(self._lists):
+            for pfn, clean in listed.items():
+                part = range(max(pfn, frames.start), min(pfn + (1 << order), frames.stop))
+                if part:
+                    found.append(part)
+                    listed[pfn] = False
+                    self.nr_dirty += clean << order
+        return found
+
     def drain(self, count: int, first: int = 1) -> Iterator[tuple[int, int, bool]]:
         """Take blocks of `count` frames or more off, those that have been listed for longest.
 
@@ -80,9 +94,34 @@ class PcpBlocks:
             for pfn in listed:
                 yield from range(pfn, pfn + (1 << order))
 
+    def release(self, release: Callable[[int, int], None]) -> None:
+        """Have all blocks clean: the host's memory behind those that are not is given back.
+
+        Args:
+            release: called with (first frame, number of frames).
+        """
+        for order, listed in enumerate(self._lists):
+            for pfn, clean in listed.items():
+                if not clean:
+                    release(pfn, 1 << order)
+                    listed[pfn] = True
+        self.nr_dirty = 0
+
     def state(self) -> list[list[int]]:
         """The first frames of each order's blocks, the last one of which is given next."""
         return [list(listed) for listed in self._lists]
+
+    def restore(self, state: list[list[int]], claims: Claims) -> None:
+        """Have these blocks on the lists, all of them clean."""
+        self.nr_pages = self.nr_dirty = 0
+        for order, (listed, blocks) in enumerate(zip(self._lists, state, strict=True)):
+            if blocks and not order:
+                raise StateError("single frames among the blocks")
+            for pfn in blocks:
+                claims.take(pfn, 1 << order)
+            listed.clear()
+            listed.update(dict.fromkeys(blocks, True))
+            self.nr_pages += len(blocks) << order
 
     def check(self) -> None:
         """Assert that `nr_pages` and `nr_dirty` are the frames that there are."""

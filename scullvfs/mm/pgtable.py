@@ -25,16 +25,19 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from typing import Final, NamedTuple, TypedDict
 
 from .gfp import __GFP_ZERO, GFP_KERNEL
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout, Level
 from .linear_mapping import split_mem_range
 from .page_alloc import PageAllocator
 from .ram import WORD_FORMAT, Ram
+from .restoring import Claims, StateError
 
-__all__ = ["PageTables", "PgtableStatistics"]
+__all__ = ["PageTables", "PgtableState", "PgtableStatistics"]
 
 GFP_PGTABLE_KERNEL: Final = GFP_KERNEL | __GFP_ZERO
 """What tables are asked for with (Linux: include/asm-generic/pgalloc.h)."""
@@ -53,6 +56,17 @@ class PgtableStatistics(NamedTuple):
     Lowest-level tables of the kernel are not counted in 6.12, nor is what the boot has made.
     Linux: include/asm-generic/pgalloc.h
     """
+
+
+class PgtableState(TypedDict):
+    """What stands beside the tables."""
+
+    entries: list[tuple[int, int]]
+    """Frame of each table, and how many of its entries are set; those of the boot first."""
+    empty: list[tuple[int, int]]
+    entries_written: int
+    damage: list[tuple[int, int, int]]
+    """Place of an entry that is damaged, what it should be, what it is (`overwritten_tables`)."""
 
 
 class PageTables:
@@ -83,6 +97,8 @@ class PageTables:
         self._pfn_words: Final = slice(low, None, words_of_entry)
         self._entries: dict[int, int] = {}
         """Frame of each table -> how many of its entries are set."""
+        self.nr_entries: Final[Callable[[int], int]] = self._entries.__getitem__
+        """Gives how many entries of the table in a frame are set."""
         self._empty: dict[int, int] = {}
         """Frame of each table that may be empty -> an address that it covers."""
         self._linear_end: Final = page_alloc.high_memory
@@ -301,6 +317,10 @@ class PageTables:
         place = self._walk(address)
         return self._words[place : place + count] if place >= 0 else self._none[:count]
 
+    def whole(self) -> AbstractContextManager[None]:
+        """Have no entry in them that somebody has written by mistake; here there is none."""
+        return nullcontext()
+
     def walk(self, address: int) -> list[tuple[str, int]]:
         """(level name, entry) from the top down, to the first empty one or that of the page.
 
@@ -312,6 +332,10 @@ class PageTables:
             (level.name, self._words[place])
             for level, place in zip(self._layout.levels, path, strict=False)
         ]
+
+    def boot_tables(self) -> set[int]:
+        """The frames of the tables that the boot has made, which stay."""
+        return {*islice(self._entries, self._boot_tables)}
 
     def mappings(self) -> Iterator[tuple[int, int]]:
         """Every (page address, entry) behind the linear mapping, lowest address first."""
@@ -366,6 +390,15 @@ class PageTables:
                 self.entries_written += 1
         self._empty.clear()
 
+    def tables_in(self, frames: range) -> dict[int, list[int]]:
+        """Those of some frames that are tables, with their entries."""
+        few = frames if len(frames) < len(self._entries) else self._entries
+        return {
+            pfn: self._words[pfn << self._table_bits : pfn + 1 << self._table_bits].tolist()
+            for pfn in few
+            if pfn in frames and pfn in self._entries
+        }
+
     def statistics(self) -> PgtableStatistics:
         """The books as they stand now."""
         tables = len(self._entries)
@@ -375,14 +408,45 @@ class PageTables:
     def __repr__(self) -> str:
         return f"<PageTables tables={len(self._entries)} at {self._top << self._word_shift:#x}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> PgtableState:
         """What stands beside the tables, which are in RAM, as plain data."""
         return {
-            "top": self._top,
-            "entries": [list(pair) for pair in self._entries.items()],
-            "empty": [list(pair) for pair in self._empty.items()],
+            "entries": [*self._entries.items()],
+            "empty": [*self._empty.items()],
             "entries_written": self.entries_written,
+            "damage": [],
         }
+
+    def restore(self, state: PgtableState, claims: Claims) -> None:
+        """Have these tables, which are in RAM already.
+
+        Raises:
+            StateError, AssertionError: they are not.
+        """
+        boot = self.boot_tables()
+        if boot != {pfn for pfn, _ in state["entries"][: len(boot)]}:
+            raise StateError("the boot has made other page tables")
+        claims.take_each(pfn for pfn, _ in state["entries"])
+        self._entries.clear()
+        self._entries.update(state["entries"])
+        self._empty.clear()
+        self._empty.update(state["empty"])
+        self.entries_written = state["entries_written"]
+        PageTables.check(self)
+        lowest = self._tables_of(len(self._levels) - 1)
+        self._lowest = sum(pfn not in boot for pfn in lowest)
+
+    def _tables_of(self, depth: int) -> list[int]:
+        """The frames of the tables of a level, the top one's being 0."""
+        tables = [self._top >> self._table_bits]
+        for _ in range(depth):
+            tables = [
+                (entry & self._phys_mask) >> PAGE_SHIFT
+                for pfn in tables
+                for entry in self._words[pfn << self._table_bits : pfn + 1 << self._table_bits]
+                if entry and not self._layout.is_leaf(entry)
+            ]
+        return tables
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames of all tables.  Slow: for tests.

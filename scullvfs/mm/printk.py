@@ -4,16 +4,17 @@ A ring buffer of lines, as in Linux: the oldest fall out.  `mm` writes here what
 would say to the administrator; errors that a caller has to handle are return values.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
+from . import outside
 from .dump_stack import (
     TAINT_DIE,
     TAINT_OOT_MODULE,
     TAINT_WARN,
+    TAINTS,
     info_lines,
     modules_line,
     trace_lines,
@@ -21,24 +22,30 @@ from .dump_stack import (
 from .errors import KernelBug
 from .gfp import __GFP_NOWARN as NOWARN
 from .gfp import GFP_KERNEL, gfp_flags_string
-from .ratelimit import RatelimitState
+from .ratelimit import RatelimitBooks, RatelimitState
+from .restoring import StateError
 from .sched import Running
 
 __all__ = [
     "KERN_ALERT",
+    "KERN_CRIT",
     "KERN_EMERG",
     "KERN_ERR",
     "KERN_INFO",
+    "KERN_NOTICE",
     "KERN_WARNING",
     "KernelLog",
+    "LogState",
     "LogStatistics",
     "Record",
 ]
 
 KERN_EMERG: Final = 0
 KERN_ALERT: Final = 1
+KERN_CRIT: Final = 2
 KERN_ERR: Final = 3
 KERN_WARNING: Final = 4
+KERN_NOTICE: Final = 5
 KERN_INFO: Final = 6
 
 LOG_LINES: Final = 4096
@@ -65,9 +72,12 @@ FILES: Final = {
     **dict.fromkeys(("__ioremap_caller", "__ioremap_check", "iounmap"), "arch/x86/mm/ioremap.c"),
     "phys_addr_valid": "arch/x86/mm/physaddr.h",
     "__kvmalloc_node_noprof": "mm/util.c",
-    **dict.fromkeys(("__alloc_pages", "__alloc_pages_noprof"), "mm/page_alloc.c"),
+    "__alloc_pages_noprof": "mm/page_alloc.c",
+    "pcpu_alloc_noprof": "mm/percpu.c",
     "kmem_cache_destroy": "mm/slab_common.c",
-    **dict.fromkeys(("free_large_kmalloc", "kfree"), "mm/slub.c"),
+    **dict.fromkeys(
+        ("cache_from_obj", "free_large_kmalloc", "kfree", "virt_to_cache"), "mm/slub.c"
+    ),
 }
 """Function that warns -> where it is."""
 
@@ -95,6 +105,22 @@ class LogStatistics(NamedTuple):
     """Lines that have fallen out."""
 
 
+def _now() -> int:
+    return outside.monotonic_ns()
+
+
+class LogState(TypedDict):
+    """All that it holds."""
+
+    records: list[Record]
+    lost: int
+    warned: list[str]
+    modules: list[str]
+    taints: list[str]
+    deaths: int
+    nopage: RatelimitBooks
+
+
 class KernelLog:
     """The log of one machine.
 
@@ -109,7 +135,7 @@ class KernelLog:
     def __init__(
         self,
         panic_on_warn: bool = False,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = _now,
         running: Running | None = None,
         arch: str = "x86_64",
     ) -> None:
@@ -121,7 +147,8 @@ class KernelLog:
         self._running = running or Running()
         self._arch = arch
         self._clock = clock
-        self._start = clock()
+        self.start = clock()
+        """What the clock said when the machine was switched on."""
         self._records: deque[Record] = deque(maxlen=LOG_LINES)
         self._lost = 0
         """How many records have fallen out."""
@@ -133,12 +160,28 @@ class KernelLog:
         self.nopage = RatelimitState(NOPAGE_INTERVAL, NOPAGE_BURST)
         """Of reports of failed allocations."""
 
+    def local_clock(self) -> int:
+        """Nanoseconds since the machine was switched on (Linux: local_clock())."""
+        return self._clock() - self.start
+
+    def go_on_from(self, now: int) -> None:
+        """Have the clock say a time now, in nanoseconds since the machine was switched on."""
+        self.start = self._clock() - now
+
     def printk(self, level: int, text: str) -> None:
         """Append `text`, one record a line."""
-        now = self._clock() - self._start
+        now = self.local_clock()
         lines = text.split("\n")
         self._lost += max(len(self._records) + len(lines) - LOG_LINES, 0)
         self._records.extend(Record(level, now, line) for line in lines)
+
+    def set_times(self, times: Sequence[int]) -> None:
+        """Have the first lines be of other times, in nanoseconds: of the machine that this was."""
+        records = [*self._records]
+        for at, when in enumerate(times[: len(records)]):
+            records[at] = records[at]._replace(nanoseconds=when)
+        self._records.clear()
+        self._records.extend(records)
 
     def add_module(self, name: str) -> None:
         """Have a module among those that reports list; nothing for one that is there.
@@ -148,6 +191,10 @@ class KernelLog:
         if name not in self.modules:
             self.modules.insert(0, name)
             self._taints.add(TAINT_OOT_MODULE)
+
+    def add_taint(self, flag: str) -> None:
+        """Say in all reports from now on that something was wrong (Linux: add_taint())."""
+        self._taints.add(flag)
 
     def warn(self, text: str, where: str) -> None:
         """WARN(): a warning with the function it was raised in, `where`, such as "vfree".
@@ -195,7 +242,7 @@ class KernelLog:
         """
         if gfp & NOWARN:
             return
-        now = self._clock() - self._start
+        now = self.local_clock()
         allowed, missed = self.nopage.ratelimit(now)
         if missed:
             self.printk(KERN_WARNING, f"warn_alloc: {missed} callbacks suppressed")
@@ -209,6 +256,15 @@ class KernelLog:
             *trace_lines(["dump_stack_lvl", "warn_alloc", *trace], self._arch),
             *self.show_mem(gfp),
         ]
+        self.printk(KERN_WARNING, "\n".join(lines))
+
+    def dump_stack(self, trace: Sequence[str]) -> None:
+        """Say who is running, and by which functions, the innermost first.
+
+        Linux: lib/dump_stack.c:dump_stack()
+        """
+        lines = info_lines(self._running.current, self._taints, self._arch)
+        lines += trace_lines(["dump_stack_lvl", *trace], self._arch)
         self.printk(KERN_WARNING, "\n".join(lines))
 
     def oops(self, report: Callable[[int], Sequence[tuple[int, str]]]) -> None:
@@ -250,20 +306,38 @@ class KernelLog:
     def __repr__(self) -> str:
         return f"<KernelLog records={len(self._records)} lost={self._lost}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LogState:
         """All that it holds, as plain data.
 
         The times, and which reports of failed allocations were kept back, are the clock's, the
         rest the calls' alone.
         """
         return {
-            "records": [list(record) for record in self._records],
+            "records": [*self._records],
             "lost": self._lost,
             "warned": sorted(self._warned),
             "modules": list(self.modules),
             "taints": sorted(self._taints),
             "deaths": self._deaths,
+            "nopage": self.nopage.state(),
         }
+
+    def restore(self, state: LogState, clock: int) -> None:
+        """Hold this; the clock goes on from `clock`, which `local_clock()` gave then."""
+        if not {*state["taints"]} <= TAINTS:
+            raise StateError("a taint that there is not")
+        if any(record.nanoseconds > clock for record in state["records"]):
+            raise StateError("a line of the log is of the future")
+        self._start = self._clock() - clock
+        self._records.clear()
+        self._records.extend(state["records"])
+        self._lost = state["lost"]
+        self._warned = {*state["warned"]}
+        self.modules[:] = state["modules"]
+        self._taints = {*state["taints"]}
+        self._deaths = state["deaths"]
+        self.nopage.restore(state["nopage"])
+        self.check()
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.

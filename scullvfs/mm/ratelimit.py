@@ -5,9 +5,17 @@ Linux: lib/ratelimit.c
 
 from __future__ import annotations
 
-from typing import Final
+from typing import NamedTuple
 
-__all__ = ["RatelimitState"]
+__all__ = ["RatelimitBooks", "RatelimitState"]
+
+
+class RatelimitBooks(NamedTuple):
+    """What has been let through of late, as plain data."""
+
+    begin: int | None
+    printed: int
+    missed: int
 
 
 class RatelimitState:
@@ -16,14 +24,14 @@ class RatelimitState:
     Args:
         interval: nanoseconds, counted from the first call, and from the first one behind its end;
             0 for no limit.
-        burst: 1 or more.
+        burst: 0 lets none through.
     """
 
     def __init__(self, interval: int, burst: int) -> None:
-        self.interval: Final = interval
-        self.burst: Final = burst
+        self.interval = interval
+        self.burst = burst
         self._begin: int | None = None
-        self._left = burst
+        self._printed = 0
         self.missed = 0
         """Calls that were kept back and have not been told of."""
 
@@ -38,13 +46,21 @@ class RatelimitState:
         if self._begin is None:
             self._begin = now
         elif now > self._begin + self.interval:
-            self._begin, self._left = now, self.burst
+            self._begin, self._printed = now, 0
             told, self.missed = self.missed, 0
-        if self._left:
-            self._left -= 1
+        if self._printed < self.burst:
+            self._printed += 1
             return True, told
         self.missed += 1
         return False, told
+
+    def state(self) -> RatelimitBooks:
+        """The books; when an interval began is the clock's."""
+        return RatelimitBooks(self._begin, self._printed, self.missed)
+
+    def restore(self, state: RatelimitBooks) -> None:
+        """Have these books."""
+        self._begin, self._printed, self.missed = state
 
     def __repr__(self) -> str:
         return f"<RatelimitState {self.burst} in {self.interval} ns, missed={self.missed}>"

@@ -11,6 +11,7 @@ Linux: lib/rbtree.c, include/linux/rbtree_augmented.h
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 __all__ = ["FreeRange", "RangeTree"]
 
@@ -18,9 +19,9 @@ __all__ = ["FreeRange", "RangeTree"]
 class FreeRange:
     """The addresses `start`..`end` - 1, and its place in the tree."""
 
-    __slots__ = ("end", "largest", "left", "parent", "red", "right", "start")
+    __slots__ = ("end", "largest", "left", "parent", "red", "right", "start", "va")
 
-    def __init__(self, start: int, end: int) -> None:
+    def __init__(self, start: int, end: int, va: int = 0) -> None:
         self.start = start
         self.end = end
         self.largest = end - start
@@ -29,6 +30,8 @@ class FreeRange:
         self.right: FreeRange | None = None
         self.parent: FreeRange | None = None
         self.red = True
+        self.va = va
+        """The number of its struct vmap_area."""
 
     def largest_below(self) -> int:
         """The largest size in the subtree, from its own and its children's."""
@@ -49,6 +52,8 @@ class RangeTree:
 
     def __init__(self) -> None:
         self.root: FreeRange | None = None
+        self.count = 0
+        """How many ranges there are."""
 
     def resized(self, node: FreeRange | None) -> None:
         """Tell those above that a range has another size now, or other children."""
@@ -61,6 +66,7 @@ class RangeTree:
 
     def insert(self, new: FreeRange, node: FreeRange | None = None) -> None:
         """Put a range in, looking for its place below `node`, or the root."""
+        self.count += 1
         node = node or self.root
         parent = None
         while node is not None:
@@ -133,6 +139,7 @@ class RangeTree:
 
     def erase(self, old: FreeRange) -> None:
         """Take a range out: the next one comes in its place when it has two children."""
+        self.count -= 1
         left, right = old.left, old.right
         if left is None or right is None:
             child, red, parent = left or right, old.red, old.parent
@@ -153,10 +160,7 @@ class RangeTree:
             self._replace(old, next_one)
             next_one.red = old.red
             next_one.largest = old.largest
-        node = parent
-        while node is not None and (largest := node.largest_below()) != node.largest:
-            node.largest = largest
-            node = node.parent
+        self.resized(parent)
         if left is not None and right is not None:
             self.resized(next_one)
         if child is not None:
@@ -201,8 +205,28 @@ class RangeTree:
 
     def __iter__(self) -> Iterator[FreeRange]:
         """All ranges, lowest first."""
-        node = self.root
-        above: list[FreeRange] = []
+        return self.walk(0)
+
+    def __reversed__(self) -> Iterator[FreeRange]:
+        """All ranges, highest first."""
+        node, below = self.root, list[FreeRange]()
+        while node is not None or below:
+            while node is not None:
+                below.append(node)
+                node = node.right
+            node = below.pop()
+            yield node
+            node = node.left
+
+    def walk(self, address: int) -> Iterator[FreeRange]:
+        """All ranges that end behind an address, lowest first."""
+        node, above = self.root, list[FreeRange]()
+        while node is not None:
+            if node.end > address:
+                above.append(node)
+                node = node.left
+            else:
+                node = node.right
         while node is not None or above:
             while node is not None:
                 above.append(node)
@@ -210,6 +234,18 @@ class RangeTree:
             node = above.pop()
             yield node
             node = node.right
+
+    def nth(self, index: int) -> FreeRange:
+        """The range that so many are below; it goes along those, or those above if they are fewer.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        behind = self.count - 1 - index
+        ranges = iter(self) if index < behind else reversed(self)
+        return next(islice(ranges, min(index, behind), None))
 
     def __repr__(self) -> str:
         return f"<RangeTree root={self.root}>"
@@ -224,6 +260,30 @@ class RangeTree:
                 todo += [node.right, node.left]
         return ranges
 
+    def restore(self, state: list[list[int]]) -> None:
+        """Have these ranges in these places; that it is a tree `check()` finds out."""
+        self.root, self.count = None, len(state)
+        nodes: list[FreeRange] = []
+        right_of: list[FreeRange] = []
+        """Those whose right side is still to come, the lowest one last."""
+        for start, size, red in state:
+            node = FreeRange(start, start + size)
+            node.red = bool(red)
+            parent = nodes[-1] if nodes else None
+            if parent is not None and start > parent.start:
+                while right_of and right_of[-1].start < start:
+                    parent = right_of.pop()
+                parent.right = node
+            elif parent is not None:
+                parent.left = node
+            else:
+                self.root = node
+            node.parent = parent
+            nodes.append(node)
+            right_of.append(node)
+        for node in reversed(nodes):
+            node.largest = node.largest_below()
+
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.
 
@@ -231,7 +291,9 @@ class RangeTree:
         - parents and children know each other; the root is black, and nothing red has a red child
         - as many black ones are on each way down
         - each knows the largest size in its subtree
+        - `count` is how many there are
         """
+        assert self.count == sum(1 for _ in self)
         end = -1
         for node in self:
             assert end < node.start < node.end

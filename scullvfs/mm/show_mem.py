@@ -1,7 +1,7 @@
 """Where the memory is, as Linux prints it when an allocation has failed, and what of it can be had.
 
-Confessed: frames on the per-cpu list count as free, too.  There is one node, no page cache, no swap
-and no process, so most numbers are 0.
+Confessed: frames on the per-cpu list count as free, too.  There is one node, no page cache but one
+file's (`fragment`), no swap and no process, so most numbers are 0.
 
 Linux: mm/show_mem.c
 """
@@ -74,12 +74,13 @@ def show_mem(
     looked = len(every) if gfp & __GFP_HIGHMEM else 1
     zones = every[:looked]
     slab_pages, tables = slab.statistics().pages, pgtable.statistics().nr_pagetable
+    unevictable = sum(zone.unevictable for zone in every)
     node = "Node 0 " if layout.numa else ""
     lines = [
         "Mem-Info:",
         "active_anon:0 inactive_anon:0 isolated_anon:0",
         " active_file:0 inactive_file:0 isolated_file:0",
-        " unevictable:0 dirty:0 writeback:0",
+        f" unevictable:{unevictable} dirty:0 writeback:0",
         f" slab_reclaimable:0 slab_unreclaimable:{slab_pages}",
         f" mapped:0 shmem:0 pagetables:{tables}",
         " sec_pagetables:0 bounce:0",
@@ -87,8 +88,8 @@ def show_mem(
         f" free:{sum(zone.free for zone in every)} "
         f"free_pcp:{sum(zone.pcp_count for zone in zones)} free_cma:0",
         "Node 0 active_anon:0kB inactive_anon:0kB active_file:0kB inactive_file:0kB "
-        "unevictable:0kB isolated(anon):0kB isolated(file):0kB mapped:0kB dirty:0kB "
-        "writeback:0kB shmem:0kB shmem_thp:0kB shmem_pmdmapped:0kB anon_thp:0kB "
+        f"unevictable:{unevictable << KB}kB isolated(anon):0kB isolated(file):0kB mapped:0kB "
+        "dirty:0kB writeback:0kB shmem:0kB shmem_thp:0kB shmem_pmdmapped:0kB anon_thp:0kB "
         f"writeback_tmp:0kB kernel_stack:0kB pagetables:{tables << KB}kB sec_pagetables:0kB "
         "all_unreclaimable? no",
     ]
@@ -104,7 +105,7 @@ def show_mem(
     high = sum(zone.present for zone in every if zone.name == "HighMem")
     return [
         *lines,
-        "0 total pagecache pages",
+        f"{unevictable} total pagecache pages",
         "0 pages in swap cache",
         "Free swap  = 0kB",
         "Total swap = 0kB",
@@ -124,7 +125,8 @@ def _zone_line(zone: ZoneStatistics) -> str:
         "high": f"{zone.wmark_high << KB}kB",
         "reserved_highatomic": "0KB",
         **dict.fromkeys(("active_anon", "inactive_anon", "active_file", "inactive_file"), "0kB"),
-        **dict.fromkeys(("unevictable", "writepending"), "0kB"),
+        "unevictable": f"{zone.unevictable << KB}kB",
+        "writepending": "0kB",
         "present": f"{zone.present << KB}kB",
         "managed": f"{zone.managed << KB}kB",
         **dict.fromkeys(("mlocked", "bounce"), "0kB"),

@@ -5,16 +5,25 @@ Linux: mm/slab_common.c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from random import Random
+from sys import byteorder
 from typing import Final
 
-from .errors import KernelBug
+from .errors import KernelBug, PageFault
+from .gfp import __GFP_COMP as GFP_COMP
+from .gfp import __GFP_DIRECT_RECLAIM as GFP_DIRECT_RECLAIM
+from .gfp import __GFP_NOMEMALLOC as GFP_NOMEMALLOC
+from .gfp import __GFP_NORETRY as GFP_NORETRY
 from .gfp import __GFP_NOWARN as GFP_NOWARN
+from .gfp import __GFP_RECLAIM as GFP_RECLAIM
 from .gfp import __GFP_ZERO as GFP_ZERO
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
 from .page_alloc import MAX_PAGE_ORDER, PageAllocator
 from .printk import KERN_ERR, KernelLog
 from .ram import Ram
-from .slub import KmemCache, ObjectRun, SlabPage, get_order
+from .slab_order import get_order
+from .slub import BAD, USED, KmemCache, ObjectRun, SlabPage
 
 __all__ = [
     "KMALLOC_MAX_CACHE_SIZE",
@@ -65,6 +74,7 @@ class SlabCommon:
         cpus: int,
     ) -> None:
         self._page_alloc = page_alloc
+        self._init_on_alloc: Final = page_alloc.init_on_alloc
         self._workqueue = page_alloc.workqueue
         self._page_offset = layout.page_offset
         self._layout = layout
@@ -72,7 +82,16 @@ class SlabCommon:
         self._log = log
         self._cpus = cpus
         self._caches = {
-            size: KmemCache(name, size, size & -size, 0, layout.pointer_size, cpus)
+            size: KmemCache(
+                name,
+                size,
+                size & -size,
+                0,
+                layout.pointer_size,
+                cpus,
+                layout.page_offset,
+                usersize=size,
+            )
             for size, name in KMALLOC_NAMES.items()
         }
         self._all = list(self._caches.values())
@@ -92,6 +111,62 @@ class SlabCommon:
         """Large objects, and those of runs."""
         self._nbytes = 0
         """Their bytes."""
+        self._broken: dict[SlabPage, PageFault] = {}
+        """Slab whose list of free objects is overwritten -> where following it leads."""
+
+    def find_slab(self, pfn: int) -> SlabPage | None:
+        """The slab that a frame is part of (Linux: virt_to_slab())."""
+        return self._slabs.get(pfn)
+
+    def find_large(self, pfn: int) -> tuple[int, int] | None:
+        """First frame and order of the large object that a frame is part of."""
+        for order in range(MAX_PAGE_ORDER + 1):
+            first = pfn >> order << order
+            if self._large.get(first, -1) >= order:
+                return first, self._large[first]
+        return None
+
+    def find_run(self, pfn: int) -> ObjectRun | None:
+        """The run of objects that a frame is part of."""
+        for order in range(MAX_PAGE_ORDER + 1):
+            run = self._runs.get(self._page_offset + (pfn >> order << order << PAGE_SHIFT))
+            if run is not None and run.order >= order:
+                return run
+        return None
+
+    def overwritten(self, start: int, end: int) -> None:
+        """Somebody has written to physical addresses `start`..`end` - 1 who has nothing there.
+
+        If what a free object has of its slab's list is among them, the list is broken: it shows
+        when the object has been allocated, and the next one is asked for.
+        """
+        frames = range(start >> PAGE_SHIFT, (end - 1 >> PAGE_SHIFT) + 1)
+        few = frames if len(frames) < len(self._slabs) else sorted(self._slabs)
+        pages = dict.fromkeys(
+            self._slabs[pfn] for pfn in few if pfn in frames and pfn in self._slabs
+        )
+        for page in pages:
+            size, offset = page.cache.size, page.cache.offset
+            base = (page.pfn << PAGE_SHIFT) + offset
+            first = max(-(-(start - base - self._layout.pointer_size + 1) // size), 0)
+            for index in range(first, min((end - 1 - base) // size + 1, page.objects)):
+                if page.links[index] != USED:
+                    page.links[index] = BAD
+                    self._broken.setdefault(page, self._follow(page.cache, base + index * size))
+
+    def _follow(self, cache: KmemCache, phys: int) -> PageFault:
+        """What comes of following the pointer at a physical address.
+
+        It is scrambled there (CONFIG_SLAB_FREELIST_HARDENED).
+        Linux: mm/slub.c:freelist_ptr_decode(), get_freepointer()
+        """
+        nbytes = self._layout.pointer_size
+        stored = int.from_bytes(self._ram.bytes[phys : phys + nbytes], byteorder)
+        where = (phys + self._page_offset).to_bytes(nbytes, "little")
+        secret = Random(cache.name).getrandbits(8 * nbytes)
+        pointer = stored ^ secret ^ int.from_bytes(where, "big")
+        address = pointer + cache.offset & (1 << 8 * nbytes) - 1
+        return PageFault(address, False, "", ())
 
     def kmalloc_size_roundup(self, size: int) -> int:
         """The bytes that `kmalloc(size)` gives; `size` itself where it gives none.
@@ -103,6 +178,13 @@ class SlabCommon:
         if size > KMALLOC_MAX_CACHE_SIZE:
             return PAGE_SIZE << get_order(size)
         return self._cache_of[(size + 7) >> 3].size
+
+    def kmalloc_slab(self, size: int) -> KmemCache:
+        """The cache of `kmalloc(size)`, of 1 to KMALLOC_MAX_CACHE_SIZE bytes.
+
+        Linux: mm/slab.h:kmalloc_slab()
+        """
+        return self._cache_of[(size + 7) >> 3]
 
     # -- caches ----------------------------------------------------------------------------
 
@@ -122,7 +204,10 @@ class SlabCommon:
         """
         if not name or not 0 < object_size <= KMALLOC_MAX_SIZE:
             return None
-        cache = KmemCache(name, object_size, align, flags, self._layout.pointer_size, self._cpus)
+        pointer_size = self._layout.pointer_size
+        cache = KmemCache(
+            name, object_size, align, flags, pointer_size, self._cpus, self._page_offset
+        )
         self._all.append(cache)
         return cache
 
@@ -154,6 +239,16 @@ class SlabCommon:
                 "kmem_cache_destroy",
             )
 
+    def kmem_cache_shrink(self, cache: KmemCache) -> None:
+        """Free all empty slabs of a cache, and keep those apart that the cpu had.
+
+        Linux: mm/slub.c:__kmem_cache_shrink()
+        """
+        if self._workqueue.pending:
+            self._workqueue.flush()
+        cache.flush(self._discard_slab)
+        cache.free_partial(self._discard_slab)
+
     def _list_slab_objects(self, page: SlabPage) -> None:
         """Linux: mm/slub.c:list_slab_objects(), slab_bug()"""
         name, line = page.cache.name, "=" * 77
@@ -170,49 +265,72 @@ class SlabCommon:
         """All caches, the last one made first, as /proc/slabinfo has them."""
         return [cache for cache in reversed(self._all) if not cache.destroyed]
 
+    def compound_in(self, first: int, end: int) -> Iterator[tuple[int, int, bool]]:
+        """(first frame, order, whether it is a slab) of all that has some of these frames.
+
+        A run of objects is the slabs that it stands for.  However much there is else, it looks at
+        about as many objects as there are frames from `first` to `end` - 1; some may lie elsewhere.
+        """
+        slabs, large, offset = self._slabs, self._large, self._page_offset
+        for page in {*map(slabs.get, range(first, end))}:
+            if page is not None:
+                yield page.pfn, page.order, True
+        few = end - first
+        # A block begins at a multiple of its length.
+        blocks = {first >> order << order for order in range(MAX_PAGE_ORDER + 1)}
+        if max(len(large), len(self._runs)) > few:
+            blocks.update(range(first, end))
+        for pfn in large if len(large) <= few else blocks & large.keys():
+            yield pfn, large[pfn], False
+        addresses = [offset + (pfn << PAGE_SHIFT) for pfn in blocks]
+        for address in self._runs if len(self._runs) <= few else addresses:
+            run = self._runs.get(address)
+            if run is not None:
+                order = min(self._caches[run.size].order, run.order)
+                pfn = self._pfn(address)
+                for at in range(pfn, pfn + (1 << run.order), 1 << order):
+                    yield at, order, True
+
     # -- slabs -----------------------------------------------------------------------------
 
-    def _alloc_pages(self, order: int, gfp: int) -> int | None:
-        """All frames of slabs and large objects come from here; they are zeros."""
-        if order > MAX_PAGE_ORDER:
-            if not gfp & GFP_NOWARN:
-                self._log.warn_once("", "__alloc_pages")
-            return None
-        return self._page_alloc.alloc_pages(gfp | GFP_ZERO, order)
+    def _alloc_pages(self, order: int, gfp: int, whole: bool = False) -> int | None:
+        """All frames of slabs and large objects come from here."""
+        return self._page_alloc.alloc_pages(gfp, order, whole)
 
     def _free_pages(self, pfn: int, order: int) -> None:
-        """All frames of slabs and large objects go back here."""
-        self._page_alloc.free_unref_page(pfn, order)
+        """All frames of slabs and large objects go back here, when nothing waits or may wait on."""
+        self._page_alloc.put_block(pfn, order)
 
     def _new_slab(self, cache: KmemCache, gfp: int) -> bool:
         """Have a new slab as the cpu's (Linux: mm/slub.c:allocate_slab())."""
         if cache.destroyed:
             raise KernelBug(f"kmem_cache_alloc: {cache.name} was destroyed")
-        gfp &= ~GFP_ZERO
+        gfp = gfp & ~GFP_ZERO | GFP_COMP
         order = cache.order
-        pfn = self._alloc_pages(order, gfp | GFP_NOWARN)
-        if pfn is None and cache.min_order < order:
+        first = gfp | GFP_NOWARN | GFP_NORETRY
+        if gfp & GFP_DIRECT_RECLAIM and order > cache.min_order:
+            first = (first | GFP_NOMEMALLOC) & ~GFP_RECLAIM
+        pfn = self._alloc_pages(order, first)
+        if pfn is None:  # not so large, or once more, so that it is reported
             order = cache.min_order
             pfn = self._alloc_pages(order, gfp)
         if pfn is None:
             return False
-        page = SlabPage(cache, self._page_offset + (pfn << PAGE_SHIFT), pfn, order)
+        page = SlabPage(cache, pfn, order)
         self._slabs[pfn] = page  # the same number as the slab's own, and not another object
         for frame in range(pfn + 1, pfn + (1 << order)):
             self._slabs[frame] = page
         self._nr_pages += 1 << order
-        cache.nr_objects += page.objects
-        cache.nr_slabs += 1
-        cache.cpu = page
+        cache.add_slab(page)
         return True
 
     def _discard_slab(self, page: SlabPage) -> None:
         """Give an empty slab's frames back; it is on no list (Linux: mm/slub.c:discard_slab())."""
+        self._broken.pop(page, None)
         for frame in range(page.pfn, page.pfn + (1 << page.order)):
             del self._slabs[frame]
         self._nr_pages -= 1 << page.order
-        page.cache.nr_objects -= page.objects
-        page.cache.nr_slabs -= 1
+        page.cache.remove_slab(page)
         self._free_pages(page.pfn, page.order)
 
     def _count(self, objects: int, nbytes: int, pages: int) -> None:

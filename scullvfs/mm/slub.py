@@ -1,4 +1,4 @@
-"""SLUB's caches: how large their slabs are, and which slab an object comes from.
+"""SLUB's caches: which slab an object comes from, and goes back to.
 
 A slab is 2**order contiguous frames cut into objects of one size.  Its free objects are a list,
 threaded through small numbers beside it: each free object's number tells the next one's.  What was
@@ -13,7 +13,9 @@ The way of a slab is that of a kernel with one CPU, with CONFIG_SLUB_CPU_PARTIAL
 the cpu slab is a matter of its list alone; one into a full slab puts that slab on the cpu's partial
 list; empty slabs go back once `min_partial` others are on the node's list.
 
-Confessed: the list lies beside the slab, not in the objects.  New slabs are not shuffled
+Confessed: the list lies beside the slab, not in the objects (what stands there in Linux is written
+where it can be seen, see `unwiped_slab`); who overwrites the place where Linux has a pointer of it
+breaks it all the same (`overrun`).  New slabs are not shuffled
 (CONFIG_SLAB_FREELIST_RANDOM), and caches of the same size are not merged (slab_nomerge).
 Linux: mm/slub.c
 """
@@ -23,58 +25,34 @@ from __future__ import annotations
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
 from .layout import PAGE_SHIFT, PAGE_SIZE
+from .restoring import StateError
+from .slab_order import calculate_alignment, calculate_order, get_order
 
 __all__ = [
+    "BAD",
     "END",
     "NO_SLAB",
-    "SLAB_HWCACHE_ALIGN",
     "USED",
+    "CacheState",
     "CacheStatistics",
     "KmemCache",
     "ObjectRun",
     "SlabPage",
-    "calculate_order",
-    "get_order",
+    "SlabState",
 ]
-
-SLAB_HWCACHE_ALIGN: Final = 1 << 4
-"""`flags` of a cache whose objects begin at a cache line, or at a fraction of one."""
 
 USED: Final = 0xFFFF
 """In place of the next free object's number: this one is allocated."""
 END: Final = 0xFFFE
 """In place of a number: there is no further free object."""
+BAD: Final = 0xFFFD
+"""In place of a number: somebody has overwritten what leads to the next free object."""
 
-CACHE_LINE: Final = 64
 MIN_PARTIAL: Final = 5
 MAX_PARTIAL: Final = 10
-SLUB_MAX_ORDER: Final = 3
-
-
-def get_order(size: int) -> int:
-    """The smallest order whose block holds `size` bytes (Linux: get_order())."""
-    return max((size - 1) >> PAGE_SHIFT, 0).bit_length()
-
-
-def calculate_order(size: int, cpus: int = 1) -> int:
-    """The order of the slabs for objects of `size` bytes, on a machine with so many CPUs.
-
-    At least eight objects (more with more CPUs) shall fit, and a sixteenth be wasted at the most,
-    if that goes in eight frames; less is asked for if it does not.
-    Linux: mm/slub.c:calculate_order()
-    """
-    max_objects = max((PAGE_SIZE << SLUB_MAX_ORDER) // size, 1)
-    min_objects = min(4 * (cpus.bit_length() + 1), max_objects)
-    min_order = get_order(min_objects * size)
-    for fraction in (16, 8, 4, 2):
-        for order in range(min_order, SLUB_MAX_ORDER + 1):
-            nbytes = PAGE_SIZE << order
-            if nbytes % size <= nbytes // fraction:
-                return order
-    return get_order(size)
 
 
 class CacheStatistics(NamedTuple):
@@ -91,6 +69,34 @@ class CacheStatistics(NamedTuple):
     active_slabs: int
     """The same as `num_slabs`, in Linux, too."""
     num_slabs: int
+
+
+class SlabState(NamedTuple):
+    """A slab, and what is free in it."""
+
+    pfn: int
+    order: int
+    number: int
+    """Its place in `KmemCache.slabs`."""
+    head: int
+    links: list[int]
+    """Nothing for a slab that is full."""
+
+
+class CacheState(TypedDict):
+    """What a cache is, and which slab is on which of its lists, by their first frames."""
+
+    name: str
+    object_size: int
+    align: int
+    flags: int
+    destroyed: bool
+    cpu: int | None
+    partial: list[int]
+    node: list[int]
+    unused: list[int]
+    lost: int
+    slabs: list[SlabState]
 
 
 class ObjectRun(NamedTuple):
@@ -116,44 +122,85 @@ class ObjectRun(NamedTuple):
 class SlabPage:
     """One slab (Linux: struct slab)."""
 
-    __slots__ = ("address", "cache", "head", "inuse", "links", "objects", "on_node", "order", "pfn")
+    # There may be thousands of them: what follows from the others is no attribute.
+    __slots__ = ("cache", "head", "inuse", "links", "number", "objects", "on_node", "pfn")
 
-    def __init__(self, cache: KmemCache, address: int, pfn: int, order: int) -> None:
+    def __init__(self, cache: KmemCache, pfn: int, order: int) -> None:
         self.cache = cache
-        self.address = address
-        """Of the first object."""
         self.pfn = pfn
-        self.order = order
         self.objects = (PAGE_SIZE << order) // cache.size
         self.links = cache.links_of(self.objects)
-        """For each object USED, or the number of the next free one, or END."""
+        """For each object USED, or the number of the next free one, or END, or BAD.
+
+        That of a full slab on no list is the cache's, and must not be written."""
         self.head = 0
         """The number of the first free object, or END."""
         self.inuse = 0
         """How many objects are allocated."""
+        self.number = 0
+        """That of its first object among all of the cache's."""
         self.on_node = False
         """Whether it is on the node's partial list."""
+
+    @property
+    def address(self) -> int:
+        """Of the first object."""
+        return self.cache.page_offset + (self.pfn << PAGE_SHIFT)
+
+    @property
+    def order(self) -> int:
+        """log2 of its frames."""
+        cache = self.cache
+        return cache.order if self.objects == cache.objects else cache.min_order
 
     def allocated(self) -> Iterator[int]:
         """The addresses of the objects that are allocated."""
         size, address = self.cache.size, self.address
         return (address + i * size for i, link in enumerate(self.links) if link == USED)
 
+    def lose_free(self) -> None:
+        """Have no free object any more, as nothing leads to them; they count as allocated."""
+        for index, link in enumerate(self.links):
+            if link != USED:
+                self.links[index] = USED
+        self.cache.nr_lost += self.objects - self.inuse
+        self.head, self.inuse = END, self.objects
+
     def __repr__(self) -> str:
         return f"<SlabPage pfn={self.pfn} {self.inuse} of {self.objects} in use>"
 
-    def state(self) -> list[Any]:
+    def state(self) -> SlabState:
         """Where it is, and what is free in it, as plain data."""
-        return [self.cache.name, self.pfn, self.order, self.head, self.links.tolist()]
+        links = [] if self.inuse == self.objects else self.links.tolist()
+        return SlabState(self.pfn, self.order, self.number >> self.cache.shift, self.head, links)
+
+    @classmethod
+    def restored(cls, cache: KmemCache, state: SlabState) -> SlabPage:
+        """The slab of a state."""
+        pfn, order, number, head, links = state
+        if order not in (cache.order, cache.min_order):
+            raise StateError(f"{cache.name} has no slab of order {order}")
+        page = cls(cache, pfn, order)
+        page.links = array("H", links or [USED] * page.objects)
+        page.head, page.number = head, number << cache.shift
+        page.inuse = page.links.count(USED)
+        left = page.objects - page.inuse
+        while head < page.objects and left >= 0 and page.links[head] != USED:
+            head, left = page.links[head], left - 1
+        if len(page.links) != page.objects or not ((head == END and not left) or head == BAD):
+            raise StateError(f"no list of free objects in the slab of {cache.name} at frame {pfn}")
+        return page
 
 
 class _NoSlab(SlabPage):
-    """Stands where a cpu has no slab: it has no free object."""
+    """Stands where a cpu has no slab, or a number has none: no object is free, none allocated."""
 
     __slots__ = ()
 
     def __init__(self) -> None:
         self.head, self.inuse, self.objects = END, 0, 0
+        self.on_node = False
+        self.links = array("H", [END] * (PAGE_SIZE // 8))
 
     def __repr__(self) -> str:
         return "<no slab>"
@@ -172,6 +219,8 @@ class KmemCache:
         flags: SLAB_HWCACHE_ALIGN, or 0.
         pointer_size: bytes of a pointer, what sizes are rounded up to.
         cpus: how many the machine has; more of them make larger slabs.
+        page_offset: where the linear mapping begins.
+        usersize: bytes of an object, from its start on, that may be copied to or from a process.
     """
 
     def __init__(
@@ -182,11 +231,19 @@ class KmemCache:
         flags: int,
         pointer_size: int,
         cpus: int,
+        page_offset: int,
+        usersize: int = 0,
     ) -> None:
         self.name: Final = name
+        self.page_offset: Final = page_offset
         self.object_size: Final = object_size
+        self.zeros: Final = bytes(object_size)
+        """What an object is filled with."""
         self.flags: Final = flags
-        self.align: Final = _calculate_alignment(object_size, align, flags, pointer_size)
+        self.usersize: Final = usersize
+        self.offset: Final = object_size // 2 // pointer_size * pointer_size
+        """Where in a free object Linux has the pointer to the next one."""
+        self.align: Final = calculate_alignment(object_size, align, flags, pointer_size)
         # Linux: mm/slub.c:calculate_sizes(), set_min_partial(), set_cpu_partial()
         size = -(-object_size // pointer_size) * pointer_size
         self.size: Final = -(-size // self.align) * self.align
@@ -208,12 +265,20 @@ class KmemCache:
         """So many slabs may be on the cpu's partial list."""
         self.cpu: SlabPage = NO_SLAB
         """What objects are allocated from."""
+        self.cpu_address = 0
+        """The address of its first object."""
         self.partial: list[SlabPage] = []
         """The cpu's partial list; the last one is used first."""
         self.node: OrderedDict[SlabPage, None] = OrderedDict()
         """The node's partial list; the first one is used first."""
         self.node_free = 0
         """Free objects on it."""
+        self.shift: Final = (self.objects - 1).bit_length()
+        """An object's number is that of its slab, shifted by so many bits, and its place there."""
+        self.slabs: Final[list[SlabPage]] = [NO_SLAB]
+        """By number; the first slab is number 1."""
+        self._unused: Final[list[int]] = []
+        """Numbers of slabs that are no more."""
         self.nr_slabs = 0
         self.nr_objects = 0
         """That its slabs have room for."""
@@ -222,8 +287,11 @@ class KmemCache:
         self.run_objects = 0
         self.nr_full = 0
         """Full slabs, on no list."""
+        self.nr_lost = 0
+        """Objects that count as allocated, and nobody has them (`SlabPage.lose_free()`)."""
         self.destroyed = False
         self._links: dict[int, array[int]] = {}
+        self._used: dict[int, array[int]] = {}
 
     def links_of(self, objects: int) -> array[int]:
         """The list of a slab of so many objects that are all free."""
@@ -232,16 +300,49 @@ class KmemCache:
             links = self._links[objects] = array("H", [*range(1, objects), END])
         return links[:]
 
+    def add_slab(self, page: SlabPage) -> None:
+        """Have a new slab as the cpu's, which has none with a free object."""
+        if self._unused:
+            number = self._unused.pop()
+            self.slabs[number] = page
+        else:
+            number = len(self.slabs)
+            self.slabs.append(page)
+        page.number = number << self.shift
+        self.nr_objects += page.objects
+        self.nr_slabs += 1
+        self._set_cpu(page)
+
+    def remove_slab(self, page: SlabPage) -> None:
+        """An empty slab on no list is no more."""
+        number = page.number >> self.shift
+        self.slabs[number] = NO_SLAB
+        self._unused.append(number)
+        self.nr_objects -= page.objects
+        self.nr_slabs -= 1
+
+    def _set_cpu(self, page: SlabPage) -> None:
+        self.cpu = page
+        self.cpu_address = page.address
+
+    def _set_full(self, page: SlabPage) -> None:
+        """A full slab is on no list from now on; all of them have their links in common."""
+        self.nr_full += 1
+        links = self._used.get(page.objects)
+        if links is None:
+            links = self._used[page.objects] = array("H", [USED] * page.objects)
+        page.links = links
+
     def next_slab(self) -> bool:
         """Have a slab with a free object in place of the cpu's, which is full.
 
         Returns False when no list has one.  Linux: mm/slub.c:___slab_alloc()
         """
         if self.cpu is not NO_SLAB:
-            self.nr_full += 1
+            self._set_full(self.cpu)
             self.cpu = NO_SLAB
         if self.partial:
-            self.cpu = self.partial.pop()
+            self._set_cpu(self.partial.pop())
         elif self.node:
             self._get_partial()
         return self.cpu is not NO_SLAB
@@ -251,7 +352,7 @@ class KmemCache:
 
         Linux: mm/slub.c:get_partial_node()
         """
-        self.cpu = self._remove_partial(next(iter(self.node)))
+        self._set_cpu(self._remove_partial(next(iter(self.node))))
         for _ in range(self.cpu_partial_slabs // 2 + 1):
             if not self.node:
                 break
@@ -270,12 +371,18 @@ class KmemCache:
         self.node_free -= page.objects - page.inuse
         return page
 
-    def object_freed(self, page: SlabPage, discard: Callable[[SlabPage], None]) -> None:
-        """An object of a slab that is not the cpu's has been freed.
+    def slab_free(self, page: SlabPage, index: int, discard: Callable[[SlabPage], None]) -> None:
+        """Free an allocated object of a slab that is not the cpu's, by its place there.
 
         Linux: mm/slub.c:__slab_free()
         """
-        if page.inuse == page.objects - 1:  # it was full
+        head = page.head
+        if head == END:
+            page.links = page.links[:]
+        page.links[index] = head
+        page.head = index
+        page.inuse -= 1
+        if head == END:  # it was full
             self.nr_full -= 1
             if len(self.partial) >= self.cpu_partial_slabs:  # put_cpu_partial()
                 self._put_partials(discard)
@@ -305,7 +412,7 @@ class KmemCache:
         page, self.cpu = self.cpu, NO_SLAB
         if page is not NO_SLAB:
             if page.head == END:
-                self.nr_full += 1
+                self._set_full(page)
             elif not page.inuse and len(self.node) >= self.min_partial:
                 discard(page)
             else:
@@ -344,26 +451,74 @@ class KmemCache:
     def __repr__(self) -> str:
         return f"<KmemCache {self.name} size={self.size} objects={self.nr_used}>"
 
-    def state(self) -> dict[str, Any]:
-        """Which slabs are on which list, by their first frames, as plain data."""
+    def state(self) -> CacheState:
+        """What it is, and its slabs, as plain data."""
         return {
             "name": self.name,
+            "object_size": self.object_size,
+            "align": self.align,
+            "flags": self.flags,
+            "destroyed": self.destroyed,
             "cpu": None if self.cpu is NO_SLAB else self.cpu.pfn,
             "partial": [page.pfn for page in self.partial],
             "node": [page.pfn for page in self.node],
+            "unused": list(self._unused),
+            "lost": self.nr_lost,
+            "slabs": [page.state() for page in self.slabs if page is not NO_SLAB],
         }
+
+    def restore(self, state: CacheState) -> list[SlabPage]:
+        """Have these slabs, and no run; returns them."""
+        what = state["name"], state["object_size"], state["align"], state["flags"]
+        if what != (self.name, self.object_size, self.align, self.flags):
+            raise StateError(f"another cache than {self.name}")
+        pages = [SlabPage.restored(self, each) for each in state["slabs"]]
+        self.destroyed, self.nr_lost = state["destroyed"], state["lost"]
+        self.run_slabs = self.run_objects = self.nr_full = self.node_free = 0
+        self.nr_slabs, self.nr_objects = len(pages), sum(page.objects for page in pages)
+        self._restore_numbers(pages, state["unused"])
+        self._restore_lists({page.pfn: page for page in pages}, state)
+        return pages
+
+    def _restore_numbers(self, pages: list[SlabPage], unused: list[int]) -> None:
+        count = len(pages) + len(unused)
+        numbers = [page.number >> self.shift for page in pages] + unused
+        if sorted(numbers) != [*range(1, count + 1)]:
+            raise StateError(f"numbers of slabs of {self.name} that cannot be")
+        self._unused[:] = unused
+        self.slabs[:] = [NO_SLAB] * (count + 1)
+        for page in pages:
+            self.slabs[page.number >> self.shift] = page
+
+    def _restore_lists(self, pages: dict[int, SlabPage], state: CacheState) -> None:
+        """Each of the slabs is the cpu's, or on a list, or full."""
+        self.cpu, self.cpu_address = NO_SLAB, 0
+        if state["cpu"] is not None:
+            self._set_cpu(pages.pop(state["cpu"]))
+        self.partial = [pages.pop(pfn) for pfn in state["partial"]]
+        self.node = OrderedDict()
+        for pfn in state["node"]:
+            self._add_partial(pages.pop(pfn))
+        if any(page.head == END for page in (*self.partial, *self.node)):
+            raise StateError(f"a slab of {self.name} is full, and on a list")
+        for page in pages.values():
+            if page.head != END:
+                raise StateError(f"a slab of {self.name} is on no list")
+            self._set_full(page)
 
     def check(self, pages: list[SlabPage]) -> None:
         """Assert the invariants, of all its slabs.  Slow: for tests.
 
-        - a slab's list has each of its free objects once, and no other
+        - a slab's list has each of its free objects once, and no other; the slab is at its number
         - a slab is the cpu's, on one of the lists, or full; none on a list is full
         - the books are what is there
         """
         for page in pages:
+            assert self.slabs[page.number >> self.shift] is page
             free, index = set(), page.head
             while index != END:
                 assert index not in free
+                assert index != BAD, "the list of free objects is overwritten"
                 free.add(index)
                 index = page.links[index]
             assert free == {i for i, link in enumerate(page.links) if link != USED}
@@ -373,6 +528,7 @@ class KmemCache:
         assert all(page.head != END for page in listed)
         if self.cpu is not NO_SLAB:
             listed.append(self.cpu)
+            assert self.cpu_address == self.cpu.address
         assert len(set(listed)) == len(listed)
         assert set(listed) <= set(pages)
         full = [page for page in set(pages) - set(listed) if page.head == END]
@@ -381,13 +537,3 @@ class KmemCache:
         assert self.nr_objects == sum(page.objects for page in pages)
         assert self.node_free == sum(page.objects - page.inuse for page in self.node)
         assert self.nr_used == sum(page.inuse for page in pages)
-
-
-def _calculate_alignment(size: int, align: int, flags: int, pointer_size: int) -> int:
-    """Linux: mm/slab_common.c:calculate_alignment()"""
-    if flags & SLAB_HWCACHE_ALIGN:
-        line = CACHE_LINE
-        while size <= line // 2:
-            line //= 2
-        align = max(align, line)
-    return -(-max(align, 8) // pointer_size) * pointer_size

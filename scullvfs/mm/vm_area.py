@@ -12,18 +12,19 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from .access import KernelMemory
-from .gfp import __GFP_NOWARN as NOWARN
-from .gfp import GFP_KERNEL
-from .layout import PAGE_MASK, PAGE_SHIFT, PFN_PHYS, PHYS_PFN, Layout
+from .errors import PageFault
+from .frame_words import FrameWords
+from .gfp import __GFP_ZERO as ZERO
+from .gfp import GFP_KERNEL, GFP_RECLAIM_MASK
+from .layout import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, PFN_PHYS, PHYS_PFN, Layout
 from .page_alloc import PageAllocator
 from .pgtable import PageTables
-from .printk import KERN_WARNING, KernelLog
+from .printk import KernelLog
 from .ram import WORD_FORMAT
 from .slab import Slab
-from .vm_struct import VM_ALLOC, VM_IOREMAP, VM_MAP_RAM, VmapArea, VmStruct
+from .vm_struct import VA_MASK, VM_ALLOC, VM_IOREMAP, VM_MAP_RAM, VM_SHIFT, VmKind, VmStruct
 from .vmap import VmapSpace
 from .vmap_block import VmapBlocks
-from .vmemmap import Vmemmap
 
 __all__ = ["Page", "VmAreas"]
 
@@ -60,40 +61,47 @@ class VmAreas:
         self._memory = memory
         self._layout = layout
         self._log = log
+        self.vm_structs: Final = slab.numbers(slab.kmalloc_slab(layout.vm_struct_size))
         self._blocks: Final = VmapBlocks(vmap_space, slab, layout)
-        self._vmemmap: Final = Vmemmap(layout)
-        self._entry_format: Final = WORD_FORMAT[layout.pointer_size]
-        self._page_kernel: Final = layout.page_kernel
+        self._page_pointers: Final = FrameWords(layout, layout.page_struct_size, layout.vmemmap)
+        self._entries: Final = FrameWords(layout, PAGE_SIZE, layout.page_kernel)
+        self._io_entries: Final = FrameWords(layout, PAGE_SIZE, layout.page_kernel_io)
+        self._word_format: Final = WORD_FORMAT[layout.pointer_size]
         self.nr_vmalloc_pages = 0
         """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
-    def _get_vm_area(self, size: int, align: int, gfp: int = GFP_KERNEL) -> int | None:
-        """Addresses for `size` bytes, the guard page included.
+    def _get_vm_area(self, size: int, align: int, gfp: int = GFP_KERNEL) -> tuple[int, int] | None:
+        """Addresses for `size` bytes, the guard page included, and what they take of slabs.
 
+        None when there is no memory, or no addresses.
         Linux: mm/vmalloc.c:__get_vm_area_node()
         """
         if self._workqueue.pending:
             self._workqueue.flush()
-        start = self._vmap_space.alloc_vmap_area(size, align)
-        if start is None and not gfp & NOWARN:
-            first, end = self._layout.vmalloc_start, self._layout.vmalloc_limit
-            self._log.printk(
-                KERN_WARNING,
-                f"vmalloc_node_range for size {size} failed: "
-                f"Address range restricted to {first:#x} - {end:#x}",
-            )
-        return start
+        vm = self.vm_structs.alloc(gfp & GFP_RECLAIM_MASK | ZERO)
+        if not vm:
+            return None
+        try:
+            area = self._vmap_space.alloc_vmap_area(size, align, gfp)
+        except PageFault:  # somebody has overwritten what they go by
+            self.vm_structs.free(vm)
+            raise
+        if area is None:
+            self.vm_structs.free(vm)
+            return None
+        start, va = area
+        return start, vm << VM_SHIFT | va  # as `objects_of()`
 
-    def _unmap(self, start: int, size: int) -> array[int]:
-        """Unmap `size` bytes of addresses and free them; returns the frames, 0 for none."""
-        frames = self._pgtable.unmap_pages(start, size >> PAGE_SHIFT)
-        self._vmap_space.free_vmap_area_noflush(start, size)
-        return frames
+    def _free_vm_area(self, start: int, size: int, objects: int) -> None:
+        """Undo `_get_vm_area()` (Linux: mm/vmalloc.c:free_vm_area())."""
+        self._vmap_space.free_vmap_area_noflush(start, size, objects & VA_MASK)
+        self.vm_structs.free(objects >> VM_SHIFT)
 
-    def _remove_vm_area(self, address: int) -> tuple[VmapArea, array[int]] | None:
+    def _remove_vm_area(self, address: int) -> tuple[VmKind, int, int, array[int]] | None:
         """Unmap the area that `address` lies in and free its addresses.
 
-        Returns it, and the frames that it was mapped to, 0 for the guard page.
+        Returns its kind, its data, the number of its struct vm_struct, which the caller frees (0
+        for none), and the frames that it was mapped to, 0 for the guard page.
         Linux: mm/vmalloc.c:remove_vm_area()
         """
         if address & ~PAGE_MASK:
@@ -106,10 +114,23 @@ class VmAreas:
         area = self._vmap_space.busy.pop(address)
         if area is None:
             return None
-        if area.kind.flags & VM_MAP_RAM:  # Linux loses it here; it stays
+        start, kind, data, objects = area
+        size, flags, _, _, _ = kind
+        if flags & VM_MAP_RAM:  # Linux loses it here; it stays
             self._vmap_space.busy.add(*area)
             return None
-        return area, self._unmap(area.va_start, area.kind.size)
+        frames = self._pgtable.unmap_pages(start, size >> PAGE_SHIFT)
+        self._vmap_space.free_vmap_area_noflush(start, size, objects & VA_MASK)
+        return kind, data, objects >> VM_SHIFT, frames
+
+    def _remove(self, address: int) -> bool:
+        """Take an area away whose frames are others'; returns whether there was one."""
+        removed = self._remove_vm_area(address)
+        if removed is None:
+            return False
+        if removed[2]:
+            self.vm_structs.free(removed[2])
+        return True
 
     def find_vm_area(self, address: int) -> VmStruct | None:
         """What lives at `address`, or None (Linux: mm/vmalloc.c:find_vm_area())."""
@@ -124,7 +145,7 @@ class VmAreas:
             caller=caller,
             pages=self._pgtable.frames(area.va_start, nr_pages) if nr_pages else None,
             nr_pages=nr_pages,
-            page_array=area.data if flags & VM_ALLOC else None,
+            page_array=area.data if nr_pages and flags & VM_ALLOC else None,
             phys_addr=area.data if flags & VM_IOREMAP else 0,
         )
 
@@ -136,12 +157,20 @@ class VmAreas:
         wrong = next(pfn for pfn in pages if not self._page_alloc.pfn_valid(pfn))
         self._log.warn(f"vmap of pfn {wrong:#x}, which is no page", "vmap_pages_pte_range")
 
-    def _map_frames(self, start: int, pages: Sequence[int], flags: int) -> bool:
-        """Map an area's frames; without a frame for a page table, free its addresses."""
-        entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
-        if self._pgtable.map_pages(start, entries):
+    def _map_pages(self, start: int, pages: Sequence[int], entries: FrameWords) -> bool:
+        """Map frames; False as for `PageTables.map_pages()`."""
+        word_format = self._word_format
+        words = entries.of(array(word_format, pages))
+        return self._pgtable.map_pages(start, array(word_format, words))
+
+    def _map_frames(
+        self, start: int, pages: Sequence[int], entries: FrameWords, objects: int
+    ) -> bool:
+        """Map an area's frames; without a frame for a page table, free the area."""
+        if self._map_pages(start, pages, entries):
             return True
-        self._unmap(start, (len(pages) + 1) << PAGE_SHIFT)
+        self._pgtable.unmap_pages(start, len(pages) + 1)
+        self._free_vm_area(start, (len(pages) + 1) << PAGE_SHIFT, objects)
         return False
 
     # -- looking up ------------------------------------------------------------------------

@@ -8,13 +8,12 @@ Linux: mm/vmalloc.c:vm_map_ram()
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 
 from .errors import KernelBug
 from .layout import PAGE_SHIFT, PAGE_SIZE
 from .vm_area import VmAreas
-from .vm_struct import VM_MAP_RAM, VmKind
+from .vm_struct import VM_MAP_RAM, VmKind, objects_of
 
 __all__ = ["VmMapRam"]
 
@@ -29,8 +28,9 @@ class VmMapRam(VmAreas):
             pages: their numbers, in the order in which they shall appear.
 
         Returns:
-            The address, or None without addresses or without a frame for a page table; and, with a
-            warning in the kernel log, when there are no pages or one of them is no frame of RAM.
+            The address, or None without addresses, or without memory for an area or a page table;
+            and, with a warning in the kernel log, when there are no pages or one of them is no
+            frame of RAM.
 
         Linux: mm/vmalloc.c:vm_map_ram()
         """
@@ -46,14 +46,15 @@ class VmMapRam(VmAreas):
         if count <= self._blocks.max_alloc:
             start = self._blocks.alloc(count)
         else:
-            start = self._vmap_space.alloc_vmap_area(count << PAGE_SHIFT)
-            if start is not None:
-                self._vmap_space.busy.add(start, VmKind(count << PAGE_SHIFT, VM_MAP_RAM), 0)
+            area = self._vmap_space.alloc_vmap_area(count << PAGE_SHIFT)
+            start = None
+            if area is not None:
+                start, va = area
+                kind = VmKind(count << PAGE_SHIFT, VM_MAP_RAM)
+                self._vmap_space.busy.add(start, kind, 0, objects_of(0, va))
         if start is None:
             return None
-        flags = self._page_kernel
-        entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
-        if not self._pgtable.map_pages(start, entries):
+        if not self._map_pages(start, pages, self._entries):
             self.vm_unmap_ram(start, count)
             return None
         return start
@@ -76,8 +77,10 @@ class VmMapRam(VmAreas):
         area = self._vmap_space.busy.find(address)
         if area is None or area[:2] != (address, VmKind(count << PAGE_SHIFT, VM_MAP_RAM)):
             raise KernelBug(f"vm_unmap_ram: {count} pages at {address:#x} are not mapped")
-        self._vmap_space.busy.pop(address)
-        self._unmap(address, area.kind.size)
+        popped = self._vmap_space.busy.pop(address)
+        assert popped is not None
+        self._pgtable.unmap_pages(address, count)
+        self._vmap_space.free_vmap_area_noflush(address, area.kind.size, popped[3])
 
     def vm_unmap_aliases(self) -> None:
         """Purge what is lazily freed now, with blocks that are all but used up.

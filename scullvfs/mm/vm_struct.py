@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from .layout import PAGE_SIZE
 
 __all__ = [
+    "VA_MASK",
     "VM_ALLOC",
     "VM_ALLOW_HUGE_VMAP",
     "VM_IOREMAP",
@@ -18,10 +19,12 @@ __all__ = [
     "VM_MAP_PUT_PAGES",
     "VM_MAP_RAM",
     "VM_NO_GUARD",
+    "VM_SHIFT",
     "VM_USERMAP",
     "VmKind",
     "VmStruct",
     "VmapArea",
+    "objects_of",
 ]
 
 # Linux: include/linux/vmalloc.h
@@ -39,6 +42,18 @@ VM_ALLOW_HUGE_VMAP: Final = 0x400
 
 VM_MAP_RAM: Final = 1 << 32
 """vm_map_ram()'s: no vm_struct in Linux, which says so in the vmap_area (VMAP_RAM)."""
+
+
+VM_SHIFT: Final = 32
+VA_MASK: Final = (1 << VM_SHIFT) - 1
+
+
+def objects_of(vm: int, va: int) -> int:
+    """Two objects' numbers in one: of the struct vm_struct, 0 for none, and the struct vmap_area.
+
+    They are `objects >> VM_SHIFT` and `objects & VA_MASK` again.
+    """
+    return vm << VM_SHIFT | va
 
 
 class VmKind(NamedTuple):

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
+from .errors import PageFault
 from .gfp import __GFP_DIRECT_RECLAIM as DIRECT_RECLAIM
 from .gfp import __GFP_HIGHMEM as HIGHMEM
 from .gfp import __GFP_NORETRY as NORETRY
@@ -28,19 +29,22 @@ from .gfp import __GFP_ZERO as ZERO
 from .gfp import GFP_DMA, GFP_DMA32, GFP_KERNEL, GFP_RECLAIM_MASK
 from .ioremap import Ioremap
 from .layout import PAGE_SHIFT, PAGE_SIZE, PHYS_PFN
+from .restoring import Claims
 from .vm_map_ram import VmMapRam
 from .vm_struct import (
+    VA_MASK,
     VM_ALLOC,
     VM_ALLOW_HUGE_VMAP,
     VM_MAP_PUT_PAGES,
     VM_MAP_RAM,
     VM_NO_GUARD,
+    VM_SHIFT,
     VM_USERMAP,
     VmKind,
 )
 from .vmap_pages import VmapPages
 
-__all__ = ["Vmalloc", "VmallocStatistics"]
+__all__ = ["Vmalloc", "VmallocState", "VmallocStatistics"]
 
 INT_MAX: Final = (1 << 31) - 1
 COPIED: Final = 1 << 16
@@ -56,14 +60,24 @@ class VmallocStatistics(NamedTuple):
     """Frames that vmalloc() holds (VmallocUsed in /proc/meminfo)."""
 
 
+class VmallocState(TypedDict):
+    """What is known beside the areas."""
+
+    nr_vmalloc_pages: int
+    blocks: list[list[int]]
+
+
 class Vmalloc(VmapPages, VmMapRam, Ioremap):
     """vmalloc, vmap and ioremap of one machine."""
 
-    def vmalloc(self, size: int, caller: str = "") -> int | None:
-        """Allocate `size` bytes, rounded up to whole pages; what is in them is left as it was.
+    def vmalloc(self, size: int, caller: str = "", whole: bool = False) -> int | None:
+        """Allocate `size` bytes, rounded up to whole pages.
+
+        They are zeros under `init_on_alloc`, and what was there otherwise.
 
         Args:
             caller: named in the listing of areas, such as "scullv_write [scullv]".
+            whole: the caller fills all of them at once, and needs no zeros of `init_on_alloc`.
 
         Returns:
             The address, or None (with a line in the kernel log) when `size` is 0, or there
@@ -71,7 +85,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
 
         Linux: mm/vmalloc.c:vmalloc_noprof()
         """
-        return self.vmalloc_node_range(size, GFP_KERNEL, caller)
+        return self.vmalloc_node_range(size, GFP_KERNEL, caller, whole=whole)
 
     def vzalloc(self, size: int, caller: str = "") -> int | None:
         """As `vmalloc()`, filled with zeros."""
@@ -121,8 +135,9 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         """Make what `vmalloc()` gave larger, or smaller.
 
         What fits into the pages that are there stays where it is, and none of them is freed; more
-        is allocated anew, with a copy of what was there.  With __GFP_ZERO what is behind `size` is
-        filled with zeros.  Size 0 frees it, and without an `address` it is `vmalloc()`.
+        is allocated anew, with a copy of what was there.  With __GFP_ZERO or `init_on_alloc` what
+        is behind `size` is filled with zeros.  Size 0 frees it, and without an `address` it is
+        `vmalloc()`.
 
         Returns:
             The address, or None when all was freed, or there is not enough memory and the old one
@@ -142,7 +157,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             return None
         old_size = area.kind.mapped_size
         if size <= old_size:
-            if gfp & ZERO and size < old_size:
+            if size < old_size and (gfp & ZERO or self._page_alloc.init_on_alloc):
                 self._memory.memset(address + size, 0, old_size - size)
             return address
         new = self.vmalloc_node_range(size, gfp)
@@ -154,12 +169,20 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         return new
 
     def vmalloc_node_range(
-        self, size: int, gfp: int, caller: str = "", vm_flags: int = 0
+        self,
+        size: int,
+        gfp: int,
+        caller: str = "",
+        vm_flags: int = 0,
+        whole: bool = False,
+        align: int = 1,
     ) -> int | None:
         """What all of them are, with the flags of the allocation and those of the area.
 
         Args:
             vm_flags: VM_USERMAP; VM_ALLOW_HUGE_VMAP, VM_NO_GUARD.
+            whole: as for `vmalloc()`; of no use where `size` is not whole pages.
+            align: the address is a multiple of it, a power of two; any is one of PAGE_SIZE.
 
         Linux: mm/vmalloc.c:__vmalloc_node_range_noprof()
         """
@@ -171,73 +194,89 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             return None
         huge_shift = self._layout.huge_vmap_shift
         if vm_flags & VM_ALLOW_HUGE_VMAP and huge_shift and size >> huge_shift:
-            start = self._vmalloc_area(size, gfp, caller, vm_flags, huge_shift)
+            huge_align = max(align, 1 << huge_shift)
+            start = self._vmalloc_area(size, gfp, caller, vm_flags, huge_shift, align=huge_align)
             if start is not None:
                 return start
-        return self._vmalloc_area(size, gfp, caller, vm_flags, PAGE_SHIFT)
+        return self._vmalloc_area(size, gfp, caller, vm_flags, PAGE_SHIFT, whole, align)
 
     def _vmalloc_area(
-        self, size: int, gfp: int, caller: str, vm_flags: int, shift: int
+        self,
+        size: int,
+        gfp: int,
+        caller: str,
+        vm_flags: int,
+        shift: int,
+        whole: bool = False,
+        align: int = 1,
     ) -> int | None:
         """An area of pages of 2**`shift` bytes (Linux: mm/vmalloc.c:__vmalloc_area_node())."""
         page_size = 1 << shift
         mapped_size = (size + page_size - 1) & -page_size
         area_size = mapped_size if vm_flags & VM_NO_GUARD else mapped_size + PAGE_SIZE
-        start = self._get_vm_area(area_size, page_size, gfp)
-        if start is None:
+        area = self._get_vm_area(area_size, align, gfp)
+        if area is None:
             self._failed(size, "vm_struct allocation failed", gfp, caller)
             return None
+        start, objects = area
         if not gfp & (GFP_DMA | GFP_DMA32):
             gfp |= HIGHMEM
         nr_pages = mapped_size >> PAGE_SHIFT
         array_size = nr_pages * self._layout.pointer_size
         vpages = array_size > PAGE_SIZE
         nested_gfp = gfp & GFP_RECLAIM_MASK | ZERO
-        if vpages:
-            page_array = self.vmalloc_node_range(array_size, nested_gfp, caller)
-        else:
-            page_array = self._slab.kmalloc(array_size, nested_gfp)
+        try:
+            if vpages:
+                page_array = self.vmalloc_node_range(array_size, nested_gfp, caller)
+            else:
+                page_array = self._slab.kmalloc(array_size, nested_gfp)
+        except PageFault:  # somebody has overwritten what they go by
+            self._free_vm_area(start, area_size, objects)
+            raise
         if page_array is None:
-            self._vmap_space.free_vmap_area_noflush(start, area_size)
+            self._free_vm_area(start, area_size, objects)
             self._failed(
                 mapped_size, f"failed to allocated page array size {array_size}", gfp, caller
             )
             return None
-        pages = self._alloc_pages(nr_pages, gfp | NOWARN, shift - PAGE_SHIFT)
+        whole = whole and size == mapped_size
+        pages = self._alloc_pages(nr_pages, gfp | NOWARN, shift - PAGE_SHIFT, whole)
         if pages is None:
             self.kvfree(page_array)
-            self._vmap_space.free_vmap_area_noflush(start, area_size)
+            self._free_vm_area(start, area_size, objects)
             if shift == PAGE_SHIFT:
-                had = self._page_alloc.nr_available(gfp) << PAGE_SHIFT
+                had = self._page_alloc.nr_populated << PAGE_SHIFT
                 self._failed(had, "failed to allocate pages", gfp, caller)
             return None
-        flags = self._page_kernel
-        entries = array(self._entry_format, [pfn << PAGE_SHIFT | flags for pfn in pages])
+        pfns = array(self._word_format, pages)
+        entries = array(self._word_format, self._entries.of(pfns))
         if not self._pgtable.map_pages(start, entries):
-            self._unmap(start, area_size)
+            self._pgtable.unmap_pages(start, area_size >> PAGE_SHIFT)
             self._page_alloc.put_frames(pages)
             self.kvfree(page_array)
+            self._free_vm_area(start, area_size, objects)
             self._failed(mapped_size, "failed to map pages", gfp, caller)
             return None
-        self._memory.write(page_array, self._vmemmap.page_pointers(entries))
         kind = (area_size, VM_ALLOC | vm_flags, caller, nr_pages, vpages)
-        self._vmap_space.busy.add(start, kind, page_array)
+        self._vmap_space.busy.add(start, kind, page_array, objects)
         self.nr_vmalloc_pages += nr_pages
+        self._memory.write(page_array, self._page_pointers.of(pfns))
         return start
 
-    def _alloc_pages(self, nr_pages: int, gfp: int, order: int) -> array[int] | None:
+    def _alloc_pages(self, nr_pages: int, gfp: int, order: int, whole: bool) -> array[int] | None:
         """Frames for an area, in blocks of 2**`order`; None if there are not so many.
 
         Linux: mm/vmalloc.c:vm_area_alloc_pages()
         """
         if not order:
-            return self._page_alloc.alloc_pages_bulk(gfp, nr_pages)
+            return self._page_alloc.alloc_pages_bulk(gfp, nr_pages, whole)
         frames = array("I")
         while len(frames) < nr_pages:
             pfn = self._page_alloc.alloc_pages(gfp, order)
             if pfn is None:
                 self._page_alloc.put_frames(frames)
                 return None
+            self._page_alloc.split_page(pfn, order)
             frames.extend(range(pfn, pfn + (1 << order)))
         return frames
 
@@ -260,11 +299,15 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
                 f"Trying to vfree() nonexistent vm area ({self._layout.pointer(address)})", "vfree"
             )
             return
-        area, frames = removed
-        self._free_pages(area.kind, area.data, frames[: area.kind.nr_pages])
+        kind, data, vm, frames = removed
+        self._free_pages(kind, data, vm, frames[: kind[3]])
 
-    def _free_pages(self, kind: VmKind, data: int, frames: array[int]) -> None:
-        """Free what an area had: `frames`, if they are its own, and the array of their pointers."""
+    def _free_pages(self, kind: VmKind, data: int, vm: int, frames: array[int]) -> None:
+        """Free what an area had: `frames`, if they are its own, and the array of their pointers.
+
+        Then the struct vm_struct itself, if it has one.  What has been scheduled since it was
+        removed waits on: it is for the next one.
+        """
         _, flags, _, nr_pages, vpages = kind
         if nr_pages:
             self._page_alloc.put_frames(frames)
@@ -273,7 +316,9 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
                 if vpages:
                     self.vfree(data)
                 else:
-                    self._slab.kfree(data)
+                    self._slab.put(data)
+        if vm:
+            self.vm_structs.free(vm)
 
     def vfree_bulk(self, addresses: Iterable[int]) -> None:
         """`vfree()` of each; areas that follow each other are unmapped in one go, which is quicker.
@@ -283,13 +328,13 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         if self._workqueue.pending:
             self._workqueue.flush()
         space, wanted = self._vmap_space, list(addresses)
-        runs: list[tuple[list[tuple[int, VmKind, int]], array[int]]] = []
+        runs: list[tuple[list[tuple[int, VmKind, int, int]], array[int]]] = []
         odd: list[int] = []
         done = 0
         while done < len(wanted):
             areas = space.busy.pop_run(wanted[done : done + MAX_RUN])
             if areas:
-                start, (last, kind, _) = areas[0][0], areas[-1]
+                start, (last, kind, _, _) = areas[0][0], areas[-1]
                 nr_pages = (last - start + kind.size) >> PAGE_SHIFT
                 runs.append((areas, self._pgtable.unmap_pages(start, nr_pages)))
             else:
@@ -297,12 +342,11 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             done += len(areas) or 1
         for areas, frames in runs:
             at = 0
-            for start, kind, data in areas:
+            for start, kind, data, objects in areas:
                 size = kind[0]
-                space.free_vmap_area_noflush(start, size)
-                behind = at + (size >> PAGE_SHIFT)
-                self._free_pages(kind, data, frames[at : at + kind.nr_pages])
-                at = behind
+                space.free_vmap_area_noflush(start, size, objects & VA_MASK)
+                self._free_pages(kind, data, objects >> VM_SHIFT, frames[at : at + kind[3]])
+                at += size >> PAGE_SHIFT
         for address in odd:
             self.vfree(address)
 
@@ -313,17 +357,38 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
     def __repr__(self) -> str:
         return f"<Vmalloc pages={self.nr_vmalloc_pages}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> VmallocState:
         """The books, as plain data: where the frames are stands in the page tables."""
         return {"nr_vmalloc_pages": self.nr_vmalloc_pages, "blocks": self._blocks.state()}
+
+    def restore(self, state: VmallocState, claims: Claims) -> None:
+        """Have these books; the areas, the slabs and the page tables are there already."""
+        self._blocks.restore(state["blocks"])
+        self.nr_vmalloc_pages = 0
+        busy = self._vmap_space.busy
+        for (start, number, _), objects in zip(busy.walk(), busy.objects(), strict=True):
+            kind = busy.kinds[number]
+            vm = objects >> VM_SHIFT
+            assert not vm or self.vm_structs.is_allocated(vm)
+            if kind.nr_pages:
+                assert start >= self._layout.vmalloc_start
+                assert kind.nr_pages << PAGE_SHIFT == kind.mapped_size
+                frames = self._pgtable.frames(start, kind.nr_pages)
+                if not kind.flags & VM_MAP_PUT_PAGES:
+                    claims.take_each(frames)
+                    self.nr_vmalloc_pages += kind.nr_pages
+        assert self.nr_vmalloc_pages == state["nr_vmalloc_pages"]
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames that vmalloc() holds.  Slow: for tests.
 
         - every page of an area is mapped, its guard page is not, and nothing else is mapped;
-          of one that is only reserved no page is, and of a block those that are in use
+          of one that is only reserved no page is, of a block those that are in use, and of a chunk
+          of the per-cpu allocator any
         - no frame that vmalloc() holds belongs to two areas
         - `nr_vmalloc_pages` is the number of these frames
+        - each area has a struct vm_struct of its own but those that are only reserved, and
+          vm_map_ram()'s
         """
         self._vmap_space.check()
         self._blocks.check()
@@ -335,10 +400,11 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             assert end == start + kind.size or end not in mapped, "a guard page is mapped"
             pages = range(start, end, PAGE_SIZE)
             used = self._blocks.used(start)
-            if not kind.flags or used >= 0:
+            if not kind.flags or used >= 0 or (kind.flags & VM_ALLOC and not kind.nr_pages):
                 inside = [i for i, address in enumerate(pages) if address in mapped]
-                assert used > 0 or not inside, "a page is mapped that nobody uses"
-                assert all(used >> i & 1 for i in inside)
+                if not kind.flags & VM_ALLOC:
+                    assert used > 0 or not inside, "a page is mapped that nobody uses"
+                    assert all(used >> i & 1 for i in inside)
                 seen += len(inside)
                 continue
             frames = {mapped[address] for address in pages}
@@ -351,4 +417,10 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
                     owned |= frames
         assert seen == len(mapped)
         assert len(owned) == self.nr_vmalloc_pages
+        busy = self._vmap_space.busy
+        objects = [objects >> VM_SHIFT for objects in busy.objects()]
+        for vm, (_, kind, _) in zip(objects, busy.values(), strict=True):
+            assert bool(vm) == bool(kind.flags & ~VM_MAP_RAM)
+            assert not vm or self.vm_structs.is_allocated(vm)
+        assert len(set(objects) - {0}) == len(objects) - objects.count(0)
         return owned

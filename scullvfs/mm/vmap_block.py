@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .errors import KernelBug
+from .errors import KernelBug, PageFault
 from .layout import PAGE_SHIFT, Layout
+from .restoring import StateError
 from .slab import Slab
-from .vm_struct import VM_MAP_RAM, VmKind
+from .vm_struct import VM_MAP_RAM, VmKind, objects_of
 from .vmap import VmapSpace
 
 __all__ = ["VmapBlock", "VmapBlocks"]
@@ -80,11 +81,16 @@ class VmapBlocks:
         if record is None:
             return None
         size = self._kind.size
-        start = self._vmap_space.alloc_vmap_area(size, size)
-        if start is None:
-            self._slab.kfree(record)
+        try:
+            area = self._vmap_space.alloc_vmap_area(size, size)
+        except PageFault:  # somebody has overwritten what they go by
+            self._slab.put(record)
+            raise
+        if area is None:
+            self._slab.put(record)
             return None
-        self._vmap_space.busy.add(start, self._kind, 0)
+        start, va = area
+        self._vmap_space.busy.add(start, self._kind, 0, objects_of(0, va))
         block = self._blocks[start] = VmapBlock(start, self.pages, record)
         return block
 
@@ -111,9 +117,10 @@ class VmapBlocks:
     def _free_block(self, block: VmapBlock) -> None:
         """Linux: mm/vmalloc.c:free_vmap_block()"""
         del self._blocks[block.start]
-        self._vmap_space.busy.pop(block.start)
-        self._vmap_space.free_vmap_area_noflush(block.start, self._kind.size)
-        self._slab.kfree(block.record)
+        area = self._vmap_space.busy.pop(block.start)
+        assert area is not None
+        self._vmap_space.free_vmap_area_noflush(block.start, self._kind.size, area[3])
+        self._slab.put(block.record)
 
     def purge_fragmented(self, force: bool) -> None:
         """Free the blocks of which nothing is in use.
@@ -141,6 +148,17 @@ class VmapBlocks:
             [each.start, each.free, each.dirty, each.used_map, each.record]
             for each in self._blocks.values()
         ]
+
+    def restore(self, state: list[list[int]]) -> None:
+        """Have these blocks, whose areas are there already."""
+        self._blocks.clear()
+        for row in state:
+            if len(row) != 5 or min(row) < 0:
+                raise StateError("no block of vm_map_ram()")
+            start, free, dirty, used_map, record = row
+            block = self._blocks[start] = VmapBlock(start, free, record)
+            block.dirty, block.used_map = dirty, used_map
+        self.check()
 
     def check(self) -> None:
         """Assert the invariants.  Slow: for tests.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .layout import PAGE_SHIFT, PAGE_SIZE
+from .layout import PAGE_SHIFT
 from .vm_area import VmAreas
 from .vm_struct import VM_MAP, VM_MAP_PUT_PAGES, VM_NO_GUARD, VmKind
 
@@ -27,8 +27,8 @@ class VmapPages(VmAreas):
 
         Returns:
             The address, or None when there are no pages, more than there is RAM, no addresses,
-            or no frame for a page table; and, with a warning in the kernel log, when one of them
-            is no frame of RAM.
+            or no memory for the area or its page tables; and, with a warning in the kernel log,
+            when one of them is no frame of RAM.
 
         Linux: mm/vmalloc.c:vmap(), vmap_pages_pte_range()
         """
@@ -37,14 +37,15 @@ class VmapPages(VmAreas):
         if flags & VM_NO_GUARD:
             self._log.warn_once("", "vmap")
             flags &= ~VM_NO_GUARD
-        start = self._get_vm_area((len(pages) + 1) << PAGE_SHIFT, PAGE_SIZE)
-        if start is None:
+        area = self._get_vm_area((len(pages) + 1) << PAGE_SHIFT, 1)
+        if area is None:
             return None
+        start, objects = area
         if not self._are_pages(pages):
-            self._vmap_space.free_vmap_area_noflush(start, (len(pages) + 1) << PAGE_SHIFT)
+            self._free_vm_area(start, (len(pages) + 1) << PAGE_SHIFT, objects)
             self._warn_of_no_page(pages)
             return None
-        if not self._map_frames(start, pages, self._page_kernel):
+        if not self._map_frames(start, pages, self._entries, objects):
             return None
         kind = VmKind(
             size=(len(pages) + 1) << PAGE_SHIFT,
@@ -52,7 +53,7 @@ class VmapPages(VmAreas):
             caller=caller,
             nr_pages=len(pages) if flags & VM_MAP_PUT_PAGES else 0,
         )
-        self._vmap_space.busy.add(start, kind, 0)
+        self._vmap_space.busy.add(start, kind, 0, objects)
         return start
 
     def vunmap(self, address: int | None) -> None:
@@ -60,7 +61,7 @@ class VmapPages(VmAreas):
 
         Linux: mm/vmalloc.c:vunmap()
         """
-        if address is not None and self._remove_vm_area(address) is None:
+        if address is not None and not self._remove(address):
             self._log.warn(
                 f"Trying to vunmap() nonexistent vm area ({self._layout.pointer(address)})",
                 "vunmap",

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypedDict, TypeVar
 
-__all__ = ["Left", "Steps", "Workqueue", "WorkqueueStatistics", "finish"]
+__all__ = ["Left", "Steps", "Workqueue", "WorkqueueState", "WorkqueueStatistics", "finish"]
 
 T = TypeVar("T")
 
@@ -48,6 +48,12 @@ class WorkqueueStatistics(NamedTuple):
     """Works that there have been."""
     waiting: int
     """Works that are not done."""
+
+
+class WorkqueueState(TypedDict):
+    """How much there has been to do."""
+
+    queued: int
 
 
 class Workqueue:
@@ -153,11 +159,18 @@ class Workqueue:
     def __repr__(self) -> str:
         return f"<Workqueue waiting={len(self)} queued={self.queued}>"
 
-    def state(self) -> dict[str, int]:
+    def state(self) -> WorkqueueState:
         """How many works there have been; it does what waits, which cannot be data."""
         while self.step():
             pass
         return {"queued": self.queued}
+
+    def restore(self, state: WorkqueueState) -> None:
+        """Be in a state, with nothing that waits."""
+        self._works.clear()
+        self._scheduled.clear()
+        self._begin_slices()
+        self.queued = state["queued"]
 
     def check(self) -> None:
         """Assert the invariants.

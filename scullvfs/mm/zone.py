@@ -26,7 +26,7 @@ back and moves none of them, so whether and when it is done does not show:
 Confessed: there is one CPU's list, and freed single frames stay on it.  Linux gives those that have
 been on it for longest back as soon as there are more than `high`; here that happens when a larger
 block is asked for and there is none, so that freeing is quick.  What is told of free blocks
-(/proc/buddyinfo) is what there would be if all of them had gone back (`pcp_map`), while Linux
+(/proc/buddyinfo) has them as the blocks that they make among themselves (`pcp_map`), while Linux
 leaves the frames of the list out of it, and of MemFree.  In Linux `high` may grow up to an eighth
 of the zone while frames come and go, and shrinks by the clock.
 """
@@ -36,17 +36,20 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict
 
-from .buddy import MIGRATE_MOVABLE, MIGRATE_TYPES, Buddy
+from .buddy import Buddy, BuddyState
 from .deck import Deck
+from .fragment import FragmentedBuddy
+from .free_list import MIGRATE_MOVABLE, MIGRATE_TYPES
 from .layout import PAGE_SHIFT, PAGE_SIZE
 from .pcp import COSTLY_ORDER, PcpBlocks
 from .pcp_map import PcpMap
 from .ram import ZERO_PAGE, Ram
+from .restoring import Claims, StateError
 from .watermark import zone_batchsize, zone_highsize, zone_watermarks
 
-__all__ = ["KEPT", "Zone", "ZoneStatistics"]
+__all__ = ["KEPT", "Zone", "ZoneState", "ZoneStatistics"]
 
 KEPT: Final = 4096
 """`idle_work()` leaves the host's memory behind this many freed frames as it is (16 MiB)."""
@@ -54,8 +57,6 @@ BATCH_SCALE_MAX: Final = 5
 """A refill grows up to 2**5 times the batch (Linux: CONFIG_PCP_BATCH_SCALE_MAX)."""
 DRAINED: Final = 1 << 13
 """Freed frames that go back at once where a larger block is wanted."""
-DECK_BLOCKS: Final = 64
-"""Blocks that a shuffled refill deals from."""
 
 
 class ZoneStatistics(NamedTuple):
@@ -74,6 +75,8 @@ class ZoneStatistics(NamedTuple):
     """Not handed out, with those on the per-cpu list, which Linux's NR_FREE_PAGES leaves out."""
     dirty: int
     """Free frames that the host may hold memory for."""
+    unevictable: int
+    """Pages of a file that hold the free ones apart (`fragment`), not free themselves."""
     wmark_min: int
     """Below so many free frames an allocation fails."""
     wmark_low: int
@@ -86,12 +89,29 @@ class ZoneStatistics(NamedTuple):
     """Frames that the per-cpu list holds."""
 
 
+class ZoneState(TypedDict):
+    """Which frames come next."""
+
+    name: str
+    hot: list[int]
+    cold: list[int]
+    overwritten_cold: list[int]
+    deck: tuple[list[int], list[int]]
+    blocks: list[list[int]]
+    alloc_factor: int
+    buddy: BuddyState
+
+
 class Zone:
     """A range of frames with its buddy system and per-cpu list (Linux: struct zone).
 
     Args:
         rng: gives the order under `shuffle`, None without it.
         lowmem_pages: frames of the machine that the linear mapping reaches.
+        fragment: percent of the free frames that are in pieces from the start.
+        fragment_rng: chooses where.
+        keep: what is in free frames stays there, so that the next owner finds it; without, they may
+            read as zeros at any time.
     """
 
     def __init__(
@@ -103,6 +123,9 @@ class Zone:
         rng: Random | None,
         lowmem_pages: int,
         cpus: int,
+        fragment: int = 0,
+        fragment_rng: Random | None = None,
+        keep: bool = False,
     ) -> None:
         self.name: Final = name
         self.managed: Final = end_pfn - start_pfn
@@ -112,8 +135,15 @@ class Zone:
         """Frames that go to and from the per-cpu list at once."""
         self.pcp_high: Final = zone_highsize(self.wmark, self.pcp_batch, cpus)
         """Frames that the per-cpu list holds."""
-        self.buddy: Final = Buddy(start_pfn, end_pfn, ram.release)
+        release = _stays if keep else ram.release
+        self.buddy: Final = (
+            FragmentedBuddy(start_pfn, end_pfn, release, fragment, fragment_rng)
+            if fragment and fragment_rng
+            else Buddy(start_pfn, end_pfn, release)
+        )
         self._ram = ram
+        self._keep: Final = keep
+        self._clear_pages: Final = ram.clear_used_pages if keep else ram.clear_pages
         self._rng = rng
         self._deck = Deck([], 0, Random(0))
         self.hot = array("I")
@@ -123,7 +153,10 @@ class Zone:
         self.map: Final = PcpMap(end_pfn)
         """What they would be as blocks."""
         self.cold = array("I")
-        """Frames straight from the buddy system: they read as zeros."""
+        """Frames straight from the buddy system: they read as zeros, if nothing is kept."""
+        self.overwritten_cold: set[int] = set()
+        """Those that are still to come from there, and do not read as zeros any more, since
+        somebody has written where he has nothing."""
         self.blocks: Final = PcpBlocks()
         """Blocks of up to 8 frames on the list."""
         self.alloc_factor = 0
@@ -157,7 +190,7 @@ class Zone:
         if left < self.released or left < self.map.mapped:
             clean = self._unsettle(left, frames)
         if zero:
-            self._ram.clear_pages(frames[: nr_pages - clean] if clean else frames)
+            self._clear_pages(frames[: nr_pages - clean] if clean else frames)
         return frames
 
     def _unsettle(self, left: int, frames: array[int]) -> int:
@@ -175,12 +208,20 @@ class Zone:
         frames.reverse()
         clean = self._unsettle(0, frames)
         if zero:
-            self._ram.clear_pages(frames[: len(frames) - clean])
+            self._clear_pages(frames[: len(frames) - clean])
         wanted = nr_pages - len(frames)
         if len(self.cold) < wanted:
             self._refill(wanted - len(self.cold))
-        frames.extend(self.cold[: -wanted - 1 : -1])
+        cold = self.cold[: -wanted - 1 : -1]
         del self.cold[-wanted:]
+        if zero and self._keep:
+            self._clear_pages(cold)
+        frames.extend(cold)
+        if self.overwritten_cold:
+            spoiled = self.overwritten_cold.intersection(frames)
+            self.overwritten_cold -= spoiled
+            if zero:
+                self._ram.clear_pages(spoiled)
         return frames
 
     def _nr_alloc(self, order: int) -> int:
@@ -219,7 +260,7 @@ class Zone:
             block = self.buddy.alloc_smallest(count)
             return array("I", _block(*block)) if block else array("I")
         if not self._deck:
-            self._deck = Deck(*self.buddy.alloc_random(DECK_BLOCKS, self._rng), self._rng)
+            self._deck = self.buddy.shuffled(self._rng)
         return self._deck.deal(count)
 
     # -- blocks ----------------------------------------------------------------------------
@@ -227,17 +268,22 @@ class Zone:
     def alloc_block(self, order: int, zero: bool) -> int | None:
         """Take a block of order 1 or more (Linux: mm/page_alloc.c:rmqueue())."""
         if order > COSTLY_ORDER:
-            return self.buddy.alloc(order, clean=zero)
+            pfn = self.buddy.alloc(order, clean=zero)
+            if zero and self._keep and pfn is not None:
+                self._clear_pages(_block(pfn, order))
+            return pfn
         taken = self.blocks.take(order) or self._fetch_blocks(order)
         if taken is None:
             return None
         pfn, clean = taken
-        if zero and not clean:
-            self._ram.clear_pages(_block(pfn, order))
+        if zero and (self._keep or not clean):
+            self._clear_pages(_block(pfn, order))
         return pfn
 
     def alloc_drained(self, order: int, zero: bool) -> int | None:
         """As `alloc_block()`, which found none, with what the per-cpu list gives back."""
+        if not self.buddy.may_have(order):
+            return None
         pfn = None
         while pfn is None and self.hot:
             self.drain_some()
@@ -293,18 +339,35 @@ class Zone:
         Linux: mm/page_alloc.c:drain_all_pages()
         """
         self.buddy.free_frames(self.hot, dirty=True)
-        self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=False)
+        self._ram.clear_pages(self.overwritten_cold)
+        self.overwritten_cold.clear()
+        self.buddy.free_frames(self.cold + self._deck.deal(len(self._deck)), dirty=self._keep)
         self._drain_blocks(self.blocks.nr_pages)
         self.hot, self.cold = array("I"), array("I")
         self.released = 0
         self.map.clear()
+
+    # -- what somebody has done to free frames ----------------------------------------------
+
+    def overwritten(self, frames: range) -> set[int]:
+        """Somebody has written to some frames; returns those that are free.
+
+        They read as zeros no more, so who is to get zeros gets them cleared.
+        """
+        free = {pfn for part in self.buddy.overwritten(frames) for pfn in part}
+        free.update(pfn for part in self.blocks.overwritten(frames) for pfn in part)
+        cold = {pfn for pfn in (*self.cold, *self._deck.frames()) if pfn in frames}
+        self.overwritten_cold |= cold
+        hot = [at for at, pfn in enumerate(self.hot) if pfn in frames]
+        self.released = min([self.released, *hot])
+        return free | cold | {self.hot[at] for at in hot}
 
     # -- what goes back to the host --------------------------------------------------------
 
     @property
     def nr_surplus(self) -> int:
         """Freed frames that `settle()` has still to go over."""
-        return max(len(self.hot) - KEPT - self.released, 0)
+        return 0 if self._keep else max(len(self.hot) - KEPT - self.released, 0)
 
     @property
     def nr_dirty(self) -> int:
@@ -317,6 +380,18 @@ class Zone:
         for pfn, count in _runs(self.hot[self.released : end]):
             self._ram.release(pfn, count)
         self.released = end
+
+    def release_free(self) -> None:
+        """Give the host's memory behind all free frames back, unless it is kept; none moves."""
+        if self._keep:
+            return
+        self._ram.clear_pages(self.overwritten_cold)  # which are few, and stay where they are
+        for pfn, count in _runs(self.hot[self.released :]):
+            self._ram.release(pfn, count)
+        self.released = len(self.hot)
+        self.blocks.release(self._ram.release)
+        while self.buddy.nr_dirty:
+            self.buddy.release_dirty(self.managed)
 
     # -- seen as blocks --------------------------------------------------------------------
 
@@ -336,7 +411,7 @@ class Zone:
         They are joined among themselves only; single ones that a refill has fetched are of order 0.
         Frames are counted as they are freed and taken, and in idle work, so that few are left.
         """
-        counts = [sum(area.nr_free) for area in self.buddy.free_area]
+        counts = self.buddy.free_by_order()
         counts[0] += len(self.cold) + len(self._deck)
         for order, listed in enumerate(self.blocks.counts()):
             counts[order] += listed
@@ -367,6 +442,7 @@ class Zone:
             managed=self.managed,
             free=self.nr_free,
             dirty=self.nr_dirty,
+            unevictable=self.buddy.nr_unevictable,
             wmark_min=self.wmark.min,
             wmark_low=self.wmark.low,
             wmark_high=self.wmark.high,
@@ -378,23 +454,46 @@ class Zone:
     def __repr__(self) -> str:
         return f"<Zone {self.name} free={self.nr_free} pcp={self.nr_pcp}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> ZoneState:
         """What decides which frames come next, but for the random numbers; plain data."""
         return {
             "name": self.name,
             "hot": self.hot.tolist(),
             "cold": self.cold.tolist(),
+            "overwritten_cold": sorted(self.overwritten_cold),
             "deck": self._deck.state(),
             "blocks": self.blocks.state(),
             "alloc_factor": self.alloc_factor,
             "buddy": self.buddy.state(),
         }
 
+    def restore(self, state: ZoneState, claims: Claims) -> None:
+        """Have these frames free; the host holds memory for none of them, if nothing is kept."""
+        if state["name"] != self.name or not 0 <= state["alloc_factor"] <= BATCH_SCALE_MAX:
+            raise StateError(f"no zone {self.name}")
+        self.alloc_factor = state["alloc_factor"]
+        self.hot, self.cold = array("I", state["hot"]), array("I", state["cold"])
+        self._deck = Deck.of(*state["deck"])
+        first, end = self.buddy.start_pfn, self.buddy.end_pfn
+        for frames in (self.hot, self.cold, self._deck.frames()):
+            if frames and not first <= min(frames) <= max(frames) < end:
+                raise StateError(f"frames that are not in zone {self.name}")
+            claims.take_each(frames)
+        self.released = 0 if self._keep else len(self.hot)
+        self.overwritten_cold = {*state["overwritten_cold"]}
+        if not self.overwritten_cold <= {*self.cold, *self._deck.frames()}:
+            raise StateError(f"other frames of zone {self.name} are overwritten than are to come")
+        self.map.clear()
+        self.map_surplus()
+        self.blocks.restore(state["blocks"], claims)
+        self.buddy.restore(state["buddy"], claims)
+
     def check(self) -> set[int]:
         """Assert the invariants; return all free frames.  Slow: for tests.
 
         - no frame is on the list twice, nor on the list and in the buddy system
-        - a frame on `cold`, and a freed one that was released, reads as zeros
+        - a frame on `cold`, and a freed one that was released, reads as zeros, if nothing is kept,
+          and but for those that somebody has overwritten
         - the map is in order (`PcpMap.check()`)
         """
         free = self.buddy.check()
@@ -406,7 +505,8 @@ class Zone:
             free |= listed
         assert 0 <= self.released <= len(self.hot)
         self.map.check(self.hot)
-        for pfn in self.hot[: self.released] + self.cold:
+        pages = () if self._keep else {*self.hot[: self.released], *self.cold}
+        for pfn in {*pages} - self.overwritten_cold:
             # A copy: to compare a memoryview takes longer by far.
             assert bytes(self._ram.bytes[pfn << PAGE_SHIFT :][:PAGE_SIZE]) == ZERO_PAGE
         return free
@@ -423,6 +523,10 @@ def _runs(frames: array[int]) -> Iterator[tuple[int, int]]:
         end = pfn + 1
     if first >= 0:
         yield first, end - first
+
+
+def _stays(pfn: int, nr_pages: int) -> None:
+    """In place of `Ram.release()`: the host's memory behind the frames stays as it is."""
 
 
 def _block(pfn: int, order: int) -> range:

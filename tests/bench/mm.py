@@ -59,12 +59,12 @@ def measure(
 
 
 def vmalloc_vfree(machine: Machine, size: int, calls: int) -> Callable[[], None]:
-    """Allocates and frees, one after the other."""
+    """Allocates and frees, one after the other, as who fills all of it."""
     vmalloc, vfree = machine.vm.vmalloc, machine.vm.vfree
 
     def work() -> None:
         for _ in range(calls):
-            vfree(vmalloc(size))
+            vfree(vmalloc(size, whole=True))
 
     return work
 

@@ -62,7 +62,8 @@ def large_device(rounds: int) -> None:
         nr_quanta = 9 * GIB // QUANTUM
         for number in range(nr_quanta):
             os.pwrite(fd, b"x", number * QUANTUM)
-        touched = nr_quanta * 4096 + nr_quanta * 16 * 8  # data, and entries of the page tables
+        # Data, entries of the page tables, and the array of the page pointers.
+        touched = nr_quanta * (4096 + 2 * 16 * 8)
         metadata = (daemon.memory_info().rss - before - touched) / nr_quanta
         near, far = read_cost([fd, fd], [0, 8 * GIB], rounds)
         row("4 KiB read at offset 0 of a 9 GiB device", f"{near:.1f} us")
@@ -104,7 +105,8 @@ LONG_CALLS = {
     "nothing": ["sleep", "1"],
     "fallocate": ["fallocate", "-l", "{length}", "{device}"],
     "SEEK_HOLE": [
-        *(sys.executable, "-c"),
+        sys.executable,
+        "-c",
         "import os, sys; os.lseek(os.open(sys.argv[1], 0), 0, os.SEEK_HOLE)",
         "{device}",
     ],

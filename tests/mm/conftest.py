@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,10 +11,11 @@ from hypothesis import settings
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE
 from scullvfs.mm.machine import Machine
 
+from ..thorough import CI, rounds
 from .helpers import ARCHS, MIB, small_i386
 
 # Examples are worth more than a stop-watch, and in CI the same ones every time.
-settings.register_profile("mm", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("mm", deadline=None, derandomize=CI, max_examples=rounds(100, 20))
 settings.load_profile("mm")
 
 

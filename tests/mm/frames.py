@@ -14,10 +14,12 @@ from scullvfs.mm.ram import Ram
 from .helpers import MIB
 
 
-def new(mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0) -> tuple[PageAllocator, Ram]:
+def new(
+    mem: int = 64 * MIB, shuffle: bool = True, seed: int = 0, **options: bool
+) -> tuple[PageAllocator, Ram]:
     """A page allocator of x86_64 with nothing taken."""
     ram = Ram(mem, 8)
-    return PageAllocator(ram, LAYOUTS["x86_64"], shuffle, seed), ram
+    return PageAllocator(ram, LAYOUTS["x86_64"], shuffle, seed, **options), ram
 
 
 def bulk(page_alloc: PageAllocator, nr_pages: int, zero: bool = False) -> array[int]:

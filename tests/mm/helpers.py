@@ -6,11 +6,13 @@ from array import array
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from scullvfs.mm.buddy import MAX_PAGE_ORDER, MIGRATE_TYPES, Buddy
+from scullvfs.mm.buddy import MAX_PAGE_ORDER, Buddy
+from scullvfs.mm.free_list import MIGRATE_TYPES
 from scullvfs.mm.gfp import __GFP_MEMALLOC, GFP_HIGHUSER
 from scullvfs.mm.layout import LAYOUTS, PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.page_alloc import PageAllocator
+from scullvfs.mm.slab import SlabStatistics
 
 Buffer = bytes | bytearray | memoryview
 
@@ -27,6 +29,7 @@ class Books(NamedTuple):
 
     frames_free_or_in_slabs: int
     objects: int
+    """But for the struct vmap_areas: there is one more as soon as an area has been asked for."""
     tables: int
     vmalloc_pages: int
     areas: list[tuple[int, int]]
@@ -39,14 +42,22 @@ def books(machine: Machine) -> Books:
     kmalloc may keep an empty slab, so the frames of slabs are counted with the free ones.
     """
     machine.vmap_space.purge_vmap_area_lazy(full_pool_decay=True)
-    slab = machine.slab.statistics()
     return Books(
-        frames_free_or_in_slabs=machine.page_alloc.nr_free + slab.pages,
-        objects=slab.objects,
+        frames_free_or_in_slabs=machine.page_alloc.nr_free + machine.slab.statistics().pages,
+        objects=other_slabs(machine).objects,
         tables=machine.pgtable.statistics().tables,
         vmalloc_pages=machine.vm.nr_vmalloc_pages,
         areas=sorted((a.va_start, a.va_end) for a in machine.vmap_space.busy.values()),
         mappings=dict(machine.pgtable.mappings()),
+    )
+
+
+def other_slabs(machine: Machine) -> SlabStatistics:
+    """The books of slabs without the struct vmap_areas, which free addresses have, too."""
+    pages, objects, nbytes = machine.slab.statistics()
+    (cache,) = [cache for cache in machine.slab.caches() if cache.name == "vmap_area"]
+    return SlabStatistics(
+        pages - cache.nr_slabs, objects - cache.nr_used, nbytes - cache.nr_used * cache.size
     )
 
 

@@ -14,9 +14,14 @@ KINDS = [VmKind(2 * P, 2, "f", 1), VmKind(3 * P, 2, "f", 2), VmKind(9 * P, 1, "g
 
 
 def add(areas: BusyAreas, oracle: dict[int, VmapArea], at: int, kind: VmKind) -> None:
-    """Put an area in both, its place as its data."""
-    areas.add(at, kind, at // P)
+    """Put an area in both, its place as its data, and twice that for its objects."""
+    areas.add(at, kind, at // P, 2 * at // P)
     oracle[at] = VmapArea(at, kind, at // P)
+
+
+def with_objects(area: VmapArea) -> tuple[object, ...]:
+    """All that an area was put in with."""
+    return *area, 2 * area.va_start // P
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -34,10 +39,11 @@ def test_equals_a_dict(seed: int, order: str) -> None:
         if step % 3 == 0:
             gone = rng.choice(list(oracle))
             area = oracle.pop(gone)
-            assert areas.pop(gone + rng.randrange(area.kind.size)) == area
+            assert areas.pop(gone + rng.randrange(area.kind.size)) == with_objects(area)
     areas.check()
     assert list(areas) == sorted(oracle)
     assert list(areas.values()) == [oracle[at] for at in sorted(oracle)]
+    assert list(areas.objects()) == [2 * at // P for at in areas]
     assert len(areas) == len(oracle)
     assert areas.nbytes == sum(area.kind.size for area in oracle.values())
     for at, area in oracle.items():
@@ -48,7 +54,7 @@ def test_equals_a_dict(seed: int, order: str) -> None:
     middle = sorted(oracle)[len(oracle) // 2]
     assert [at for at, _, _ in areas.walk(middle)] == [at for at in sorted(oracle) if at >= middle]
     for at in list(oracle):
-        assert areas.pop(at) == oracle.pop(at)
+        assert areas.pop(at) == with_objects(oracle.pop(at))
     areas.check()
     assert not areas
     assert areas.pop(places[0]) is None
@@ -62,12 +68,12 @@ def test_pop_run_ends_where_the_next_is_no_neighbour(length: int) -> None:
     for at in starts:
         add(areas, oracle, at, KINDS[0])
     assert areas.pop_run([starts[0] + P]) == []
-    done: list[VmapArea] = []
+    done: list[tuple[object, ...]] = []
     while len(done) < length - 1:
         done += areas.pop_run(starts[len(done) :])
-    assert done == [oracle[at] for at in starts[: length - 1]]
+    assert done == [with_objects(oracle[at]) for at in starts[: length - 1]]
     areas.check()
     wanted = [starts[length - 1], starts[length + 1]]
-    assert areas.pop_run(wanted) == [oracle[starts[length - 1]]]
+    assert areas.pop_run(wanted) == [with_objects(oracle[starts[length - 1]])]
     areas.check()
     assert list(areas) == starts[length:]

@@ -15,6 +15,7 @@ from scullvfs.mm.handles import MAX_HANDLES, MAX_NAME
 from scullvfs.mm.layout import PAGE_SIZE, Layout
 from scullvfs.mm.machine import Machine
 
+from ..thorough import rounds
 from .helpers import MIB, books, texts
 
 DEVICE = 0xFE000000
@@ -57,6 +58,8 @@ ALLOCATIONS = {
     "large kvmalloc": "kvmalloc a 8388608",
     "kmalloc": "kmalloc a 100",
     "large kmalloc": "kmalloc a 65536",
+    "kmem_cache_alloc": "kmem_cache_alloc a kmalloc-96",
+    "kmem_cache_alloc_nowarn": "kmem_cache_alloc_nowarn a kmalloc-8k",
     "get_free_pages": "get_free_pages a 3",
     "gfp": "gfp a 0",
     "ioremap": f"ioremap a {DEVICE:#x} 4096",
@@ -76,6 +79,33 @@ def test_allocated_and_freed(any_arch: Machine, command: str) -> None:
     any_arch.check()
     assert commands.do("free a") == "ok\n"
     assert books(any_arch) == before
+
+
+def test_object_of_a_cache(lenient: Machine) -> None:
+    """By the name of the listing; of a driver's cache, too, and without a word in the log."""
+    cache = lenient.slab.kmem_cache_create("scullc", 4000)
+    assert cache is not None
+    commands = Commands(lenient, MAX_BYTES)
+    commands.do("kmem_cache_alloc a scullc")
+    assert cache.nr_used == 1
+    commands.do("free a")
+    assert cache.nr_used == 0
+    for name in ("scull", "", "vmap_area"):
+        with refused(Why.INVALID):
+            commands.do(f"kmem_cache_alloc a {name}")
+    before = texts(lenient)
+    for command in (
+        "kmalloc_nowarn block{} 4194304",
+        "kmem_cache_alloc_nowarn object{} kmalloc-8k",
+    ):
+        with refused(Why.NO_MEMORY):
+            for number in range(MAX_HANDLES):
+                commands.do(command.format(number))
+    assert commands.handles.find("object9")
+    assert texts(lenient) == before
+    with refused(Why.NO_MEMORY):
+        commands.do("kmem_cache_alloc a kmalloc-8k")
+    assert texts(lenient) != before
 
 
 def test_nothing_of_kmalloc(commands: Commands) -> None:
@@ -183,7 +213,8 @@ def test_fault_anywhere(any_arch: Machine, place: Callable[[Layout], int]) -> No
         with refused(Why.FAULT):
             commands.do(command)
         report = texts(any_arch)[before:]
-        assert any(f"{target:0{layout.pointer_digits}x}" in line for line in report)
+        named = (layout.pointer(target), f"non-canonical address {target:#x}")
+        assert any(name in line for line in report for name in named)
 
 
 @pytest.mark.parametrize("offset", ["-8", "0xfffffffffffffff8"])
@@ -446,7 +477,7 @@ def test_usage(commands: Commands) -> None:
 words = st.sampled_from([*USAGE, "a", "b", "c", "0", "1", "-1", "4096", "0xfe000000", "70000", ""])
 
 
-@settings(max_examples=30)
+@settings(max_examples=rounds(30, 10))
 @given(st.lists(st.lists(words, max_size=4).map(" ".join), max_size=20))
 def test_any_commands(lines: list[str]) -> None:
     """Whatever is asked for, it is done or refused, and the books add up."""

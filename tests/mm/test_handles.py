@@ -42,7 +42,7 @@ def test_listing(commands: Commands) -> None:
     k, g = (int(where[name], 16) - 0xFFFF888000000000 for name in "kg")
     assert [line.split() for line in listing(commands.handles).splitlines()] == [
         ["#", "name", "kind", "address", "size", "entries", "frames", "memory"],
-        ["a", "vmalloc", where["a"], "16384", "7", "8", "frames", f"{first}-{last}"],
+        ["a", "vmalloc", where["a"], "16384", "7", "9", "frames", f"{first}-{last}"],
         ["k", "kmalloc", where["k"], "128", "0", "1", "phys", f"{k:#x}-{k + 127:#x}"],
         ["g", "get_free_pages", where["g"], "16384", "0", "4", "phys", f"{g:#x}-{g + 16383:#x}"],
         ["r", "ioremap", where["r"], "4096", "1", "0", "phys", "0xfe000000-0xfe000fff"],
@@ -100,7 +100,7 @@ def test_statistics(commands: Commands) -> None:
 def test_state(commands: Commands) -> None:
     """All of it is data."""
     last = commands.handles.state()[-1]
-    assert last == ["v", "vmap", 0xFFFFC90000007000, 32768, "g", 8, 0]
+    assert last == ("v", "vmap", 0xFFFFC90000007000, 32768, "g", 8, 0, None, (0, 0), last.serial)
 
 
 def test_machine_counts_them(commands: Commands) -> None:

@@ -55,7 +55,7 @@ def test_idle_work_is_done_in_slices() -> None:
 RESIDENT = """
 import psutil
 from scullvfs.mm import Machine
-machine = Machine(mem=16 << 30, shuffle={shuffle})
+machine = Machine(mem=16 << 30, shuffle={shuffle}, fragment={fragment})
 address = machine.vm.vmalloc(64 << 10)
 machine.memory.write(address, bytes(64 << 10))
 print(psutil.Process().memory_info().rss, machine.page_alloc.totalram_pages)
@@ -63,9 +63,10 @@ print(psutil.Process().memory_info().rss, machine.page_alloc.totalram_pages)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_machine_of_16_gib_is_small_on_the_host(shuffle: bool) -> None:
+@pytest.mark.parametrize("fragment", [0, 100])
+def test_machine_of_16_gib_is_small_on_the_host(shuffle: bool, fragment: int) -> None:
     """A machine of 16 GiB that has begun to work keeps less than 100 MB of the host's memory."""
-    command = [sys.executable, "-c", RESIDENT.format(shuffle=shuffle)]
+    command = [sys.executable, "-c", RESIDENT.format(shuffle=shuffle, fragment=fragment)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     resident, total = map(int, output.split())

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from scullvfs.mm import KernelBug, Machine, PageFault
 from scullvfs.mm.gfp import GFP_HIGHUSER
 
+from ..thorough import rounds
 from .helpers import ARCHS, MIB, P, books, difference
 
 MEM = 2 * MIB
@@ -62,9 +63,14 @@ class MachineModel(RuleBasedStateMachine):
         shuffle=st.booleans(),
         cpus=st.sampled_from([1, 2]),
         seed=st.integers(0, 3),
+        fragment=st.sampled_from([0, 0, 50, 100]),
+        init_on_alloc=st.booleans(),
     )
-    def switch_on(self, arch: str, shuffle: bool, cpus: int, seed: int) -> None:
-        self.machine = Machine(MEM, arch, shuffle, seed, cpus, panic_on_warn=True)
+    def switch_on(
+        self, arch: str, shuffle: bool, cpus: int, seed: int, fragment: int, init_on_alloc: bool
+    ) -> None:
+        self.machine = Machine(MEM, arch, shuffle, seed, cpus, True, fragment, init_on_alloc)
+        self.init_on_alloc = init_on_alloc
         self.fresh = books(self.machine)
         self.model: dict[int, Area] = {}
         """Every vmalloc and vmap area."""
@@ -88,7 +94,8 @@ class MachineModel(RuleBasedStateMachine):
             return
         assert address not in self.model
         content = self.read(address, nr_pages * P)
-        assert not zero or difference(content, bytes(nr_pages * P)) is None
+        if zero or self.init_on_alloc:
+            assert difference(content, bytes(nr_pages * P)) is None
         pages = [bytearray(content[at : at + P]) for at in range(0, len(content), P)]
         self.model[address] = Area(pages, size)
         self.areas.append(address)
@@ -101,7 +108,8 @@ class MachineModel(RuleBasedStateMachine):
         if address is not None:
             assert address not in self.things
             content = self.read(address, size)
-            assert not zero or difference(content, bytes(size)) is None
+            if zero or self.init_on_alloc:
+                assert difference(content, bytes(size)) is None
             self.things[address] = bytearray(content)
 
     @precondition(lambda self: self.areas)
@@ -252,6 +260,6 @@ class MachineModel(RuleBasedStateMachine):
 
 
 TestMachineModel = MachineModel.TestCase
-TestMachineModel.settings = settings(max_examples=100, stateful_step_count=40)
+TestMachineModel.settings = settings(max_examples=rounds(100, 15), stateful_step_count=40)
 # Passing takes seconds; a failure may be shrunk for up to five minutes.
 TestMachineModel.pytestmark = pytest.mark.timeout(400)  # type: ignore[attr-defined]

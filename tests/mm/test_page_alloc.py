@@ -7,13 +7,13 @@ from itertools import pairwise
 
 import pytest
 
-from scullvfs.mm import KernelBug
-from scullvfs.mm.gfp import __GFP_ZERO, GFP_HIGHUSER, GFP_KERNEL
+from scullvfs.mm import KernelBug, Machine
+from scullvfs.mm.gfp import __GFP_NOWARN, __GFP_ZERO, GFP_HIGHUSER, GFP_KERNEL
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT
 from scullvfs.mm.ram import ZERO_PAGE
 
 from .frames import bulk, fill, new, page
-from .helpers import GIB, MIB, P, fragment, take_the_last
+from .helpers import GIB, MIB, P, books, fragment, take_the_last, texts
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -122,6 +122,30 @@ def test_alloc_pages_above_the_largest_order_is_none() -> None:
     assert new()[0].alloc_pages(GFP_KERNEL, 11) is None
 
 
+@pytest.mark.parametrize("order", [11, 18, 63])
+def test_an_order_that_never_is_warns_once(lenient: Machine, order: int) -> None:
+    """Whoever asks first has the one warning of a boot, with a trace; __GFP_NOWARN has none."""
+    page_alloc, before = lenient.page_alloc, books(lenient)
+
+    assert page_alloc.get_free_pages(GFP_KERNEL | __GFP_NOWARN, order) is None
+    assert texts(lenient) == []
+    assert page_alloc.get_free_pages(GFP_KERNEL, order) is None
+    said = texts(lenient)
+    assert said[0] == "------------[ cut here ]------------"
+    assert said[1] == "WARNING: CPU: 0 PID: 0 at mm/page_alloc.c __alloc_pages_noprof"
+    assert " __alloc_pages_noprof" in said
+    assert page_alloc.alloc_pages(GFP_HIGHUSER, order) is None
+    assert lenient.slab.kmalloc(P << order) is None
+    assert texts(lenient) == said
+    assert books(lenient) == before
+
+
+def test_an_order_that_never_is_stops_a_machine_that_panics_on_warnings(machine: Machine) -> None:
+    """It is a warning as any other."""
+    with pytest.raises(KernelBug, match="__alloc_pages_noprof"):
+        machine.page_alloc.get_free_pages(GFP_KERNEL, 11)
+
+
 def test_alloc_pages_shuffled_still_finds_large_blocks() -> None:
     """Handing out scattered frames breaks up a quarter of the large blocks ahead at most."""
     page_alloc, _ = new(256 * MIB)
@@ -195,8 +219,8 @@ def test_get_free_pages_lies_in_the_linear_mapping() -> None:
 
 
 def test_get_zeroed_page_is_zeros_whatever_was_there() -> None:
-    """Without __GFP_ZERO a page has what its last owner has left, with it zeros."""
-    page_alloc, ram = new()
+    """Without __GFP_ZERO a page may have what its last owner has left, with it zeros."""
+    page_alloc, ram = new(init_on_alloc=False)
     address = page_alloc.get_free_pages(GFP_KERNEL, 0)
     assert address is not None
     fill(ram, array("I", [(address - LAYOUTS["x86_64"].page_offset) >> PAGE_SHIFT]))
@@ -214,6 +238,69 @@ def test_free_pages_outside_of_the_linear_mapping_is_a_bug(offset: int) -> None:
     """An address that maps no frame is none of these."""
     with pytest.raises(KernelBug, match="free_pages"):
         new()[0].free_pages(LAYOUTS["x86_64"].page_offset + offset, 0)
+
+
+# 8 frames:  | p | p | p | p | p |   |   |   |       5 kept, 3 free again: blocks of 1 and 2
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(
+    ("pages", "order"), [(1, 0), (2, 1), (3, 2), (5, 3), (8, 3), (9, 4), (17, 5), (1000, 10)]
+)
+def test_alloc_pages_exact_gives_the_tail_back(pages: int, order: int, shuffle: bool) -> None:
+    """Expect as many frames to be gone as are needed, at the start of a block of that order."""
+    page_alloc, ram = new(shuffle=shuffle)
+    layout, total = LAYOUTS["x86_64"], page_alloc.totalram_pages
+
+    for size in (pages * P, pages * P - P + 1):
+        address = page_alloc.alloc_pages_exact(size, GFP_KERNEL | __GFP_ZERO)
+        assert address is not None
+        pfn = (address - layout.page_offset) >> PAGE_SHIFT
+        assert pfn % (1 << order) == 0
+        assert page_alloc.nr_free == total - pages
+        assert all(page(ram, pfn + i) == ZERO_PAGE for i in range(pages))
+        assert not {*range(pfn, pfn + pages)} & page_alloc.check()
+        assert {*range(pfn + pages, pfn + (1 << order))} <= page_alloc.check()
+        page_alloc.free_pages_exact(address, size)
+        assert page_alloc.nr_free == total
+        page_alloc.check()
+
+
+def test_alloc_pages_exact_tail_goes_behind_others() -> None:
+    """A block of its size that was free before is given before it."""
+    page_alloc, _ = new(shuffle=False)
+    (zone,) = page_alloc.zones
+    blocks = [zone.buddy.alloc(4) for _ in range(3)]
+    zone.buddy.free(blocks[1], 4, dirty=False)  # its buddy and the one after stay taken
+    address = page_alloc.alloc_pages_exact(33 * P, GFP_KERNEL)
+    assert address is not None
+    pfn = (address - LAYOUTS["x86_64"].page_offset) >> PAGE_SHIFT
+    assert zone.buddy.free_area[4].nr_free[0] > 1
+    assert zone.buddy.alloc(4) not in range(pfn + 33, pfn + 64)
+
+
+def test_alloc_pages_exact_needs_the_whole_block() -> None:
+    """Three frames are none where no block of four is, and 1025 are beyond the largest."""
+    page_alloc, _ = new(16 * MIB)
+    held = fragment(page_alloc)
+
+    assert page_alloc.alloc_pages_exact(3 * P, GFP_KERNEL) is None
+    assert page_alloc.alloc_pages_exact(P, GFP_KERNEL) is not None
+    page_alloc.free_frames(held)
+    assert page_alloc.alloc_pages_exact(1025 * P, GFP_KERNEL) is None
+
+
+def test_free_pages_exact_takes_part_by_part() -> None:
+    """A part may be freed before the rest, twice is a bug, and NULL is nothing."""
+    page_alloc, _ = new()
+    address = page_alloc.alloc_pages_exact(5 * P, GFP_KERNEL)
+    assert address is not None
+    page_alloc.free_pages_exact(address + 3 * P, 2 * P)
+    page_alloc.free_pages_exact(address, 3 * P)
+    page_alloc.free_pages_exact(None, 3 * P)
+    assert page_alloc.nr_free == page_alloc.totalram_pages
+    for zone in page_alloc.zones:
+        zone.drain()
+    with pytest.raises(KernelBug, match="Bad page state"):
+        page_alloc.free_pages_exact(address, P)
 
 
 def test_free_pages_of_null_does_nothing() -> None:

@@ -17,6 +17,7 @@ from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.workqueue import Steps
 from scullvfs.scull import Module
 
+from ..thorough import rounds
 from .helpers import ARCHS, MIB, P, free_blocks, largest_blocks, take_the_last
 
 
@@ -33,13 +34,14 @@ def calls(machine: Machine, seed: int, count: int) -> Iterator[Any]:
     areas: list[int] = []
     objects: list[int] = []
     blocks: list[tuple[int, int]] = []
+    copies: list[int | None] = []
 
     def some() -> list[int]:
         number = rng.randrange(1, len(areas) // 2 + 2)
         return [areas.pop(rng.randrange(len(areas))) for _ in range(min(number, len(areas)))]
 
     for _ in range(count):
-        match rng.randrange(9):
+        match rng.randrange(12):
             case 0 | 1 | 2:
                 nr_pages = rng.choice((1, 16, 256, 1000))
                 for _ in range(rng.randrange(1, 12)):
@@ -63,6 +65,14 @@ def calls(machine: Machine, seed: int, count: int) -> Iterator[Any]:
                     machine.page_alloc.free_unref_page(pfn, order)
             case 7:
                 machine.vm.vfree_bulk(some())
+            case 8:
+                copies.append(machine.percpu.alloc_percpu(rng.randrange(1, 9000), 8))
+                yield copies[-1]
+            case 9 if copies:
+                machine.percpu.free_percpu(copies.pop(rng.randrange(len(copies))))
+            case 10:
+                for address in some():
+                    machine.krc.kvfree_rcu(address)
             case _:
                 machine.workqueue.queue_work(freeing(machine, some()))
         yield len(areas)
@@ -78,11 +88,17 @@ def little_is_kept() -> Iterator[None]:
 
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shuffle", [True, False])
-@settings(max_examples=12, phases=[Phase.reuse, Phase.generate])  # a seed has nothing to shrink
+@pytest.mark.parametrize("fragment", [0, 70])
+@settings(
+    max_examples=rounds(8, 1), phases=[Phase.reuse, Phase.generate]
+)  # a seed has nothing to shrink
 @given(seed=st.integers(0, 1 << 32), idle_seed=st.integers(0, 1 << 32))
-def test_idle_work_does_not_show(arch: str, shuffle: bool, seed: int, idle_seed: int) -> None:
+def test_idle_work_does_not_show(
+    arch: str, shuffle: bool, fragment: int, seed: int, idle_seed: int
+) -> None:
     """Of two equal machines with the same calls one idles at random moments, the other never."""
-    idle, busy = (Machine(24 * MIB, arch, shuffle, seed=3, cpus=2) for _ in range(2))
+    options = {"seed": 3, "cpus": 2, "fragment": fragment}
+    idle, busy = (Machine(24 * MIB, arch, shuffle, **options) for _ in range(2))
     rng = Random(idle_seed)
     steps = zip(calls(idle, seed, 60), calls(busy, seed, 60), strict=True)
     for number, (here, there) in enumerate(steps):
@@ -107,7 +123,7 @@ def test_idle_work_after_a_trim_does_not_show() -> None:
     frames = []
     for idle in (True, False):
         machine = Machine(96 * MIB, seed=1)
-        device = Module(machine, 1).devices[0]
+        device = Module(machine, scullv_devs=1).devices[0]
         for pos in range(0, 64 * MIB, 1 << 16):
             device.write(pos, bytes(1 << 16))
         device.trim(later=True)

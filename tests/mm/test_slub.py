@@ -9,9 +9,10 @@ import pytest
 from scullvfs.mm import KernelBug
 from scullvfs.mm.gfp import __GFP_ZERO, GFP_KERNEL
 from scullvfs.mm.machine import Machine
-from scullvfs.mm.slub import SLAB_HWCACHE_ALIGN, KmemCache, SlabPage, calculate_order
+from scullvfs.mm.slab_order import SLAB_HWCACHE_ALIGN, calculate_order
+from scullvfs.mm.slub import KmemCache, SlabPage
 
-from .helpers import MIB, P, fragment, take_all, texts
+from .helpers import MIB, P, fragment, other_slabs, take_all, texts
 
 
 def create(
@@ -154,12 +155,12 @@ def test_slabs_are_larger_with_more_cpus() -> None:
 def test_a_cache_in_the_books(machine: Machine) -> None:
     """Its line tells of it, the newest is the first, and its frames are slabs'."""
     cache = create(machine, 4000, "scullc", flags=SLAB_HWCACHE_ALIGN)
-    before = machine.slab.statistics()
+    before = other_slabs(machine)
     objects = alloc(machine, cache, 24)
 
     assert machine.slab.caches()[0] is cache
     assert cache.statistics() == ("scullc", 24, 24, 4032, 8, 8, 3, 3)
-    pages, number, nbytes = machine.slab.statistics()
+    pages, number, nbytes = other_slabs(machine)
     assert (pages, number, nbytes) == (before.pages + 24, 24, 24 * 4032)
     free(machine, cache, objects)
     assert "scullc" in repr(cache)
@@ -204,6 +205,23 @@ def test_without_memory_an_object_is_none(machine: Machine) -> None:
     free(machine, cache, objects)
 
 
+def test_shrink(machine: Machine) -> None:
+    """No empty slab is left, and the books have as many objects as are in use."""
+    cache = create(machine, 512)
+    objects = alloc(machine, cache, 20 * cache.objects + 1)
+    kept = objects[:: 3 * cache.objects]
+    free(machine, cache, [address for address in objects if address not in kept])
+    machine.slab.kmem_cache_shrink(cache)
+    assert (cache.nr_slabs, cache.cpu.objects, cache.partial) == (len(kept), 0, [])
+    assert cache.statistics().active_objs == cache.nr_used == len(kept)
+    machine.check()
+    more = alloc(machine, cache, 3 * cache.objects)
+    assert not {*more} & {*kept}
+    free(machine, cache, more + kept)
+    machine.slab.kmem_cache_shrink(cache)
+    assert (cache.nr_slabs, cache.statistics().active_objs) == (0, 0)
+
+
 def test_destroy(machine: Machine) -> None:
     """Every frame goes back, and the cache is of no use any more."""
     frames = machine.page_alloc.nr_free
@@ -234,10 +252,10 @@ def test_destroy_with_objects_left(lenient: Machine) -> None:
     assert f"Object 0x{objects[17]:x} @offset={17 % 8 * 512}" in said
     assert "kmem_cache_destroy leaky: Slab cache still has objects" in said
     assert cache not in lenient.slab.caches()
-    assert lenient.slab.statistics().objects == 5
+    assert other_slabs(lenient).objects == 5
     lenient.slab.check()
     free(lenient, cache, objects[15:])
-    assert lenient.slab.statistics().objects == 0
+    assert other_slabs(lenient).objects == 0
 
 
 def test_empty_slabs_are_freed_from_the_last_one_on(machine: Machine) -> None:

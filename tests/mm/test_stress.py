@@ -12,6 +12,7 @@ from scullvfs.mm import PageFault
 from scullvfs.mm.layout import LAYOUTS
 from scullvfs.mm.machine import Machine
 
+from ..thorough import rounds
 from .helpers import ARCHS, GIB, MIB, P, books, difference, small_i386
 
 SIZES = (1, 100, P, 3 * P, 64 * 1024, 200_000, MIB, 5 * MIB)
@@ -165,7 +166,7 @@ class Work:
             self.machine.vm.iounmap(at)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("shuffle", "fragment"), [(True, 0), (False, 0), (True, 60)])
 @pytest.mark.parametrize("cpus", [1, 4])
 @pytest.mark.parametrize("arch", [*ARCHS, "i386 with high memory"])
 def test_machine_survives_random_work(
@@ -174,16 +175,18 @@ def test_machine_survives_random_work(
     arch: str,
     cpus: int,
     shuffle: bool,
+    fragment: int,
 ) -> None:
     """Whatever is called in whatever order: contents stay, books add up, all can be freed."""
     if arch not in ARCHS:
         arch = "i386"
         monkeypatch.setitem(LAYOUTS, arch, small_i386(12 * MIB - 2 * P))
-    machine = make_machine(32 * MIB, arch=arch, shuffle=shuffle, cpus=cpus, seed=3)
+    options = {"shuffle": shuffle, "cpus": cpus, "seed": 3, "fragment": fragment}
+    machine = make_machine(32 * MIB, arch=arch, **options)
     before = books(machine)
     work = Work(machine, seed=4)
 
-    for step in range(4000):
+    for step in range(rounds(4000, 1000)):
         work.step()
         if step % 250 == 249:
             machine.check()

@@ -10,7 +10,13 @@ from scullvfs.mm import KernelBug, PageFault
 from scullvfs.mm.gfp import __GFP_ZERO, GFP_ATOMIC, GFP_HIGHUSER, GFP_KERNEL, GFP_NOWAIT
 from scullvfs.mm.machine import Machine
 from scullvfs.mm.ratelimit import RatelimitState
-from scullvfs.mm.vm_struct import VM_ALLOC, VM_MAP, VM_NO_GUARD, VM_USERMAP
+from scullvfs.mm.vm_struct import (
+    VM_ALLOC,
+    VM_ALLOW_HUGE_VMAP,
+    VM_MAP,
+    VM_NO_GUARD,
+    VM_USERMAP,
+)
 
 from .helpers import ARCHS, MIB, P, books, fragment, take_all, texts
 
@@ -161,8 +167,9 @@ def test_kvmalloc_of_2_gib_is_a_warning(lenient: Machine) -> None:
     assert texts(lenient).count("WARNING: CPU: 0 PID: 0 at mm/util.c __kvmalloc_node_noprof") == 1
 
 
-def test_vrealloc_within_its_pages_stays(machine: Machine) -> None:
+def test_vrealloc_within_its_pages_stays(make_machine: Callable[..., Machine]) -> None:
     """Smaller and back again: the same address and frames; zeros where they are asked for."""
+    machine = make_machine(init_on_alloc=False)
     address = machine.vm.vmalloc(3 * P)
     assert address is not None
     machine.memory.memset(address, 0xEE, 3 * P)
@@ -175,6 +182,16 @@ def test_vrealloc_within_its_pages_stays(machine: Machine) -> None:
     assert machine.vm.nr_vmalloc_pages == 3
     assert machine.vm.vrealloc(address, 0) is None
     assert machine.vm.nr_vmalloc_pages == 0
+
+
+def test_vrealloc_clears_what_it_spares(machine: Machine) -> None:
+    """Whoever asks, where the kernel clears all that it gives."""
+    address = machine.vm.vmalloc(2 * P)
+    assert address is not None
+    machine.memory.memset(address, 0xEE, 2 * P)
+    assert machine.vm.vrealloc(address, 100) == address
+    assert bytes(machine.memory.read(address, 2 * P)) == b"\xee" * 100 + bytes(2 * P - 100)
+    machine.vm.vfree(address)
 
 
 def test_vrealloc_that_grows_is_a_copy(lenient: Machine) -> None:
@@ -325,8 +342,10 @@ def test_a_block_is_freed_when_nothing_else_is(make_machine: Callable[..., Machi
 
     assert address is None, "there are not so many frames"
     whole = machine.vmap_space.alloc_vmap_area(machine.layout.vmalloc_pages * P)
-    assert whole == machine.layout.vmalloc_start
-    machine.vmap_space.free_vmap_area_noflush(whole, machine.layout.vmalloc_pages * P)
+    assert whole is not None
+    start, va = whole
+    assert start == machine.layout.vmalloc_start
+    machine.vmap_space.free_vmap_area_noflush(start, machine.layout.vmalloc_pages * P, va)
     machine.page_alloc.free_frames(frames)
 
 
@@ -366,3 +385,47 @@ def test_vm_unmap_ram_of_something_else_is_a_bug(lenient: Machine) -> None:
         lenient.vm.vm_unmap_ram(address, 2)
     lenient.vm.vfree(other)
     lenient.page_alloc.free_frames(frames)
+
+
+# -- aligned -------------------------------------------------------------------------------
+
+
+# window: |  spoiler |g|...|  5 pages       |g|
+#         ^ VMALLOC_START  ^ VMALLOC_START + 32 KiB
+@pytest.mark.parametrize("align", [1, 2048, P, 8 * P, HUGE])
+def test_vmalloc_node_range_aligned(any_arch: Machine, align: int) -> None:
+    """At the lowest multiple that is free, which up to a page is any page."""
+    vm, start = any_arch.vm, any_arch.layout.vmalloc_start
+    spoiler = vm.vmalloc(P)
+
+    address = vm.vmalloc_node_range(5 * P, GFP_KERNEL, align=align)
+
+    step = max(align, P)
+    assert address == -(-(start + 2 * P) // step) * step
+    vm.vfree(address)
+    vm.vfree(spoiler)
+
+
+def test_vmalloc_node_range_huge_and_aligned(machine: Machine) -> None:
+    """The larger alignment counts, of huge pages and without them."""
+    held = machine.vm.vmalloc(P)
+    for align, want in ((P, HUGE), (2 * HUGE, 2 * HUGE)):
+        address = machine.vm.vmalloc_node_range(
+            HUGE, GFP_KERNEL, vm_flags=VM_ALLOW_HUGE_VMAP, align=align
+        )
+        assert address == machine.layout.vmalloc_start + want
+        machine.vm.vfree(address)
+        machine.vm.vm_unmap_aliases()
+    machine.vm.vfree(held)
+
+
+def test_vmalloc_node_range_aligned_beyond_the_window(any_arch: Machine) -> None:
+    """No place that the window has: as when there are no addresses."""
+    any_arch.log.panic_on_warn = False
+    align = 1 << any_arch.layout.pointer_size * 8 - 1
+    before = books(any_arch)
+    assert any_arch.vm.vmalloc_node_range(P, GFP_KERNEL, "me", align=align) is None
+    first, second = [line for line in texts(any_arch) if "vm" in line][:2]
+    assert first.startswith("vmalloc_node_range for size 8192 failed: Address range restricted to ")
+    assert "vmalloc error: size 4096, vm_struct allocation failed, " in second
+    assert books(any_arch) == before

@@ -19,7 +19,11 @@ class Space(VmapSpace):
     """An address space that counts its flushes; tests speak of pages from the window's start."""
 
     def __init__(self, arch: str = "x86_64", cpus: int = 1) -> None:
-        super().__init__(LAYOUTS[arch], cpus, self.count_flush)
+        machine = Machine(8 * MIB, arch)
+        cache = machine.slab.kmem_cache_create("another vmap_area", 72)
+        assert cache is not None
+        vmap_areas = machine.slab.numbers(cache)
+        super().__init__(LAYOUTS[arch], cpus, vmap_areas, machine.log, self.count_flush)
         self.start = LAYOUTS[arch].vmalloc_start
         self.flushes = 0
 
@@ -28,15 +32,18 @@ class Space(VmapSpace):
 
     def alloc(self, nr_pages: int, align: int = P) -> VmapArea:
         """An area at the address that `alloc_vmap_area()` gives, which must succeed."""
-        start = self.alloc_vmap_area(nr_pages * P, align)
-        assert start is not None
-        self.busy.add(start, VmKind(nr_pages * P), 0)
+        given = self.alloc_vmap_area(nr_pages * P, align)
+        assert given is not None
+        start, va = given
+        self.busy.add(start, VmKind(nr_pages * P), 0, va)
         return VmapArea(start, VmKind(nr_pages * P), 0)
 
     def free(self, area: VmapArea) -> None:
         """Free an area lazily."""
-        assert self.busy.pop(area.va_start) == area
-        self.free_vmap_area_noflush(area.va_start, area.kind.size)
+        popped = self.busy.pop(area.va_start)
+        assert popped is not None
+        assert popped[:3] == area
+        self.free_vmap_area_noflush(area.va_start, area.kind.size, popped[3])
 
     def page(self, area: VmapArea) -> int:
         """Where an area starts."""
@@ -172,7 +179,7 @@ def test_a_free_does_not_join_the_purge_that_waits() -> None:
         space.free(area)
 
     assert space.purges == 1
-    assert space.lazy == [(areas[2].va_start, areas[2].va_end)]
+    assert [(start, end) for start, end, _ in space.lazy] == [(areas[2].va_start, areas[2].va_end)]
     space.check()
 
 
@@ -412,7 +419,8 @@ def test_alloc_vmap_area_equals_the_oracle(arch: str, seed: int) -> None:
                 lazy.clear()
                 purges += 1
                 expected = lowest_match(taken, window, size, align)
-            start = space.alloc_vmap_area(size, align)
+            given = space.alloc_vmap_area(size, align)
+            start, va = given or (None, 0)
             if space.purges > purges:  # of those that lie well it has come by none
                 assert align > P
                 lazy.clear()
@@ -426,7 +434,7 @@ def test_alloc_vmap_area_equals_the_oracle(arch: str, seed: int) -> None:
                 assert start % align == 0
                 assert linear_scan([*taken, *lazy.items()], (start, start + size), size, P) == start
             if start is not None:
-                space.busy.add(start, VmKind(size), 0)
+                space.busy.add(start, VmKind(size), 0, va)
                 busy[start] = VmapArea(start, VmKind(size), 0)
         else:
             area = busy.pop(rng.choice(list(busy)))
