@@ -1,11 +1,18 @@
-"""ioctl(2) on a device: the 13 commands of scullv.h, as data and one function.
+"""ioctl(2) on a device: the commands of the drivers' headers, as data and one function.
 
 The letters are LDD3's: Set through a pointer, Tell by value, Get through a pointer, Query by
 return value, eXchange (set and get through a pointer), sHift (tell and query by value).
 
-    0  RESET    order 4 and qset 500, whatever they were at load
+scullv, scullp; scullc with QUANTUM in place of ORDER (magic 'K'):
+
+    0  RESET    what the two were by default, whatever they were at load
     1  SORDER   2  TORDER   3  GORDER   4  QORDER   5  XORDER   6  HORDER
     7  SQSET    8  TQSET    9  GQSET   10  QQSET   11  XQSET   12  HQSET
+
+scull (magic 'k'), where S, T, X and H take CAP_SYS_ADMIN:
+
+    0  RESET     1  SQUANTUM   2  SQSET   3  TQUANTUM   4  TQSET   ...   12  HQSET
+   13  TP_SIZE  14  QP_SIZE    of scullpipe's buffer
 """
 
 from __future__ import annotations
@@ -13,16 +20,19 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
+
+from .family import SCULLV
 
 if TYPE_CHECKING:
     from scullvfs.mm import Layout
 
-    from .dev import ScullvDev
+    from .driver import Driver
+    from .quanta import Quanta
 
-__all__ = ["COMMANDS", "MAGIC", "scullv_ioctl"]
+__all__ = ["COMMANDS", "commands", "scull_ioctl"]
 
-MAGIC: Final = ord("K")
 INT: Final = struct.Struct("=i")
 POINTER_SIZE: Final = struct.calcsize("P")
 """Bytes in a pointer of the host."""
@@ -37,23 +47,35 @@ _DIRECTION: Final = {
     "X": _WRITE | _READ,
     "H": _NONE,
 }
+_P_SIZE: Final = "P_SIZE"
 
 
-def _ioc(direction: int, nr: int, size: int) -> int:
-    return direction << 30 | size << 16 | MAGIC << 8 | nr
+def _ioc(direction: int, magic: str, nr: int, size: int) -> int:
+    return direction << 30 | size << 16 | ord(magic) << 8 | nr
 
 
-COMMANDS: Final[dict[str, int]] = {"RESET": _ioc(_NONE, 0, 0)} | {
-    letter + parameter: _ioc(direction, nr, INT.size if direction else 0)
-    for first, parameter in ((1, "ORDER"), (7, "QSET"))
-    for nr, (letter, direction) in enumerate(_DIRECTION.items(), start=first)
-}
-"""Name -> number, such as "SORDER" -> 0x40044b01."""
+def commands(driver: Driver) -> dict[str, int]:
+    """Name -> number of a driver's commands, such as "SORDER" -> 0x40044b01."""
+    rows = driver.commands
+    found = {}
+    for name, nr in rows.numbers.items():
+        direction = _NONE if name == "RESET" else _DIRECTION[name[0]]
+        found[name] = _ioc(direction, rows.magic, nr, INT.size if direction else 0)
+    return found
 
-_LAST: Final = 12
-"""The highest number of a command (scullv: scullv.h:SCULLV_IOC_MAXNR)."""
 
-_NAMES: Final = {number: name for name, number in COMMANDS.items()}
+COMMANDS: Final = commands(SCULLV)
+"""scullv's: name -> number."""
+
+_NAMES: Final[dict[str, dict[int, str]]] = {}
+"""Driver -> number of a command -> its name; of those that were asked."""
+
+
+def _name(driver: Driver, cmd: int) -> str | None:
+    names = _NAMES.get(driver.name)
+    if names is None:
+        names = _NAMES[driver.name] = {nr: name for name, nr in commands(driver).items()}
+    return names.get(cmd)
 
 
 def _task_size(layout: Layout) -> int:
@@ -68,39 +90,61 @@ def _task_size(layout: Layout) -> int:
     return LAYOUTS["x86_64"].task_size if wider else layout.task_size
 
 
-def scullv_ioctl(device: ScullvDev, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
+def scull_ioctl(
+    device: Quanta, cmd: int, arg: int, data: bytes, capable: Callable[[], bool]
+) -> tuple[int, bytes]:
     """Carry out one command on an open device; the parameters are the whole module's.
 
     Args:
         cmd: the command's number.
         arg: the third argument of ioctl(2), of which an int is taken.
         data: what the kernel has fetched through it, for a command that reads through a pointer.
+        capable: asked whether the caller has CAP_SYS_ADMIN, where that matters.
 
     Returns:
         The result of ioctl(2), and what is to be stored through the pointer.
 
     Raises:
         OSError: EFAULT, one of the driver's numbers with a pointer that is none of a process;
-            ENOTTY, no such command; EINVAL, a value that the real driver would crash with
-            (order outside 0..18, qset outside 1..524287, or an item that is more than an int with
-            the other one), and nothing is changed.
+            ENOTTY, no such command; EPERM, the caller may not; EINVAL, a value that the real
+            driver would crash with, and nothing is changed.
 
-    scullv: main.c:scullv_ioctl()
+    scullv: main.c:scullv_ioctl(); scull: main.c:scull_ioctl()
     """
-    ours = cmd >> 8 & 0xFF == MAGIC and cmd & 0xFF <= _LAST
+    driver = device.driver
+    ours = cmd >> 8 & 0xFF == ord(driver.commands.magic) and cmd & 0xFF <= driver.commands.last
     end = arg + (cmd >> 16 & 0x3FFF)
     if ours and cmd >> 30 and end > _task_size(device.machine.layout):
         raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
-    name, parameters = _NAMES.get(cmd), device.parameters
+    name, parameters = _name(driver, cmd), device.parameters
     if name is None:
         raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY))
     if name == "RESET":
         parameters.reset()
         return 0, b""
-    letter = name[0]
-    parameter = "scullv_" + name[1:].lower()
-    old: int = getattr(parameters, parameter)
+    letter, word = name[0], name[1:]
+    value = INT.unpack(data if letter in "SX" else struct.pack("=I", arg & 0xFFFF_FFFF))[0]
+    if word == _P_SIZE:
+        old = parameters.p_buffer
+        parameters.p_buffer = value if letter == "T" else old
+        return _result(old) if letter == "Q" else 0, b""
+    if letter in driver.commands.privileged and not capable():
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    parameter = driver.qset.name if word == "QSET" else driver.measure.name
+    old = parameters[parameter]
     if letter not in "GQ":
-        (value,) = INT.unpack(data if letter in "SX" else struct.pack("=I", arg & 0xFFFF_FFFF))
         parameters.store(parameter, value)
     return old if letter in "QH" else 0, INT.pack(old) if letter in "GX" else b""
+
+
+def _result(value: int) -> int:
+    """What ioctl(2) gives for a value: -4095 to -1 are an errno.
+
+    The driver's -5 is EIO to the caller (Linux: include/linux/err.h:IS_ERR_VALUE()).
+
+    Raises:
+        OSError: that errno.
+    """
+    if -4095 <= value < 0:
+        raise OSError(-value, os.strerror(-value))
+    return value

@@ -1,7 +1,7 @@
 """The list items of a device: how many there are, and the kernel memory they take.
 
-The driver keeps a device as a linked list of `struct scullv_dev`, each with a quantum set;
-the first one is the device itself:
+The driver keeps a device as a linked list of structures, each with a quantum set;
+the first one is the device itself (not in scull, where all of them are made when needed):
 
     device            item 1            item 2
     +------+  next    +------+  next    +------+
@@ -21,13 +21,18 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
+from scullvfs.mm.page_alloc import MAX_PAGE_ORDER
+from scullvfs.mm.restoring import StateError
 from scullvfs.mm.slab import Slab
 from scullvfs.mm.slub import ObjectRun
 from scullvfs.mm.workqueue import Steps, finish
 
-__all__ = ["ItemList"]
+if TYPE_CHECKING:
+    from .driver import Driver
+
+__all__ = ["ItemList", "ItemsState"]
 
 BULK: Final = 64
 """That many items and more at once are allocated as runs of whole pages."""
@@ -35,23 +40,36 @@ ITEMS: Final = -1
 """In place of an order: items from kmalloc(), one by one, that happen to lie side by side."""
 
 
+class ItemsState(TypedDict):
+    """How many items there are, and where."""
+
+    count: int
+    capacity: int
+    starts: list[int]
+    addresses: list[int]
+    orders: list[int]
+
+
 class ItemList:
-    """The items behind the first one, which its creator owns.
+    """The items, or those behind a first one that its creator owns.
 
     Args:
-        first: kernel address of the first item.
-        item_size: bytes of a `struct scullv_dev`.
+        first: kernel address of a first item that is always there; None if there is none.
+        item_size: bytes of the structure of one.
+        driver: whose list it is.
     """
 
-    def __init__(self, slab: Slab, first: int, item_size: int) -> None:
+    def __init__(self, slab: Slab, first: int | None, item_size: int, driver: Driver) -> None:
+        self.driver: Final = driver
         self._slab = slab
         self._first = first
         self._item_size = item_size
         self._stride = slab.kmalloc_size_roundup(item_size)
         """From one item to the next, where they lie side by side."""
-        self.count = 1
+        self._least = int(first is not None)
+        self.count = self._least
         """Items in the list, the first one included."""
-        self._capacity = 1
+        self._capacity = self._least
         """Items there is memory for."""
         # A chunk is a run, or items side by side.  In arrays, as there may be millions of items.
         self._starts = array("Q")
@@ -108,16 +126,18 @@ class ItemList:
         self._orders.append(order)
 
     def truncate(self, count: int) -> None:
-        """Keep `count` items, 1 or more, and free the memory of the others as far as possible.
+        """Keep `count` items, and free the memory of the others as far as possible.
 
-        A run stays as long as one of its items does.
+        A first one that is always there stays in any case.  A run stays as long as one of its
+        items does.
         """
         finish(self.cut(count))
 
     def cut(self, count: int) -> Steps[None]:
         """As `truncate()`: the others are off the list at once, and the steps free their memory."""
+        count = max(count, self._least)
         self.count = min(self.count, count)
-        return self._free(*self._detach(max(count, 1)))
+        return self._free(*self._detach(count))
 
     def _detach(self, count: int) -> tuple[array[int], array[int], array[int], int]:
         """Take the memory of the items from `count` on off, as far as possible.
@@ -154,7 +174,7 @@ class ItemList:
     def __repr__(self) -> str:
         return f"<ItemList count={self.count} capacity={self._capacity}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> ItemsState:
         """How many items there are, and where, as plain data."""
         return {
             "count": self.count,
@@ -164,18 +184,32 @@ class ItemList:
             "orders": self._orders.tolist(),
         }
 
+    def restore(self, state: ItemsState) -> None:
+        """Have these items, whose memory is there already."""
+        self.count, self._capacity = state["count"], state["capacity"]
+        self._starts, self._addresses = array("Q", state["starts"]), array("Q", state["addresses"])
+        self._orders = array("b", state["orders"])
+        self.check()
+        for address, order in zip(self._addresses, self._orders, strict=True):
+            if order == ITEMS:
+                self._slab.ksize(address)  # it is allocated
+            elif not 0 <= order <= MAX_PAGE_ORDER or not self._slab.has_run(
+                ObjectRun(address, order, self._stride)
+            ):
+                raise StateError(f"no list items at {address:#x}")
+
     def check(self) -> None:
         """Assert the invariants.
 
         - there is memory for all items; the chunks are in order
         """
-        assert 1 <= self.count <= self._capacity
+        assert self._least <= self.count <= self._capacity
         assert len(self._starts) == len(self._addresses) == len(self._orders)
         assert self._starts.tolist() == sorted(set(self._starts))
 
     def address(self, item: int) -> int:
         """The kernel address of an item, 0 <= `item` < `count`."""
-        if item == 0:
+        if item == 0 and self._first is not None:
             return self._first
         at = bisect_right(self._starts, item) - 1
         address, order, index = self._addresses[at], self._orders[at], item - self._starts[at]

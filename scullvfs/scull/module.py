@@ -1,117 +1,139 @@
-"""The loaded module, with its parameters and its devices.
+"""A loaded module of the family, with its parameters and its devices.
 
-`scullv_order` and `scullv_qset` are module-wide, and each device takes them over when it
-is trimmed.  The structures of the devices come from one kmalloc, as in the driver.
+What says how large quanta are is module-wide, and each device takes it over when it is trimmed.
+The structures of the devices come from one kmalloc, as in the drivers.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import Any, Final, NamedTuple
+from importlib import import_module
+from typing import Final, TypedDict
 
 from scullvfs.mm import Machine
+from scullvfs.mm.restoring import Claims, StateError
 
-from .dev import SIZEOF_DEV, ScullvDev
-from .parameters import SCULLV_DEVS, SCULLV_ORDER, SCULLV_QSET, Parameters
+from .dev import DeviceState, ScullDev
+from .driver import Driver
+from .family import SCULLV
+from .parameters import Parameters
 
-__all__ = ["Module", "ModuleStatistics"]
+__all__ = ["Module", "ModuleState"]
 
 
-class ModuleStatistics(NamedTuple):
-    """The module's parameters."""
+class ModuleState(TypedDict):
+    """A module but for what is in RAM."""
 
-    scullv_devs: int
-    scullv_order: int
-    scullv_qset: int
+    driver: str
+    parameters: dict[str, int]
+    address: int
+    devices: list[DeviceState]
 
 
 class Module:
-    """The scullv module, loaded on a machine (scullv: main.c:scullv_init()).
+    """A module, loaded on a machine (scullv: main.c:scullv_init()).
 
     Args:
-        scullv_devs: how many devices, 1..MAX_DEVS.
-        scullv_order: a quantum is PAGE_SIZE << scullv_order bytes, 0..MAX_ORDER.
-        scullv_qset: quanta in a list item, 1..MAX_QSET.
-        quirk_ldd3: allocate quanta with LDD3's mistake: behind the first list item each is
-            one page long, while reads and writes go on to the end of a whole quantum.
+        driver: which one.
+        quirk_ldd3: allocate quanta with LDD3's mistakes.
+        values: the parameters, by their names, such as `scullv_order=0`; of those that are not
+            given the defaults.
 
     Raises:
-        ValueError: an argument out of its range, or order and qset too large together.
-        OSError: ENOMEM, no memory for the devices' structures.
+        ValueError: a parameter that there is not or that is out of its range, or two too large
+            together.
+        OSError: ENOMEM, no memory for the devices' structures, or what else it starts with.
     """
 
     def __init__(
         self,
         machine: Machine,
-        scullv_devs: int = SCULLV_DEVS,
-        scullv_order: int = SCULLV_ORDER,
-        scullv_qset: int = SCULLV_QSET,
+        driver: Driver = SCULLV,
+        *,
         quirk_ldd3: bool = False,
+        **values: int,
     ) -> None:
-        self.parameters: Final = Parameters(scullv_devs, scullv_order, scullv_qset)
+        self.driver: Final = driver
+        self.parameters: Final = Parameters(driver, values)
         self.machine: Final = machine
-        sizeof_dev = SIZEOF_DEV[machine.layout.pointer_size]
-        address = machine.slab.kzalloc(scullv_devs * sizeof_dev)
+        self._device = _class_of(driver)
+        sizeof_dev, devs = driver.sizeof_dev[machine.layout.pointer_size], self.parameters.devs
+        address = machine.slab.kzalloc(devs * sizeof_dev)
         if address is None:
-            raise OSError(errno.ENOMEM, f"no memory for {scullv_devs} devices")
+            raise OSError(errno.ENOMEM, f"no memory for {devs} devices")
         self._address = address
-        machine.log.add_module("scullv")
+        self._shared = self._device.load(machine, self.parameters, quirk_ldd3)
+        machine.log.add_module(driver.name)
         self.devices: Final = [
-            ScullvDev(machine, self.parameters, index, address + index * sizeof_dev, quirk_ldd3)
-            for index in range(scullv_devs)
+            self._device(
+                machine,
+                self.parameters,
+                index,
+                address + index * sizeof_dev,
+                quirk_ldd3,
+                self._shared,
+            )
+            for index in range(devs)
         ]
-
-    @property
-    def scullv_order(self) -> int:
-        """The parameter of that name, to be read and set."""
-        return self.parameters.scullv_order
-
-    @scullv_order.setter
-    def scullv_order(self, value: int) -> None:
-        self.parameters.scullv_order = value
-
-    @property
-    def scullv_qset(self) -> int:
-        """The parameter of that name, to be read and set."""
-        return self.parameters.scullv_qset
-
-    @scullv_qset.setter
-    def scullv_qset(self, value: int) -> None:
-        self.parameters.scullv_qset = value
-
-    def set_parameter(self, name: str, value: int) -> None:
-        """Set `scullv_order` or `scullv_qset`; devices take it over when they are trimmed.
-
-        Raises:
-            OSError: EINVAL, the value is one that the real driver would crash with; nothing
-                is changed.
-        """
-        self.parameters.store(name, value)
+        machine.holders.append(self._frames)
+        if quirk_ldd3:
+            machine.overruns.owners.append(self._whose)
 
     def unload(self) -> None:
         """Free everything (scullv: main.c:scullv_cleanup())."""
         for device in self.devices:
             device.trim()
+        self._device.unload(self.machine, self._shared)
         self.machine.slab.kfree(self._address)
+        self.machine.holders.remove(self._frames)
+        if self._whose in self.machine.overruns.owners:
+            self.machine.overruns.owners.remove(self._whose)
 
-    def statistics(self) -> ModuleStatistics:
-        """The parameters as they are now."""
-        values = self.parameters
-        return ModuleStatistics(values.scullv_devs, values.scullv_order, values.scullv_qset)
+    def _whose(self, address: int) -> str | None:
+        """What of its devices lies at an address."""
+        if address == self._address:
+            return f"{self.driver.name}'s devices"
+        return next(filter(None, (device.whose(address) for device in self.devices)), None)
+
+    def _frames(self) -> set[int]:
+        return {pfn for device in self.devices for pfn in device.frames()}
+
+    def statistics(self) -> dict[str, int]:
+        """The parameters as they are now, by their names."""
+        return self.parameters.as_dict()
 
     def __repr__(self) -> str:
-        devs, order, qset = self.statistics()
-        return f"<Module scullv devs={devs} order={order} qset={qset}>"
+        values = " ".join(f"{name}={value}" for name, value in self.statistics().items())
+        return f"<Module {self.driver.name} {values}>"
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> ModuleState:
         """All of it but what is in RAM, as plain data."""
         return {
-            "parameters": self.statistics()._asdict(),
+            "driver": self.driver.name,
+            "parameters": self.parameters.state(),
             "address": self._address,
             "devices": [device.state() for device in self.devices],
         }
+
+    def restore(self, state: ModuleState, claims: Claims) -> None:
+        """Go on as the module would that was loaded so; what its devices have is there already.
+
+        Raises:
+            ValueError, AssertionError, KernelBug: there is no such.
+        """
+        if (state["driver"], state["address"]) != (self.driver.name, self._address):
+            raise StateError(f"another module than {self.driver.name}")
+        self.parameters.restore(state["parameters"])
+        for device, of_device in zip(self.devices, state["devices"], strict=True):
+            device.restore(of_device, claims)
 
     def check(self) -> None:
         """Assert every device's invariants.  Slow: for tests."""
         for device in self.devices:
             device.check()
+
+
+def _class_of(driver: Driver) -> type[ScullDev]:
+    """The class of a member's devices, from the module of its name."""
+    found: type[ScullDev] = import_module(f".{driver.name}", __package__).Device
+    return found

@@ -1,149 +1,149 @@
-"""The module's parameters: their defaults, what they may be, and their values.
+"""The parameters of a loaded module, as they are now, and what they may be.
 
-Imports nothing else of the driver, so that the options of `scullvfs mount` know them without it.
+Values that the real driver crashes with are refused, at mount, by ioctl(2) and in sys/.
 """
 
+from __future__ import annotations
+
 import errno
+from collections.abc import Mapping
 from typing import Final
 
-from scullvfs.mm import PAGE_SIZE
+from scullvfs.mm.restoring import StateError
 
-__all__ = [
-    "MAX_DEVS",
-    "MAX_ORDER",
-    "MAX_QSET",
-    "PARAMETERS",
-    "SCULLV_DEVS",
-    "SCULLV_ORDER",
-    "SCULLV_QSET",
-    "Parameters",
-    "itemsize_fits",
-]
+from .driver import INT_MAX, Driver
 
-# scullv: scullv.h
-SCULLV_DEVS: Final = 4
-SCULLV_ORDER: Final = 4
-SCULLV_QSET: Final = 500
-
-INT_MAX: Final = (1 << 31) - 1
-
-# What the real driver survives, and how many devices one mount may have.
-MAX_DEVS: Final = 1000
-MAX_ORDER: Final = 18
-MAX_QSET: Final = INT_MAX // PAGE_SIZE
-
-PARAMETERS: Final = {
-    "scullv_devs": (1, MAX_DEVS),
-    "scullv_order": (0, MAX_ORDER),
-    "scullv_qset": (1, MAX_QSET),
-}
-"""Name -> smallest and largest value."""
-
-
-def itemsize_fits(order: int, qset: int) -> bool:
-    """Whether the driver can compute how many bytes a list item has: in an int of C.
-
-    Of others it computes 0, and divides by it, or a negative number, and walks its list for
-    ever, or too small a one (scullv: main.c, `int itemsize = quantum * qset`).
-    """
-    return (PAGE_SIZE << order) * qset <= INT_MAX
+__all__ = ["Parameters"]
 
 
 class Parameters:
-    """The values that the module's parameters have now (scullv: main.c, module_param()).
+    """The values that a module's parameters have now (LDD3: main.c, module_param()).
 
     Each is checked whenever it is set, and that an item's size is an int with the other one.
 
     Args:
-        scullv_devs: how many devices, 1..MAX_DEVS; it stays.
-        scullv_order: a quantum is PAGE_SIZE << scullv_order bytes, 0..MAX_ORDER.
-        scullv_qset: quanta in a list item, 1..MAX_QSET.
+        driver: whose they are.
+        values: name -> value; what is not there has its default.
 
     Raises:
-        ValueError: an argument out of its range, or both too large together.
+        ValueError: a value out of its range, or two too large together, or no parameter of that
+            name.
     """
 
-    __slots__ = ("_devs", "_order", "_qset")
+    __slots__ = ("_qset", "devs", "driver", "largest", "measure", "p_buffer")
 
-    def __init__(
-        self,
-        scullv_devs: int = SCULLV_DEVS,
-        scullv_order: int = SCULLV_ORDER,
-        scullv_qset: int = SCULLV_QSET,
-    ) -> None:
-        self._devs: Final = _checked("scullv_devs", scullv_devs)
-        self._order = _checked("scullv_order", scullv_order)
-        self._qset = _checked("scullv_qset", scullv_qset)
-        _check_pair(self._order, self._qset)
-
-    @property
-    def scullv_devs(self) -> int:
-        """How many devices there are."""
-        return self._devs
-
-    @property
-    def scullv_order(self) -> int:
-        """The order that a device gets when it is trimmed.
-
-        Raises:
-            ValueError: set out of its range, or too large with the other one.
-        """
-        return self._order
-
-    @scullv_order.setter
-    def scullv_order(self, value: int) -> None:
-        order = _checked("scullv_order", value)
-        _check_pair(order, self._qset)
-        self._order = order
+    def __init__(self, driver: Driver, values: Mapping[str, int]) -> None:
+        self.driver: Final = driver
+        for name in values:
+            if name not in {parameter.name for parameter in driver.parameters}:
+                raise ValueError(f"{driver.name} has no parameter {name}")
+        devs, self.measure, self._qset = [
+            _checked(driver, parameter.name, values.get(parameter.name, parameter.default))
+            for parameter in driver.parameters
+        ]
+        self.devs: Final = devs
+        """How many devices there are; it stays."""
+        self.largest = INT_MAX
+        """Bytes of a quantum that there is room for."""
+        self.p_buffer = 4000
+        """scull's pipe has a buffer of so many bytes (scull: pipe.c:scull_p_buffer): an int of
+        C, which nothing here uses."""
+        self._check_pair(self.measure, self._qset)
 
     @property
-    def scullv_qset(self) -> int:
-        """The qset that a device gets when it is trimmed.
-
-        Raises:
-            ValueError: set out of its range, or too large with the other one.
-        """
+    def qset(self) -> int:
+        """Quanta in a list item."""
         return self._qset
 
-    @scullv_qset.setter
-    def scullv_qset(self, value: int) -> None:
-        qset = _checked("scullv_qset", value)
-        _check_pair(self._order, qset)
-        self._qset = qset
+    def __getitem__(self, name: str) -> int:
+        """The value of a parameter, by its name."""
+        return self.as_dict()[name]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        """Set a parameter but the number of devices; a device has it from its next trim on.
+
+        Raises:
+            ValueError: out of its range, or too large with another one; nothing is changed.
+        """
+        value = _checked(self.driver, name, value)
+        if name == self.driver.measure.name:
+            self._check_pair(value, self._qset)
+            self.measure = value
+        elif name == self.driver.qset.name:
+            self._check_pair(self.measure, value)
+            self._qset = value
+        else:
+            raise ValueError(f"{name} stays what it is")
 
     def store(self, name: str, value: int) -> None:
-        """Set `scullv_order` or `scullv_qset`, as a system call does.
+        """Set a parameter, as a system call does.
 
         Raises:
             OSError: EINVAL, the value is one that the real driver would crash with; nothing
                 is changed.
         """
         try:
-            setattr(self, name, value)
+            self[name] = value
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from error
 
     def reset(self) -> None:
-        """Give order and qset their defaults (scullv: main.c:scullv_ioctl(), SCULLV_IOCRESET)."""
-        self._order, self._qset = SCULLV_ORDER, SCULLV_QSET
+        """Give all but the number of devices their defaults (scullv: main.c:scullv_ioctl()).
+
+        Raises:
+            OSError: EINVAL, as `store()`.
+        """
+        measure, qset = self.driver.measure.default, self.driver.qset.default
+        try:
+            self._check_pair(measure, qset)
+        except ValueError as error:
+            raise OSError(errno.EINVAL, str(error)) from error
+        self.measure, self._qset = measure, qset
+
+    def as_dict(self) -> dict[str, int]:
+        """Name -> value."""
+        names = [parameter.name for parameter in self.driver.parameters]
+        return dict(zip(names, (self.devs, self.measure, self._qset), strict=True))
+
+    def state(self) -> dict[str, int]:
+        """All of it, as plain data."""
+        return {**self.as_dict(), "largest": self.largest, "p_buffer": self.p_buffer}
+
+    def restore(self, state: dict[str, int]) -> None:
+        """Have these values, of the same driver with as many devices.
+
+        Raises:
+            ValueError: they cannot be.
+        """
+        now = self.state()
+        if state.keys() != now.keys() or any(
+            state[name] != now[name] for name in (self.driver.devs.name, "largest")
+        ):
+            raise StateError(f"other parameters than those of {self.driver.name}")
+        measure, qset = (_checked(self.driver, name, state[name]) for name in self.driver.settable)
+        self._check_pair(measure, qset)
+        self.measure, self._qset, self.p_buffer = measure, qset, state["p_buffer"]
 
     def __repr__(self) -> str:
         return (
-            f"<Parameters scullv_devs={self._devs} scullv_order={self._order} "
-            f"scullv_qset={self._qset}>"
+            f"<Parameters {' '.join(f'{name}={value}' for name, value in self.as_dict().items())}>"
         )
 
+    def _check_pair(self, measure: int, qset: int) -> None:
+        driver = self.driver
+        if not driver.fits(measure, qset):
+            raise ValueError(
+                f"{driver.measure.name}={measure} and {driver.qset.name}={qset}: the bytes of an "
+                f"item, {driver.quantum(measure)} * {qset}, are no int"
+            )
+        if driver.quantum(measure) > self.largest:
+            raise ValueError(
+                f"{driver.measure.name}={measure}: the memory of a quantum has {self.largest} bytes"
+            )
 
-def _checked(name: str, value: int) -> int:
-    low, high = PARAMETERS[name]
-    if not low <= value <= high:
-        raise ValueError(f"{name}={value} is not in {low}..{high}")
+
+def _checked(driver: Driver, name: str, value: int) -> int:
+    parameter = driver.parameter(name)
+    if not parameter.low <= value <= parameter.high:
+        raise ValueError(f"{name}={value} is not in {parameter.low}..{parameter.high}")
     return value
-
-
-def _check_pair(order: int, qset: int) -> None:
-    if not itemsize_fits(order, qset):
-        raise ValueError(
-            f"scullv_order={order} and scullv_qset={qset}: the bytes of an item, "
-            f"{PAGE_SIZE << order} * {qset}, are no int"
-        )

@@ -21,7 +21,7 @@ from scullvfs.mm import PAGE_SIZE
 from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.workqueue import Steps
 
-from .dev import ScullvDev
+from .dev import ScullDev
 
 if TYPE_CHECKING:
     from scullvfs.mm.access import Buffer
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-def _pieces(device: ScullvDev, pos: int, end: int) -> Iterator[tuple[int, int]]:
+def _pieces(device: ScullDev, pos: int, end: int) -> Iterator[tuple[int, int]]:
     """The parts of `pos`..`end` - 1 that lie in one quantum each: (position, bytes)."""
     while pos < end:
         count = min(device.quantum - pos % device.quantum, end - pos)
@@ -45,14 +45,17 @@ def _pieces(device: ScullvDev, pos: int, end: int) -> Iterator[tuple[int, int]]:
         pos += count
 
 
-def read_span(device: ScullvDev, pos: int, count: int) -> bytes:
+def read_span(device: ScullDev, pos: int, count: int) -> bytes:
     """Read up to `count` bytes at `pos`; only the size ends it."""
     end = min(pos + count, device.size)
     pieces = _pieces(device, pos, end)
-    return b"".join([bytes(device.peek(at, n)) or bytes(n) for at, n in pieces])
+    data = b"".join([bytes(device.peek(at, n)) or bytes(n) for at, n in pieces])
+    if device.tell_read is not None:
+        device.tell_read(pos, count, len(data))
+    return data
 
 
-def write_span(device: ScullvDev, pos: int, data: Buffer) -> int:
+def write_span(device: ScullDev, pos: int, data: Buffer) -> int:
     """Write all of `data` at `pos`, or as much as there is memory for; returns the bytes written.
 
     Raises:
@@ -69,7 +72,7 @@ def write_span(device: ScullvDev, pos: int, data: Buffer) -> int:
     return done
 
 
-def punch_hole(device: ScullvDev, pos: int, length: int) -> Steps[None]:
+def punch_hole(device: ScullDev, pos: int, length: int) -> Steps[None]:
     """Free every quantum that lies wholly in the range, and zero the rest of it.
 
     Raises:
@@ -85,7 +88,7 @@ def punch_hole(device: ScullvDev, pos: int, length: int) -> Steps[None]:
                 return
 
 
-def allocate(device: ScullvDev, pos: int, length: int, keep_size: bool) -> Steps[None]:
+def allocate(device: ScullDev, pos: int, length: int, keep_size: bool) -> Steps[None]:
     """Have a quantum at every byte of the range, and the size at its end at least.
 
     Raises:
@@ -96,7 +99,7 @@ def allocate(device: ScullvDev, pos: int, length: int, keep_size: bool) -> Steps
         device.size = max(device.size, pos + length)
 
 
-def zero_range(device: ScullvDev, pos: int, length: int, keep_size: bool) -> Steps[None]:
+def zero_range(device: ScullDev, pos: int, length: int, keep_size: bool) -> Steps[None]:
     """As `allocate()`, and zero the range where there is data.
 
     Raises:
@@ -148,7 +151,7 @@ class _Ranges:
 class _Added:
     """What an `allocate()` has added to a device, which goes again if it fails."""
 
-    def __init__(self, device: ScullvDev) -> None:
+    def __init__(self, device: ScullDev) -> None:
         self._device = device
         self._nr_items = device.items.count
         self._qsets = _Ranges()
@@ -187,10 +190,10 @@ class _Added:
         while count > self._nr_items and count - 1 not in device.items_with_qset():
             count -= 1
             yield
-        yield from items.cut(max(count, 1))
+        yield from items.cut(count)
 
 
-def _allocate(device: ScullvDev, pos: int, length: int) -> Steps[_Added | None]:
+def _allocate(device: ScullDev, pos: int, length: int) -> Steps[_Added | None]:
     """Have a quantum at every byte of the range; returns what was added.
 
     None if an open has trimmed the device meanwhile.  That counts as later, since Linux goes on
@@ -214,7 +217,7 @@ def _allocate(device: ScullvDev, pos: int, length: int) -> Steps[_Added | None]:
         raise
 
 
-def seek_data(device: ScullvDev, pos: int) -> Steps[int]:
+def seek_data(device: ScullDev, pos: int) -> Steps[int]:
     """The first position from `pos` on that lies in a quantum.
 
     Raises:
@@ -235,7 +238,7 @@ def seek_data(device: ScullvDev, pos: int) -> Steps[int]:
     raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
 
 
-def seek_hole(device: ScullvDev, pos: int) -> Steps[int]:
+def seek_hole(device: ScullDev, pos: int) -> Steps[int]:
     """The first position from `pos` on that lies in none; the size counts as one.
 
     Raises:
@@ -254,6 +257,6 @@ def seek_hole(device: ScullvDev, pos: int) -> Steps[int]:
     return device.size
 
 
-def _check_inside(device: ScullvDev, pos: int) -> None:
+def _check_inside(device: ScullDev, pos: int) -> None:
     if not 0 <= pos < device.size:
         raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))

@@ -1,4 +1,4 @@
-"""/proc/scullvmem: the driver's listing of its memory.
+"""/proc/scullvmem and its like: a driver's listing of its memory.
 
 Pointers are shown as they are, as on a kernel booted with no_hash_pointers, so that they
 can be found again in /proc/vmallocinfo.
@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .dev import ScullvDev
+from .dev import ScullDev
 from .module import Module
 
-__all__ = ["ScullvProcmem"]
+__all__ = ["ScullProcmem"]
 
 LISTED: Final = 10_000
 """Of a device with more items only so many are listed, and the last one."""
@@ -25,7 +25,7 @@ SLICE: Final = 512
 Place = tuple[int, int]
 
 
-class ScullvProcmem:
+class ScullProcmem:
     """The listing: each device with its items, and the quanta of the last item.
 
     A place is (device, n): n is 0 for its first lines, then the number of an item + 1, then behind
@@ -38,6 +38,7 @@ class ScullvProcmem:
         self._digits = module.machine.layout.pointer_digits
         self._highest = (1 << 4 * self._digits) - 1
         """An address, with all its digits."""
+        self._item_length = len(self._item(0, 0))
 
     def size(self) -> int:
         """Known from how many items and quanta there are."""
@@ -53,8 +54,8 @@ class ScullvProcmem:
             at += length
         return (len(self._devices), 0), at
 
-    def _seek_in(self, device: ScullvDev, index: int, at: int, pos: int) -> tuple[Place, int]:
-        head, item = len(_head(device)), len(self._item(device, 0))
+    def _seek_in(self, device: ScullDev, index: int, at: int, pos: int) -> tuple[Place, int]:
+        head, item = len(_head(device)), self._item_length
         if pos < at + head:
             return (index, 0), at
         at += head
@@ -63,7 +64,7 @@ class ScullvProcmem:
             number = (pos - at) // item
             return (index, number + 1), at + number * item
         at += listed * item
-        behind = len(_more(last - listed)) + item
+        behind = len(_more(last - listed)) + item * (last >= 0)
         if pos < at + behind:
             return (index, LISTED + 1), at
         at += behind
@@ -77,21 +78,25 @@ class ScullvProcmem:
                 first, at = middle, at + length
         return (index, LISTED + 2 + first), at
 
-    def _length(self, device: ScullvDev) -> int:
+    def _length(self, device: ScullDev) -> int:
         last, listed = _items(device)
-        items = (listed + 1) * len(self._item(device, 0)) + len(_more(last - listed))
+        items = (listed + (last >= 0)) * self._item_length + len(_more(last - listed))
         return len(_head(device)) + items + self._quanta_length(device, last, 0, device.qset)
 
-    def _quanta_length(self, device: ScullvDev, item: int, first: int, end: int) -> int:
+    def _quanta_length(self, device: ScullDev, item: int, first: int, end: int) -> int:
         """Bytes of the lines of an item's quanta at the places `first`..`end` - 1.
 
-        All addresses are of the same length, so it takes no look at each of them.
+        All addresses are of the same length, so it takes no look at each of them, but where they
+        may be overwritten.
         """
+        if device.quirk_ldd3:
+            quanta = device.quanta(item, first, end - first)
+            return sum(len(_quantum(device, at, q)) for at, q in enumerate(quanta, first) if q)
         length = 0
         while first < end:
-            longer = max(10**4, 10 ** len(str(first)))  # from there on places have a digit more
+            longer = max(10**3, 10 ** len(str(first)))  # from there on places have a digit more
             count = device.count_quanta(item, first, min(end, longer) - first)
-            length += count * len(_quantum(first, self._highest))
+            length += count * len(_quantum(device, first, self._highest))
             first = longer
         return length
 
@@ -102,44 +107,51 @@ class ScullvProcmem:
             yield from self._lines(device, done)
             done = 0
 
-    def _lines(self, device: ScullvDev, done: int) -> Iterator[tuple[bytes, Place]]:
+    def _lines(self, device: ScullDev, done: int) -> Iterator[tuple[bytes, Place]]:
         index = device.index
         if done == 0:
             yield _head(device), (index, 1)
             done = 1
         last, listed = _items(device)
         for item in range(done - 1, listed):
-            yield self._item(device, item), (index, item + 2)
+            yield self._item(*_addresses(device, item)), (index, item + 2)
+        if last < 0:
+            return
         if done <= LISTED + 1:
             done = LISTED + 2
-            yield _more(last - listed) + self._item(device, last), (index, done)
+            yield _more(last - listed) + self._item(*_addresses(device, last)), (index, done)
         while first_quanta := device.quanta(last, done - LISTED - 2, SLICE):
             for quantum in first_quanta:
                 done += 1
                 if quantum:
-                    yield _quantum(done - LISTED - 3, quantum), (index, done)
+                    yield _quantum(device, done - LISTED - 3, quantum), (index, done)
             if done - LISTED - 2 >= device.qset:
                 return
 
-    def _item(self, device: ScullvDev, item: int) -> bytes:
-        address, qset, digits = device.items.address(item), device.qset_address(item), self._digits
+    def _item(self, address: int, qset: int) -> bytes:
+        digits = self._digits
         return f"  item at {address:0{digits}x}, qset at {qset:0{digits}x}\n".encode()
 
 
-def _head(device: ScullvDev) -> bytes:
-    geometry = f"qset {device.qset}, order {device.order}"
+def _head(device: ScullDev) -> bytes:
+    word = device.driver.listed_as or device.driver.word
+    geometry = f"qset {device.qset}, {word} {device.measure}"
     return f"\nDevice {device.index}: {geometry}, sz {device.size}\n".encode()
 
 
-def _items(device: ScullvDev) -> tuple[int, int]:
-    """The last item, and how many before it are listed."""
+def _items(device: ScullDev) -> tuple[int, int]:
+    """The last item, -1 if there is none, and how many before it are listed."""
     last = device.items.count - 1
-    return last, min(last, LISTED)
+    return last, max(min(last, LISTED), 0)
+
+
+def _addresses(device: ScullDev, item: int) -> tuple[int, int]:
+    return device.items.address(item), device.qset_address(item)
 
 
 def _more(count: int) -> bytes:
-    return f"  ... {count} more\n".encode() if count else b""
+    return f"  ... {count} more\n".encode() if count > 0 else b""
 
 
-def _quantum(s_pos: int, address: int) -> bytes:
-    return f"    {s_pos:4}:{address:8x}\n".encode()
+def _quantum(device: ScullDev, s_pos: int, address: int) -> bytes:
+    return f"    {s_pos: 4}:{device.driver.blank}{address:8x}\n".encode()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scullvfs.mm import Machine
-from scullvfs.scull import Module, ScullvDev
+from scullvfs.scull import Module, ScullDev
 
 from .helpers import MIB, ORDER, QSET
 
@@ -27,7 +27,14 @@ def load() -> Iterator[Callable[..., Module]]:
         **options: Any,
     ) -> Module:
         machine = Machine(mem=mem, **{"panic_on_warn": True, **options})
-        modules.append(Module(machine, scullv_devs, scullv_order, scullv_qset))
+        modules.append(
+            Module(
+                machine,
+                scullv_devs=scullv_devs,
+                scullv_order=scullv_order,
+                scullv_qset=scullv_qset,
+            )
+        )
         return modules[-1]
 
     yield load
@@ -43,6 +50,6 @@ def module(load: Callable[..., Module]) -> Module:
 
 
 @pytest.fixture
-def device(module: Module) -> ScullvDev:
+def device(module: Module) -> ScullDev:
     """The first of the module's devices."""
     return module.devices[0]

@@ -10,7 +10,7 @@ import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.gfp import __GFP_MEMALLOC, GFP_HIGHUSER
-from scullvfs.scull import ScullvDev
+from scullvfs.scull import ScullDev
 
 KIB = 1 << 10
 MIB = 1 << 20
@@ -40,14 +40,14 @@ NUMBERS = {
 """The commands as scullv.h numbers them on x86 and arm."""
 
 
-def fill(device: ScullvDev, data: bytes, pos: int = 0) -> None:
+def fill(device: ScullDev, data: bytes, pos: int = 0) -> None:
     """Write all of `data`, in as many calls as it takes."""
     view, done = memoryview(data), 0
     while done < len(data):
         done += device.write(pos + done, view[done:])
 
 
-def content(device: ScullvDev) -> bytes:
+def content(device: ScullDev) -> bytes:
     """The device from its start to the first hole or the end."""
     data = bytearray()
     while part := device.read(len(data), 1 << 30):

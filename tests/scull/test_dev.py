@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from scullvfs.scull import Module, ScullvDev
+from scullvfs.scull import Module, ScullDev
 
 from .helpers import ITEM, MIB, QUANTUM, content, fill
 
@@ -16,7 +16,7 @@ from .helpers import ITEM, MIB, QUANTUM, content, fill
 #   |------------- item 0 -------------|- item 1 ---
 
 
-def test_write_read_back(device: ScullvDev) -> None:
+def test_write_read_back(device: ScullDev) -> None:
     """What was written is read."""
     assert device.write(0, b"hello") == 5
     assert device.read(0, 100) == b"hello"
@@ -24,7 +24,7 @@ def test_write_read_back(device: ScullvDev) -> None:
 
 
 @pytest.mark.parametrize("pos", [0, 1, QUANTUM - 1, QUANTUM, ITEM - 1, ITEM, 3 * ITEM + 17])
-def test_write_ends_with_its_quantum(device: ScullvDev, pos: int) -> None:
+def test_write_ends_with_its_quantum(device: ScullDev, pos: int) -> None:
     """One call writes to the end of the quantum at most and says how far it came."""
     data = os.urandom(2 * QUANTUM)
     count = QUANTUM - pos % QUANTUM
@@ -35,7 +35,7 @@ def test_write_ends_with_its_quantum(device: ScullvDev, pos: int) -> None:
 
 
 @pytest.mark.parametrize("pos", [0, 1, QUANTUM - 1, QUANTUM, ITEM - 1, ITEM])
-def test_read_ends_with_its_quantum(device: ScullvDev, pos: int) -> None:
+def test_read_ends_with_its_quantum(device: ScullDev, pos: int) -> None:
     """One call reads to the end of the quantum at most."""
     data = os.urandom(2 * ITEM)
     fill(device, data)
@@ -44,7 +44,7 @@ def test_read_ends_with_its_quantum(device: ScullvDev, pos: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_write_any_buffer(device: ScullvDev, kind: Callable[[bytes], bytes]) -> None:
+def test_write_any_buffer(device: ScullDev, kind: Callable[[bytes], bytes]) -> None:
     """A buffer of any kind can be written, cut or not."""
     data = os.urandom(QUANTUM + 1)
     assert device.write(0, kind(data)) == QUANTUM
@@ -52,7 +52,7 @@ def test_write_any_buffer(device: ScullvDev, kind: Callable[[bytes], bytes]) -> 
     assert content(device) == data
 
 
-def test_write_over_makes_nothing_new(device: ScullvDev) -> None:
+def test_write_over_makes_nothing_new(device: ScullDev) -> None:
     """Writing where something is changes the bytes and nothing else."""
     fill(device, b"x" * 3 * QUANTUM)
     device.write(QUANTUM + 10, b"abc")
@@ -61,13 +61,13 @@ def test_write_over_makes_nothing_new(device: ScullvDev) -> None:
 
 
 @pytest.mark.parametrize("pos", [0, 1, 5])
-def test_read_stops_at_the_size(device: ScullvDev, pos: int) -> None:
+def test_read_stops_at_the_size(device: ScullDev, pos: int) -> None:
     """No byte behind the size is read."""
     device.write(0, b"hello")
     assert device.read(pos, QUANTUM) == b"hello"[pos:]
 
 
-def test_read_past_the_size(device: ScullvDev) -> None:
+def test_read_past_the_size(device: ScullDev) -> None:
     """There is nothing at or behind the size, and looking costs at most one list item."""
     fill(device, bytes(ITEM))
     assert device.read(ITEM, 1) == b""
@@ -77,14 +77,14 @@ def test_read_past_the_size(device: ScullvDev) -> None:
     assert device.items.count == 2
 
 
-def test_read_empty_device(device: ScullvDev) -> None:
+def test_read_empty_device(device: ScullDev) -> None:
     """An empty device has no bytes and takes no memory for saying so."""
     assert device.read(0, 100) == b""
     assert (device.nr_quanta, device.items.count) == (0, 1)
 
 
 @pytest.mark.parametrize("pos", [QUANTUM, 2 * QUANTUM + 5, ITEM, 2 * ITEM - 1])
-def test_read_in_a_hole(device: ScullvDev, pos: int) -> None:
+def test_read_in_a_hole(device: ScullDev, pos: int) -> None:
     """A hole of a whole quantum reads as 0 bytes, as the end of the file does."""
     device.write(0, b"first")
     device.write(2 * ITEM, b"last")
@@ -92,7 +92,7 @@ def test_read_in_a_hole(device: ScullvDev, pos: int) -> None:
     assert device.nr_quanta == 2
 
 
-def test_read_unwritten_part_of_a_quantum(device: ScullvDev) -> None:
+def test_read_unwritten_part_of_a_quantum(device: ScullDev) -> None:
     """Within a quantum what was never written is zeros."""
     device.write(QUANTUM + 100, b"x")
     assert device.read(QUANTUM, QUANTUM) == bytes(100) + b"x"
@@ -100,7 +100,7 @@ def test_read_unwritten_part_of_a_quantum(device: ScullvDev) -> None:
     assert device.read(QUANTUM, QUANTUM) == bytes(100) + b"x" + bytes(QUANTUM - 101)
 
 
-def test_write_partly_into_used_memory(device: ScullvDev) -> None:
+def test_write_partly_into_used_memory(device: ScullDev) -> None:
     """No byte of what the frames held before comes to light."""
     fill(device, b"\xff" * 4 * ITEM)
     device.trim()
@@ -122,7 +122,7 @@ def test_write_partly_into_used_memory(device: ScullvDev) -> None:
         (os.O_RDONLY | os.O_TRUNC, True),
     ],
 )
-def test_open_flags(device: ScullvDev, flags: int, empties: bool) -> None:
+def test_open_flags(device: ScullDev, flags: int, empties: bool) -> None:
     """Opened only for writing, or with O_TRUNC, a device is emptied; else it is not."""
     fill(device, b"x" * ITEM)
     device.open(flags)
@@ -163,7 +163,7 @@ def test_write_read_any_geometry(load: Callable[..., Module], order: int, qset: 
     assert device.allocated == device.nr_quanta * (4096 << order)
 
 
-def test_write_of_nothing(device: ScullvDev) -> None:
+def test_write_of_nothing(device: ScullDev) -> None:
     """A write of no bytes makes the quantum and moves the size up, as on the real device."""
     assert device.write(70_000, b"") == 0
     assert device.size == 70_000

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from scullvfs.mm import LAYOUTS
-from scullvfs.scull import COMMANDS, MAX_ORDER, MAX_QSET, Module, scullv_ioctl
+from scullvfs.scull import COMMANDS, MAX_ORDER, MAX_QSET, Module, scull_ioctl
 
 from .helpers import NUMBERS, fails
 
@@ -29,17 +29,22 @@ OUT_OF_RANGE = [
 ]
 
 
+def anybody() -> bool:
+    """A caller without CAP_SYS_ADMIN."""
+    return False
+
+
 def call(module: Module, name: str, value: int = 0) -> tuple[int, bytes]:
     """Issue a command with `value` where it takes one: behind the pointer or as the argument."""
     device, number = module.devices[0], COMMANDS[name]
     if name[0] in "SX":
-        return scullv_ioctl(device, number, 0x7FFF_0000, struct.pack("=i", value))
-    return scullv_ioctl(device, number, value, b"")
+        return scull_ioctl(device, number, 0x7FFF_0000, struct.pack("=i", value), anybody)
+    return scull_ioctl(device, number, value, b"", anybody)
 
 
 def parameters(module: Module) -> tuple[int, int]:
     """The module's order and qset."""
-    return module.scullv_order, module.scullv_qset
+    return module.parameters["scullv_order"], module.parameters["scullv_qset"]
 
 
 def test_ioctl_numbers() -> None:
@@ -52,7 +57,7 @@ def test_ioctl_set(module: Module, suffix: str, attribute: str, old: int, new: i
     """Set and Tell store the value and return 0."""
     for letter, value in (("S", new), ("T", new + 1)):
         assert call(module, letter + suffix, value) == (0, b"")
-        assert getattr(module, attribute) == value
+        assert module.parameters[attribute] == value
 
 
 @both
@@ -68,9 +73,9 @@ def test_ioctl_get(module: Module, suffix: str, attribute: str, old: int, new: i
 def test_ioctl_exchange(module: Module, suffix: str, attribute: str, old: int, new: int) -> None:
     """eXchange and sHift store the new value and hand the old one out, each in its way."""
     assert call(module, "X" + suffix, new) == (0, struct.pack("=i", old))
-    assert getattr(module, attribute) == new
+    assert module.parameters[attribute] == new
     assert call(module, "H" + suffix, old) == (new, b"")
-    assert getattr(module, attribute) == old
+    assert module.parameters[attribute] == old
 
 
 @both
@@ -80,14 +85,14 @@ def test_ioctl_touches_one_parameter(
     """Order and qset are set each for itself."""
     call(module, "T" + suffix, new)
     changed = {"scullv_order": 1, "scullv_qset": 4} | {attribute: new}
-    assert {name: getattr(module, name) for name in changed} == changed
+    assert {name: module.parameters[name] for name in changed} == changed
 
 
 def test_ioctl_reset(module: Module) -> None:
     """RESET brings back 4 and 500, whatever the module was loaded with, and no device changes."""
     assert call(module, "RESET") == (0, b"")
     assert parameters(module) == (4, 500)
-    assert {(device.order, device.qset) for device in module.devices} == {(1, 4)}
+    assert {(device.measure, device.qset) for device in module.devices} == {(1, 4)}
 
 
 @pytest.mark.parametrize("letter", "STXH")
@@ -106,7 +111,7 @@ def test_ioctl_out_of_range(module: Module, letter: str, suffix: str, value: int
 )
 def test_ioctl_ends_of_the_range(module: Module, letter: str, suffix: str, value: int) -> None:
     """The smallest and the largest value are taken, if the other one is small."""
-    module.scullv_order, module.scullv_qset = 0, 1
+    module.parameters["scullv_order"], module.parameters["scullv_qset"] = 0, 1
     call(module, letter + suffix, value)
     assert call(module, "Q" + suffix) == (value, b"")
 
@@ -119,7 +124,7 @@ def test_ioctl_overflow(module: Module, letter: str, order: int, qset: int) -> N
     with fails(errno.EINVAL):
         call(module, letter + "QSET", 65536)
     assert parameters(module) == (order, 4)
-    module.scullv_order, module.scullv_qset = 0, qset
+    module.parameters["scullv_order"], module.parameters["scullv_qset"] = 0, qset
     with fails(errno.EINVAL):
         call(module, letter + "ORDER", 11)
     assert parameters(module) == (0, qset)
@@ -127,11 +132,11 @@ def test_ioctl_overflow(module: Module, letter: str, order: int, qset: int) -> N
 
 def test_ioctl_argument_is_an_int(module: Module) -> None:
     """Of the argument of Tell and sHift 32 bits count, as in the driver."""
-    scullv_ioctl(module.devices[0], COMMANDS["TORDER"], (1 << 40) + 3, b"")
-    assert module.scullv_order == 3
+    scull_ioctl(module.devices[0], COMMANDS["TORDER"], (1 << 40) + 3, b"", anybody)
+    assert module.parameters["scullv_order"] == 3
     with fails(errno.EINVAL):
-        scullv_ioctl(module.devices[0], COMMANDS["TORDER"], 0xFFFF_FFFF, b"")
-    assert module.scullv_order == 3
+        scull_ioctl(module.devices[0], COMMANDS["TORDER"], 0xFFFF_FFFF, b"", anybody)
+    assert module.parameters["scullv_order"] == 3
 
 
 @pytest.mark.parametrize(
@@ -153,7 +158,7 @@ def test_ioctl_unknown(module: Module, cmd: int) -> None:
     """Anything else is ENOTTY: another magic, number, size or direction."""
     before = parameters(module)
     with fails(errno.ENOTTY):
-        scullv_ioctl(module.devices[0], cmd, 1, b"\1\0\0\0")
+        scull_ioctl(module.devices[0], cmd, 1, b"\1\0\0\0", anybody)
     assert parameters(module) == before
 
 
@@ -168,11 +173,11 @@ def test_ioctl_pointer_of_no_process(
     end = LAYOUTS["x86_64" if arch == "i386" else arch].task_size
     cmd = cmd or COMMANDS[name]
     with fails(errno.EFAULT):
-        scullv_ioctl(device, cmd, end - 3, b"\2\0\0\0")
-    assert device.parameters.scullv_order == 1
+        scull_ioctl(device, cmd, end - 3, b"\2\0\0\0", anybody)
+    assert device.parameters["scullv_order"] == 1
     if name == "SORDER":
-        assert scullv_ioctl(device, cmd, end - 4, b"\2\0\0\0") == (0, b"")
-        assert device.parameters.scullv_order == 2
+        assert scull_ioctl(device, cmd, end - 4, b"\2\0\0\0", anybody) == (0, b"")
+        assert device.parameters["scullv_order"] == 2
 
 
 def test_ioctl_holds_from_the_next_trim_on(module: Module) -> None:
@@ -181,5 +186,5 @@ def test_ioctl_holds_from_the_next_trim_on(module: Module) -> None:
     call(module, "TORDER", 0)
     call(module, "TQSET", 9)
     first.trim()
-    assert (first.order, first.qset) == (0, 9)
-    assert (second.order, second.qset) == (1, 4)
+    assert (first.measure, first.qset) == (0, 9)
+    assert (second.measure, second.qset) == (1, 4)

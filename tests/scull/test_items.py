@@ -8,9 +8,10 @@ from random import Random
 import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.scull.family import SCULLV
 from scullvfs.scull.items import BULK, ItemList
 
-from ..mm.helpers import books
+from ..mm.helpers import books, other_slabs
 from .helpers import GIB, MIB, shortage
 
 SIZE = 176
@@ -28,7 +29,7 @@ def items(machine: Machine) -> ItemList:
     """A list with its first item, which belongs to somebody else."""
     first = machine.slab.kmalloc(SIZE)
     assert first is not None
-    return ItemList(machine.slab, first, SIZE)
+    return ItemList(machine.slab, first, SIZE, SCULLV)
 
 
 def check(items: ItemList, machine: Machine) -> None:
@@ -45,7 +46,7 @@ def check(items: ItemList, machine: Machine) -> None:
 def test_items_new(items: ItemList, machine: Machine) -> None:
     """A list has one item from the start, and it takes nothing."""
     assert items.count == 1
-    assert machine.slab.statistics().objects == 1
+    assert other_slabs(machine).objects == 1
 
 
 @pytest.mark.parametrize("count", [2, 3, BULK, BULK + 1, BULK + 2, 5000])
@@ -124,7 +125,7 @@ def test_items_a_million(arch: str) -> None:
     machine = Machine(mem=GIB // 2, arch=arch, panic_on_warn=True)
     first = machine.slab.kmalloc(SIZE)
     assert first is not None
-    items = ItemList(machine.slab, first, SIZE)
+    items = ItemList(machine.slab, first, SIZE, SCULLV)
     free = machine.page_alloc.nr_free
     assert items.extend_to(1_000_000)
     assert free - machine.page_alloc.nr_free == -(-999_999 // 21)

@@ -9,15 +9,17 @@ import pytest
 
 from scullvfs.mm import Machine
 from scullvfs.scull import MAX_DEVS, MAX_ORDER, MAX_QSET, Module
+from scullvfs.scull.family import SCULLV
 from scullvfs.scull.parameters import Parameters
 
+from ..mm.helpers import other_slabs
 from .helpers import MIB, fails, shortage
 
 
 def test_module_defaults() -> None:
     """Without parameters the module is LDD3's: four devices, order 4, qset 500."""
     module = Module(Machine(mem=MIB))
-    assert (module.scullv_order, module.scullv_qset) == (4, 500)
+    assert (module.parameters["scullv_order"], module.parameters["scullv_qset"]) == (4, 500)
     assert [device.index for device in module.devices] == [0, 1, 2, 3]
     assert {(device.quantum, device.itemsize) for device in module.devices} == {(65536, 32768000)}
 
@@ -35,22 +37,24 @@ def test_module_parameter_range(name: str, low: int, high: int) -> None:
     for value in (low - 1, high + 1):
         with pytest.raises(ValueError, match=f"{name}={value} is not in {low}..{high}"):
             Module(machine, **{name: value})
-    assert machine.slab.statistics().objects == 0
+    assert other_slabs(machine).objects == 0
 
 
 def test_parameters_are_checked_when_they_are_set(load: Callable[..., Module]) -> None:
     """Whoever sets one, it stays in its range; a system call gets EINVAL for it."""
     module = load()
     for name, bad in (("scullv_order", MAX_ORDER + 1), ("scullv_qset", 0)):
-        before = getattr(module, name)
-        for holder in (module, module.parameters):
-            with pytest.raises(ValueError, match=f"{name}={bad} is not in"):
-                setattr(holder, name, bad)
+        before = module.parameters[name]
+        with pytest.raises(ValueError, match=f"{name}={bad} is not in"):
+            module.parameters[name] = bad
         with fails(errno.EINVAL):
-            module.set_parameter(name, bad)
-        assert getattr(module, name) == getattr(module.parameters, name) == before
-    module.set_parameter("scullv_qset", 7)
-    assert (module.scullv_qset, module.parameters.scullv_qset) == (7, 7)
+            module.parameters.store(name, bad)
+        assert module.parameters[name] == module.statistics()[name] == before
+    module.parameters.store("scullv_qset", 7)
+    assert (module.parameters["scullv_qset"], module.parameters.qset) == (7, 7)
+    for constant in ("scullv_devs", "scullp_order"):
+        with pytest.raises((ValueError, KeyError)):
+            module.parameters[constant] = 1
 
 
 @pytest.mark.parametrize(
@@ -59,15 +63,15 @@ def test_parameters_are_checked_when_they_are_set(load: Callable[..., Module]) -
 def test_an_item_is_an_int(load: Callable[..., Module], order: int, qset: int) -> None:
     """One whose bytes C cannot count in an int is refused, whichever of the two comes last."""
     with pytest.raises(ValueError, match=r"no int|is not in"):
-        Parameters(1, order, qset)
+        Parameters(SCULLV, {"scullv_order": order, "scullv_qset": qset})
     for first, second in (("order", "qset"), ("qset", "order")):
         module = load(1, 0, 1)
         values = {"order": order, "qset": min(qset, MAX_QSET)}
-        module.set_parameter(f"scullv_{first}", values[first])
+        module.parameters.store(f"scullv_{first}", values[first])
         before = module.statistics()
         if qset <= MAX_QSET:
             with fails(errno.EINVAL):
-                module.set_parameter(f"scullv_{second}", values[second])
+                module.parameters.store(f"scullv_{second}", values[second])
             assert module.statistics() == before
         assert module.devices[0].write(0, b"x") == 1
 
@@ -78,8 +82,8 @@ def test_the_largest_items(load: Callable[..., Module], order: int, qset: int) -
     module = load(1, order, qset)
     assert (1 << 30) <= module.devices[0].itemsize < 1 << 31
     with pytest.raises(ValueError, match=r"no int|is not in"):
-        module.scullv_qset = qset + 1
-    assert module.scullv_qset == qset
+        module.parameters["scullv_qset"] = qset + 1
+    assert module.parameters["scullv_qset"] == qset
 
 
 def test_module_devices_in_one_piece(load: Callable[..., Module]) -> None:
@@ -87,7 +91,7 @@ def test_module_devices_in_one_piece(load: Callable[..., Module]) -> None:
     module = load(10)
     addresses = [device.items.address(0) for device in module.devices]
     assert addresses == [addresses[0] + n * 176 for n in range(10)]
-    assert module.machine.slab.statistics().objects == 1
+    assert other_slabs(module.machine).objects == 1
 
 
 @pytest.mark.parametrize(("arch", "size"), [("x86_64", 176), ("i386", 104), ("arm64", 176)])
@@ -101,15 +105,15 @@ def test_module_without_memory() -> None:
     """Where its devices do not fit the module is not loaded, with ENOMEM, and nothing is lost."""
     machine = Machine(mem=MIB, panic_on_warn=True)
     with shortage(machine, leave=1), fails(errno.ENOMEM):
-        Module(machine, 1000)
-    assert machine.slab.statistics().objects == 0
+        Module(machine, scullv_devs=1000)
+    assert other_slabs(machine).objects == 0
     machine.check()
 
 
 def test_module_twice_on_one_machine(load: Callable[..., Module]) -> None:
     """Nothing is global: two modules on one machine do not see each other."""
     first = load()
-    second = Module(first.machine, 1, 0, 1)
+    second = Module(first.machine, scullv_devs=1, scullv_order=0, scullv_qset=1)
     first.devices[0].write(0, b"first")
     second.devices[0].write(0, b"second")
     assert first.devices[0].read(0, 9) == b"first"

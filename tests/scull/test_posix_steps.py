@@ -10,7 +10,7 @@ import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.workqueue import Steps, finish
-from scullvfs.scull import Module, ScullvDev, posix
+from scullvfs.scull import Module, ScullDev, posix
 
 from .helpers import ITEM, QUANTUM
 
@@ -18,15 +18,17 @@ LENGTH = 20 * ITEM
 
 
 @pytest.fixture
-def device() -> ScullvDev:
+def device() -> ScullDev:
     """A device of items of four quanta, with a byte in the sixth quantum."""
-    device = Module(Machine(mem=1 << 24, panic_on_warn=True), 1, 1, 4).devices[0]
+    device = Module(
+        Machine(mem=1 << 24, panic_on_warn=True), scullv_devs=1, scullv_order=1, scullv_qset=4
+    ).devices[0]
     assert (device.quantum, device.itemsize) == (QUANTUM, ITEM)
     device.write(5 * QUANTUM, b"x")
     return device
 
 
-def books(device: ScullvDev) -> tuple[int, ...]:
+def books(device: ScullDev) -> tuple[int, ...]:
     """What there is of a device."""
     sets = len(device.items_with_qset())
     return device.nr_quanta, device.allocated, device.size, device.items.count, sets
@@ -52,7 +54,7 @@ def interrupt(steps: Steps[None]) -> None:
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 30, 80])
 @pytest.mark.parametrize("call", [posix.allocate, posix.zero_range])
 def test_interrupted(
-    device: ScullvDev, call: Callable[[ScullvDev, int, int, bool], Steps[None]], count: int
+    device: ScullDev, call: Callable[[ScullDev, int, int, bool], Steps[None]], count: int
 ) -> None:
     """Wherever it stops, what it has added goes, and what was there stays."""
     before = books(device)
@@ -65,7 +67,7 @@ def test_interrupted(
     device.machine.check()
 
 
-def test_written_meanwhile(device: ScullvDev) -> None:
+def test_written_meanwhile(device: ScullDev) -> None:
     """What somebody has written to is not taken away again."""
     steps = posix.allocate(device, 0, LENGTH, keep_size=False)
     begin(steps, 40)
@@ -81,25 +83,25 @@ def test_written_meanwhile(device: ScullvDev) -> None:
 @pytest.mark.parametrize("count", [1, 10, 70])
 @pytest.mark.parametrize("end", [finish, interrupt])
 def test_trimmed_meanwhile(
-    device: ScullvDev, end: Callable[[Steps[None]], None], count: int
+    device: ScullDev, end: Callable[[Steps[None]], None], count: int
 ) -> None:
     """Nothing is left, and what comes after the trim is not touched, whatever the geometry."""
     for call in (posix.allocate, posix.zero_range):
         steps = call(device, 0, LENGTH, False)
         begin(steps, count)
-        device.parameters.scullv_order = 0
+        device.parameters["scullv_order"] = 0
         device.trim()
         device.write(5, b"new")
         end(steps)
         assert (device.nr_quanta, device.size, device.quantum) == (1, 8, 4096)
         assert bytes(device.peek(5, 3)) == b"new"
         device.machine.check()
-        device.parameters.scullv_order = 1
+        device.parameters["scullv_order"] = 1
         device.trim()
 
 
 @pytest.mark.parametrize("count", [1, 3, 5])
-def test_cut_and_trimmed_meanwhile(device: ScullvDev, count: int) -> None:
+def test_cut_and_trimmed_meanwhile(device: ScullDev, count: int) -> None:
     """A trim ends it: what is written then stays."""
     finish(posix.allocate(device, 0, LENGTH, keep_size=False))
     steps = device.truncating(QUANTUM + 1)
@@ -114,7 +116,7 @@ def test_cut_and_trimmed_meanwhile(device: ScullvDev, count: int) -> None:
     device.machine.check()
 
 
-def test_cut_leaves_the_memory_for_later(device: ScullvDev) -> None:
+def test_cut_leaves_the_memory_for_later(device: ScullDev) -> None:
     """The quanta are no part of the device at once, and free once the work is done."""
     vm = device.machine.vm
     finish(posix.allocate(device, 0, LENGTH, keep_size=False))
@@ -126,9 +128,9 @@ def test_cut_leaves_the_memory_for_later(device: ScullvDev) -> None:
     device.machine.check()
 
 
-def test_seek_among_many_sets(monkeypatch: pytest.MonkeyPatch, device: ScullvDev) -> None:
+def test_seek_among_many_sets(monkeypatch: pytest.MonkeyPatch, device: ScullDev) -> None:
     """Where there are too many to sort them, the items are gone over one by one."""
-    monkeypatch.setattr("scullvfs.scull.dev.FEW", 1)
+    monkeypatch.setattr("scullvfs.scull.quanta.FEW", 1)
     device.write(17 * ITEM + QUANTUM, b"y")
     assert finish(posix.seek_data(device, 0)) == 5 * QUANTUM
     assert finish(posix.seek_data(device, 6 * QUANTUM)) == 17 * ITEM + QUANTUM
@@ -140,7 +142,7 @@ def test_seek_among_many_sets(monkeypatch: pytest.MonkeyPatch, device: ScullvDev
 
 
 @pytest.mark.parametrize("how", ["trim", "open", "truncating"])
-def test_what_is_left_is_told(device: ScullvDev, how: str) -> None:
+def test_what_is_left_is_told(device: ScullDev, how: str) -> None:
     """Steps after which the memory is free, but not what others have left for later since."""
     machine = device.machine
     finish(posix.allocate(device, 0, LENGTH, keep_size=False))
@@ -159,7 +161,7 @@ def test_what_is_left_is_told(device: ScullvDev, how: str) -> None:
     assert len(machine.workqueue) > 0
 
 
-def test_nothing_is_left(device: ScullvDev) -> None:
+def test_nothing_is_left(device: ScullDev) -> None:
     """Of what is done at once, and of what empties nothing."""
     device.write(0, b"x")
     assert device.open(os.O_RDWR, later=True) is None

@@ -8,7 +8,8 @@ from random import Random
 
 import pytest
 
-from scullvfs.scull import Module, ScullvDev, ScullvProcmem, procmem
+from scullvfs.scull import Module, ScullProcmem, procmem
+from scullvfs.scull.quanta import Quanta
 
 from ..mm.helpers import ARCHS, MIB
 from .helpers import ITEM, QUANTUM, fill
@@ -16,7 +17,7 @@ from .helpers import ITEM, QUANTUM, fill
 
 def scullv_read_procmem(module: Module) -> str:
     """The whole listing."""
-    listing = ScullvProcmem(module)
+    listing = ScullProcmem(module)
     text = b"".join(line for line, _ in listing.lines((0, 0)))
     assert listing.size() == len(text)
     return text.decode()
@@ -87,7 +88,7 @@ def test_listing_pointers(load: Callable[..., Module], arch: str, digits: int) -
 
 def test_listing_shows_each_devices_own_geometry(module: Module) -> None:
     """Order and qset are those of the device, not those that the module has by now."""
-    module.scullv_order, module.scullv_qset = 3, 7
+    module.parameters["scullv_order"], module.parameters["scullv_qset"] = 3, 7
     module.devices[2].trim()
     assert re.findall(r"qset \d+, order \d+", scullv_read_procmem(module)) == [
         "qset 4, order 1",
@@ -98,12 +99,12 @@ def test_listing_shows_each_devices_own_geometry(module: Module) -> None:
 
 
 def test_listing_places_of_four_digits(load: Callable[..., Module]) -> None:
-    """The column of places is four wide."""
+    """The column of places is four wide, the blank for a sign included."""
     module = load(1, 0, 2000)
     for place in (9, 10, 999, 1000):
         module.devices[0].write(place * 4096, b"x")
-    places = re.findall(r"(?m)^ {4}(.{4}):", scullv_read_procmem(module))
-    assert places == ["   9", "  10", " 999", "1000"]
+    places = re.findall(r"(?m)^ {4}( *\d+):", scullv_read_procmem(module))
+    assert places == ["   9", "  10", " 999", " 1000"]
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -114,9 +115,9 @@ def test_size_of_a_large_set(load: Callable[..., Module], arch: str) -> None:
     for place in [0, 511, 512, 9_999, 10_000, 29_999, *rng.sample(range(30_000), 500)]:
         device.write(place * 4096, b"x")
     text = scullv_read_procmem(module)
-    listing = ScullvProcmem(module)
+    listing = ScullProcmem(module)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr(ScullvDev, "quanta")
+        patch.delattr(Quanta, "quanta")
         assert listing.size() == len(text)
         places = [listing.seek(pos) for pos in range(0, len(text), 97)]
     for place, at in places:

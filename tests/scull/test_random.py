@@ -8,9 +8,10 @@ from random import Random
 
 import pytest
 
-from scullvfs.scull import Module, ScullvDev
+from scullvfs.scull import Module, ScullDev
 
 from ..mm.helpers import books
+from ..thorough import rounds
 from .helpers import MIB, Oracle, shortage
 
 SPAN = 400_000
@@ -20,9 +21,9 @@ SPAN = 400_000
 class Pair:
     """A device and what it should be."""
 
-    def __init__(self, device: ScullvDev) -> None:
+    def __init__(self, device: ScullDev) -> None:
         self.device = device
-        self.oracle = Oracle(device.order, device.qset)
+        self.oracle = Oracle(device.measure, device.qset)
 
     def step(self, rng: Random) -> None:
         """Do one random operation to both and compare the result."""
@@ -47,7 +48,7 @@ class Pair:
             self.oracle.truncate(length)
         else:
             parameters = self.device.parameters
-            self.oracle.trim(parameters.scullv_order, parameters.scullv_qset)
+            self.oracle.trim(parameters["scullv_order"], parameters["scullv_qset"])
 
     def compare(self) -> None:
         """Compare all there is to see, but the number of items."""
@@ -67,9 +68,12 @@ def test_random_operations(load: Callable[..., Module], arch: str, seed: int) ->
     rng = Random(seed)
     module = load(3, arch=arch, seed=seed)
     pairs = [Pair(device) for device in module.devices]
-    for step in range(1500):
+    for step in range(rounds(1500, 500)):
         if rng.random() < 0.02:
-            module.scullv_order, module.scullv_qset = rng.randrange(4), rng.randrange(1, 9)
+            module.parameters["scullv_order"], module.parameters["scullv_qset"] = (
+                rng.randrange(4),
+                rng.randrange(1, 9),
+            )
         pair = rng.choice(pairs)
         pair.step(rng)
         assert pair.device.items.count == pair.oracle.items
@@ -79,7 +83,7 @@ def test_random_operations(load: Callable[..., Module], arch: str, seed: int) ->
             module.machine.check()
 
 
-def write(device: ScullvDev, pos: int, data: bytes) -> int:
+def write(device: ScullDev, pos: int, data: bytes) -> int:
     """Write; 0 if there is no memory."""
     try:
         return device.write(pos, data)
