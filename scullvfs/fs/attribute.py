@@ -6,48 +6,15 @@ with or without a newline, wherever in the file one writes.
 
 from __future__ import annotations
 
-import errno
-import os
-import re
 from collections.abc import Callable
-from typing import Final
 
 from scullvfs.mm import PAGE_SIZE
 from scullvfs.mm.access import Buffer
 
+from .kstrtox import kstrtoint
 from .shown import WritableFile
 
-__all__ = ["AttributeFile", "kstrtoint"]
-
-INT_MIN: Final = -(1 << 31)
-INT_MAX: Final = (1 << 31) - 1
-_U64_MAX: Final = (1 << 64) - 1
-
-_NUMBER: Final = re.compile(rb"([+-]?)(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)(\n?\Z)?")
-
-
-def kstrtoint(text: bytes) -> int:
-    """A number as the kernel reads it: decimal, 0x or octal, a sign, a newline; up to a NUL.
-
-    Raises:
-        OSError: EINVAL, no number; ERANGE, it does not fit into an int.
-
-    Linux: lib/kstrtox.c:kstrtoint()
-    """
-    match = _NUMBER.match(text.partition(b"\0")[0])
-    if match is None:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    sign, digits, end = match.groups()
-    base = 16 if digits[1:2] in (b"x", b"X") else 8 if digits[:1] == b"0" else 10
-    digits = digits.removeprefix(digits[:2] if base == 16 else b"").lstrip(b"0")
-    # More digits than a 64-bit number has need not be converted, which takes long for a million.
-    value = int(digits or b"0", base) if len(digits) <= 32 else _U64_MAX + 1
-    if end is None and value <= _U64_MAX:  # an overflow is found before what follows the digits
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-    value = -value if sign == b"-" else value
-    if not INT_MIN <= value <= INT_MAX:
-        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
-    return value
+__all__ = ["AttributeFile"]
 
 
 class AttributeFile(WritableFile):

@@ -76,9 +76,18 @@ class CallTable:
         """The counters of one row."""
         return Calls(self, number)
 
+    def rows(self) -> list[Statistics]:
+        """What was asked of files that are no devices, and then of each device."""
+        return [self.row(at).statistics() for at in range(1 + len(self.names))]
+
     def statistics(self) -> dict[str, Statistics]:
-        """Name of each device -> what was asked of it."""
-        return {name: self.row(at).statistics() for at, name in enumerate(self.names, start=1)}
+        """Name of each device that was called -> what was asked of it."""
+        width = len(Kind) * len(FIELDS)
+        return {
+            name: self.row(at).statistics()
+            for at, name in enumerate(self.names, start=1)
+            if any(self.numbers[at * width : (at + 1) * width : len(FIELDS)])
+        }
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The device files: scullv0, scullv1, ...
+"""The device files: scullv0, scullv1, ..., and those of the other drivers.
 
 What an open does to a device by the driver's rules depends on whether it may be mapped, which the
 kernel does not tell; a device is taken for mapped while an open file is there through which the
@@ -32,14 +32,18 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from scullvfs.mm.access import Buffer, View
+from scullvfs.mm.replacing import Layer, Replaced, replace
 from scullvfs.mm.workqueue import Left, Steps
-from scullvfs.scull import ScullvDev, posix, scullv_ioctl
+from scullvfs.scull import ScullDev, posix
 
 from .atime import Atime
 from .calls import Statistics
+from .privileges import CAP_SYS_ADMIN, capable
 from .tree import File, Handle
 
 __all__ = ["FILE_RULES", "DeviceFile", "PosixFile"]
@@ -51,23 +55,27 @@ FALLOC_FL_ZERO_RANGE: Final = 0x10
 
 
 class DeviceFile(File):
-    """A scullv device as a regular file, by the driver's rules.
+    """A device as a regular file, by the driver's rules.
 
     The kernel would hand a character device node to its own drivers, so it cannot be one.
     """
 
     counted = True
     direct_io = True
+    shows_data = True
     attr_timeout = 0  # an open may change the size under the kernel's feet
     trim_of_nothing_modifies = False
     """Whether to empty it when it is empty moves st_mtime."""
 
-    def __init__(self, device: ScullvDev, permissions: int, uid: int, gid: int) -> None:
+    def __init__(self, device: ScullDev, permissions: int, uid: int, gid: int) -> None:
         super().__init__(permissions, uid, gid)
         self.device: Final = device
         self.frozen = False
+        self.handles: Final[set[Handle]] = set()
+        """Its open files."""
         self.mapped: Final[set[Handle]] = set()
-        """Open files that the page cache has read through, which is what mapping does."""
+        """Those that the page cache has read through, which is what mapping does."""
+        self._replaced: Final[dict[str, Callable[[Replaced], Replaced]]] = {}
 
     def statistics(self) -> Statistics:
         """What was asked of it since the mount, and what that cost."""
@@ -101,7 +109,23 @@ class DeviceFile(File):
             self.modified()
         handle = self._opened(flags)
         handle.left = left
+        self.handles.add(handle)
+        for name, wrap in self._replaced.items():
+            replace(handle, name, Layer.ENTRY, wrap)
         return handle
+
+    def replace_in_handles(self, name: str, wrap: Callable[[Replaced], Replaced] | None) -> None:
+        """Have something stand in the place of a method of all open files, later ones included.
+
+        Args:
+            wrap: makes it of the method; None takes it away.
+        """
+        if wrap is None:
+            self._replaced.pop(name, None)
+        else:
+            self._replaced[name] = wrap
+        for handle in self.handles:
+            replace(handle, name, Layer.ENTRY, wrap)
 
     def _hides_access(self) -> bool:
         """Whether it is mapped: then a write-only open does not empty it.
@@ -153,13 +177,30 @@ class DeviceHandle(Handle):
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         return super().fallocate(mode, off, length)
 
+    def write_pages(self, pos: int, data: Buffer) -> int:
+        """Write all of it, over any number of quanta, or it has failed.
+
+        The kernel does not look at how much was written, and drops the pages as if they were
+        (Linux: fs/fuse/file.c:fuse_writepage_end()).
+
+        Raises:
+            OSError: ENOMEM, not all of it has found memory; what has is written.
+        """
+        count = posix.write_span(self._device, pos, data)
+        self._file.modified()
+        if count < len(data):
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return count
+
     def release(self) -> None:
-        """A mapping of it is no more."""
+        """It is no more, nor is a mapping of it."""
+        self._file.handles.discard(self)
         self._file.mapped.discard(self)
 
     def ioctl(self, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
         """The driver's commands."""
-        return scullv_ioctl(self._device, cmd, arg, data)
+        current = self._device.machine.running.current
+        return self._device.ioctl(cmd, arg, data, partial(capable, current, CAP_SYS_ADMIN))
 
 
 class PosixFile(DeviceFile):
@@ -168,6 +209,11 @@ class PosixFile(DeviceFile):
     direct_io = False
     attr_timeout = 1  # every change comes through the kernel, which knows then
     trim_of_nothing_modifies = True
+
+    def __init__(self, device: ScullDev, permissions: int, uid: int, gid: int) -> None:
+        super().__init__(device, permissions, uid, gid)
+        device.zeroes = not device.machine.init_on_alloc  # where they are not zeros anyway
+        device.is_cached = True
 
     def _hides_access(self) -> bool:
         """Always."""

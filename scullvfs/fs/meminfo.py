@@ -1,8 +1,10 @@
 """/proc/meminfo: where the RAM is.
 
-All lines of a Debian kernel are there, in its order; what this machine has not got is 0: no page
-cache, no processes, no swap.  MemTotal is MemFree + Slab + PageTables + VmallocUsed and what no
-line counts: page tables of the lowest level and of the boot, and pages that somebody asked for.
+All lines of a Debian kernel are there, in its order; what this machine has not got is 0: no
+processes, no swap, and no page cache but that of the one file that holds free memory apart
+(`mm.fragment`), which is Unevictable, too.  MemTotal is MemFree + Cached + Slab + PageTables +
+VmallocUsed and what no line counts: page tables of the lowest level and of the boot, and pages that
+somebody asked for.
 
 Linux: fs/proc/meminfo.c:meminfo_proc_show()
 """
@@ -65,10 +67,13 @@ def _known(machine: Machine) -> dict[str, int]:
     pages, layout = books.pages, machine.layout
     zones = {zone.name: zone for zone in pages.zones}
     low = zones["Normal"]
+    file = sum(zone.unevictable for zone in pages.zones)
     counts = {
         "MemTotal": pages.total,
         "MemFree": pages.free,
         "MemAvailable": si_mem_available(pages.zones),
+        "Cached": file,
+        "Unevictable": file,
         "LowTotal": low.managed,
         "LowFree": low.free,
         "Slab": books.slab.pages,
@@ -77,6 +82,7 @@ def _known(machine: Machine) -> dict[str, int]:
         # Linux: mm/util.c:vm_commit_limit(), where vm.overcommit_ratio is 50
         "CommitLimit": pages.total // 2,
         "VmallocUsed": books.vmalloc.pages,
+        "Percpu": books.percpu.pages,
     }
     if "HighMem" in zones:
         high = zones["HighMem"]

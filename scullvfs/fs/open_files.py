@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.sched import Running, Task
@@ -22,6 +22,7 @@ from scullvfs.mm.workqueue import Left, Steps
 from .calls import ROW_BITS, CallTable, Counting, Kind, Statistics
 from .privileges import PRIVILEGES, remove_privileges
 from .tree import File, Handle
+from .waiting import WouldWait
 
 __all__ = ["NR_FILE", "OpenFiles"]
 
@@ -48,13 +49,14 @@ class OpenFiles:
         self._running: Final = running
         self._calls: Final = calls
         self._files: dict[int, Handle] = {}
-        self._last = 0
+        self.opened = 0
+        """How many files have been opened; handles are numbered by it."""
 
     def __len__(self) -> int:
         """How many files are open."""
         return len(self._files)
 
-    def open(self, file: File, flags: int) -> tuple[int, Left]:
+    def open_file(self, file: File, flags: int) -> tuple[int, Left]:
         """open(2); returns the handle, and what the open has left to do.
 
         Raises:
@@ -64,15 +66,23 @@ class OpenFiles:
         task = self._running.current
         if len(self._files) >= NR_FILE and task.uid != 0:
             raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
-        handle = file.open(flags, task.pid)
+        opened = partial(self._opened, file, flags, task)
+        try:
+            handle = file.open(flags, task.pid)
+        except WouldWait as wait:
+            raise wait.then(opened) from None
+        return opened(handle)
+
+    def _opened(self, file: File, flags: int, task: Task, handle: Handle) -> tuple[int, Left]:
+        """The rest of `open_file()`, which may come later."""
         left, handle.left = handle.left, None
         if left is not None and file.mode & PRIVILEGES:
             remove_privileges(file, task.pid)
         handle.file, handle.flags = file, flags
-        self._last += 1
-        fh = self._last << ROW_BITS | file.calls.row
+        self.opened += 1
+        fh = self.opened << ROW_BITS | file.calls.row
         self._files[fh] = handle
-        return fh, left
+        return fh, None if left is None else self._on_behalf(task, left)
 
     def statistics(self) -> dict[str, Statistics]:
         """Name of each device -> what was asked of it since the mount, and what that cost."""
@@ -95,19 +105,41 @@ class OpenFiles:
         flags = handle.flags if flags is None else flags
         return handle.write(off, data, flags & os.O_APPEND != 0)
 
+    def write_pages(self, fh: int, off: int, data: Buffer, flags: int | None) -> int:
+        """What was written to mapped pages; see `Handle.write_pages()`."""
+        return self._files[fh].write_pages(off, data)
+
     def ioctl(self, fh: int, cmd: int, arg: int, data: bytes) -> tuple[int, bytes]:
         """ioctl(2)."""
         return self._files[fh].ioctl(cmd, arg, data)
 
+    def poll(self, fh: int, wake: Callable[[], None] | None) -> int:
+        """poll(2); see `Handle.poll()`."""
+        return self._files[fh].poll(wake)
+
     def lseek(self, fh: int, off: int, whence: int) -> Steps[int]:
         """lseek(2) with SEEK_DATA and SEEK_HOLE."""
-        return self.on_behalf(self._running.current, self._files[fh].lseek(off, whence))
+        return self._steps(partial(self._files[fh].lseek, off, whence))
 
     def fallocate(self, fh: int, mode: int, off: int, length: int) -> Steps[None]:
         """fallocate(2)."""
-        return self.on_behalf(self._running.current, self._files[fh].fallocate(mode, off, length))
+        return self._steps(partial(self._files[fh].fallocate, mode, off, length))
 
-    def on_behalf(self, task: Task, steps: Steps[T]) -> Steps[T]:
+    def _steps(
+        self, call: Callable[[], Steps[Any]], then: Callable[[Any], Any] = lambda result: result
+    ) -> Steps[Any]:
+        """The work that a call gives, now or later, and what its result becomes."""
+        task = self._running.current
+
+        def work(steps: Steps[Any]) -> Steps[Any]:
+            return then((yield from self._on_behalf(task, steps)))
+
+        try:
+            return work(call())
+        except WouldWait as wait:
+            raise wait.then(work) from None
+
+    def _on_behalf(self, task: Task, steps: Steps[T]) -> Steps[T]:
         """Some work, and whose it is, whoever else calls between its steps."""
         go_on: Callable[[], None] = partial(next, steps)
         while True:
@@ -123,9 +155,13 @@ class OpenFiles:
             except BaseException as error:  # that the caller was interrupted, say
                 go_on = partial(steps.throw, error)
 
-    def ino(self, fh: int) -> int:
-        """The inode number of an open file."""
-        return self._files[fh].file.ino
+    def inos(self) -> dict[int, int]:
+        """Handle of each open file -> its inode number."""
+        return {fh: handle.file.ino for fh, handle in self._files.items()}
+
+    def file(self, fh: int) -> File:
+        """What is open."""
+        return self._files[fh].file
 
     def release(self, fh: int) -> None:
         """The last descriptor and the last mapping of an open file are gone."""

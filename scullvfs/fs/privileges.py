@@ -1,6 +1,7 @@
-"""Set-user-ID and set-group-ID bits: who changes the content without CAP_FSETID takes them away.
+"""What a caller may: its capabilities; and set-user-ID bits, which others lose by what they do.
 
-Linux does it where a file is written, truncated or given away (Linux: fs/inode.c:
+Who changes the content of a file without CAP_FSETID takes its set-user-ID and set-group-ID bits
+away.  Linux does it where a file is written, truncated or given away (Linux: fs/inode.c:
 file_remove_privs()), on a FUSE mount by a SETATTR of its own.  Two changes it leaves to the file
 system: a write past the page cache, and an open that empties the file.  These are here.
 """
@@ -8,18 +9,21 @@ system: a write past the page cache, and an open that empties the file.  These a
 from __future__ import annotations
 
 import stat
-from pathlib import Path
 from typing import Final
+
+from scullvfs.mm import outside
+from scullvfs.mm.sched import Task
 
 from .tree import Node
 
-__all__ = ["PRIVILEGES", "remove_privileges"]
+__all__ = ["CAP_SYS_ADMIN", "PRIVILEGES", "capable", "remove_privileges"]
 
 PRIVILEGES: Final = stat.S_ISUID | stat.S_ISGID
 """The bits, of st_mode."""
 
+# Linux: include/uapi/linux/capability.h
 CAP_FSETID: Final = 4
-"""Linux: include/uapi/linux/capability.h"""
+CAP_SYS_ADMIN: Final = 21
 
 
 def remove_privileges(node: Node, pid: int) -> None:
@@ -29,20 +33,24 @@ def remove_privileges(node: Node, pid: int) -> None:
     Linux: fs/fuse/dir.c:fuse_setattr()
     """
     bits = PRIVILEGES if node.mode & stat.S_IXGRP else stat.S_ISUID
-    if node.mode & bits and not _may_leave(pid):
+    if node.mode & bits and not _is_root_with(pid, CAP_FSETID):
         node.mode &= ~bits
         node.changed()
 
 
-def _may_leave(pid: int) -> bool:
-    """Whether a process is root with CAP_FSETID; one that is gone, or hidden, is not.
+def capable(task: Task, capability: int) -> bool:
+    """Whether who calls has a capability (Linux: kernel/capability.c:capable()).
+
+    Of root whose process cannot be looked at, as in another pid namespace, it is believed.
+    """
+    if task.uid:
+        return False
+    return not task.pid or _is_root_with(task.pid, capability)
+
+
+def _is_root_with(pid: int, capability: int) -> bool:
+    """Whether a process is root with a capability; one that is gone, or hidden, is not.
 
     A user namespace's root has all capabilities, but only within it, and another uid here.
     """
-    try:
-        lines = Path(f"/proc/{pid}/status").read_bytes().split(b"\n")
-    except OSError:
-        return False
-    status = dict(line.partition(b":\t")[::2] for line in lines)
-    fsuid = int(status[b"Uid"].split()[3])
-    return fsuid == 0 and bool(int(status[b"CapEff"], 16) >> CAP_FSETID & 1)
+    return bool(outside.capabilities(pid) >> capability & 1)

@@ -1,23 +1,28 @@
 """The files of `proc/`: the machine's state in the kernel's text formats.
 
 The short ones are functions from a machine to text, and `shown` says when they are called; the
-long ones are listings, which `seq_file` reads line by line.
-Addresses are shown as they are, as to root under kptr_restrict=1.
+long ones are listings, which `seq_file` reads line by line, two have numbers (`page`), and one has
+RAM (`kcore`).  Addresses are shown as they are, as to root under kptr_restrict=1.  What is set of
+single tasks is in `tasks`.  `fs/scullvfs/` has what the daemon says of itself, where Linux has what
+a file system says of a mount.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
 from scullvfs.mm import Machine
-from scullvfs.scull import Module, ScullvProcmem
+from scullvfs.scull import Module, ScullProcmem
 
+from .kcore import Kcore
 from .meminfo import meminfo
-from .seq_file import START, Listing, Place, SeqFile
-from .shown import ShownFile
+from .page import FrameFile, kpagecount, kpageflags
+from .seq_file import Listing, Place, ScannedListing, SeqFile
+from .shown import ShownFile, TextFile
 from .slabinfo import slabinfo
+from .tasks import ProcDirectory
 from .tree import Directory, Node
 from .vmallocinfo import Vmallocinfo
 from .vmstat import buddyinfo, pagetypeinfo, zoneinfo
@@ -26,7 +31,6 @@ __all__ = [
     "TEXTS",
     "IomemFile",
     "Kmsg",
-    "TextFile",
     "Vmallocinfo",
     "buddyinfo",
     "iomem",
@@ -37,18 +41,6 @@ __all__ = [
     "slabinfo",
     "zoneinfo",
 ]
-
-
-class TextFile(ShownFile):
-    """A read-only file like those of procfs."""
-
-    def __init__(self, show: Callable[[], str], permissions: int, uid: int, gid: int) -> None:
-        super().__init__(permissions, uid, gid)
-        self._show = show
-
-    def text(self) -> str:
-        """What there is to show now."""
-        return self._show()
 
 
 def iomem(machine: Machine, privileged: bool = True) -> str:
@@ -74,32 +66,25 @@ class IomemFile(ShownFile):
         return iomem(self._machine, self._machine.current.uid in (0, self.uid))
 
 
-class Kmsg:
+class DaemonFile(TextFile):
+    """A file of the daemon's own words, which is no part of the machine."""
+
+    recorded = False
+
+
+class Kmsg(ScannedListing):
     """/proc/kmsg: the kernel log, oldest line first; reading it takes nothing away.
 
     A place is (0, number of a record or less), counted from the first one ever.
     """
 
     def __init__(self, machine: Machine) -> None:
+        super().__init__()
         self._log = machine.log
-        self._sized = (0, 0)
-        """How many records there had been when the size was asked for last, and the size."""
 
-    def size(self) -> int:
-        """Of the lines that have not fallen out."""
-        if self._log.nr_records != self._sized[0]:
-            size = sum(len(line) for line, _ in self.lines(START))
-            self._sized = (self._log.nr_records, size)
-        return self._sized[1]
-
-    def seek(self, pos: int) -> tuple[Place, int]:
-        """From the oldest line on."""
-        at, place = 0, START
-        for line, behind in self.lines(START):
-            if at + len(line) > pos:
-                break
-            at, place = at + len(line), behind
-        return place, at
+    def state(self) -> object:
+        """How many records there have been."""
+        return self._log.nr_records
 
     def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
         """Each with the place behind it."""
@@ -117,22 +102,42 @@ TEXTS: Final[dict[str, tuple[int, Callable[[Machine], str]]]] = {
 """Name -> permissions, and what makes the text."""
 
 
-def listings(module: Module) -> dict[str, tuple[int, Listing]]:
+def listings(machine: Machine, modules: Sequence[Module]) -> dict[str, tuple[int, Listing]]:
     """Name -> permissions, and the listing."""
-    return {
-        "kmsg": (0o400, Kmsg(module.machine)),
-        "scullvmem": (0o444, ScullvProcmem(module)),
-        "vmallocinfo": (0o400, Vmallocinfo(module.machine)),
+    found: dict[str, tuple[int, Listing]] = {
+        "kmsg": (0o400, Kmsg(machine)),
+        "vmallocinfo": (0o400, Vmallocinfo(machine)),
     }
+    for module in modules:
+        found |= {name: (0o444, ScullProcmem(module)) for name in module.driver.listings}
+    return found
 
 
-def procfs(module: Module, uid: int, gid: int) -> Directory:
-    """The directory `proc` of a loaded module."""
+def procfs(
+    machine: Machine,
+    modules: Sequence[Module],
+    uid: int,
+    gid: int,
+    daemon: Mapping[str, Callable[[], str]] = {},
+) -> ProcDirectory:
+    """The directory `proc` of a machine with some modules loaded.
+
+    Args:
+        daemon: the files of `fs/scullvfs`: name -> what makes the text.
+    """
     files: dict[str, Node] = {
-        name: TextFile(partial(show, module.machine), permissions, uid, gid)
+        name: TextFile(partial(show, machine), permissions, uid, gid)
         for name, (permissions, show) in TEXTS.items()
     }
-    files["iomem"] = IomemFile(module.machine, 0o444, uid, gid)
-    for name, (permissions, listing) in listings(module).items():
+    files["iomem"] = IomemFile(machine, 0o444, uid, gid)
+    files["kcore"] = Kcore(machine, 0o400, uid, gid)
+    for name, frames in (("kpagecount", kpagecount), ("kpageflags", kpageflags)):
+        files[name] = FrameFile(frames, machine, 0o400, uid, gid)
+    for name, (permissions, listing) in listings(machine, modules).items():
         files[name] = SeqFile(listing, permissions, uid, gid)
-    return Directory.of(dict(sorted(files.items())), uid, gid)
+    own = {name: DaemonFile(show, 0o444, uid, gid) for name, show in daemon.items()}
+    files["fs"] = Directory.of({"scullvfs": Directory.of(own, uid, gid)}, uid, gid)
+    directory = ProcDirectory(machine.faults.tasks, machine.running, uid, gid)
+    for name, node in sorted(files.items()):
+        directory.add(name, node)
+    return directory

@@ -1,20 +1,23 @@
 """The plan of the mount: which node stands where.
 
-scullv0 .. scullvN-1    the devices
-scullv -> scullv0
+scullv0 .. scullvN-1    the devices of a driver
+scullv -> scullv0       and so on for each that is loaded
 proc/                   the kernel's view
-sys/                    the module's parameters, the devices' state
+sys/                    the modules' parameters, the devices' state
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 
+from scullvfs.mm import Machine
+from scullvfs.mm.commands import Commands
 from scullvfs.scull import Module
 
 from .atime import atime_rules
-from .devices import FILE_RULES
+from .devices import FILE_RULES, DeviceFile
 from .proc import procfs
+from .snapshot import SnapshotFile
 from .sysfs import sysfs
 from .tree import Directory, Symlink, Tree
 
@@ -22,26 +25,39 @@ __all__ = ["build_tree"]
 
 
 def build_tree(
-    module: Module,
+    machine: Machine,
+    modules: Sequence[Module],
     *,
     uid: int,
     gid: int,
     mode: int,
     semantics: str = "device",
     flags: Collection[str] = (),
+    daemon: Mapping[str, Callable[[], str]] = {},
+    commands: Commands | None = None,
+    snapshot: SnapshotFile | None = None,
 ) -> Tree:
-    """The tree of a loaded module, all of it owned by `uid` and `gid`.
+    """The tree of a machine with some modules loaded, all of it owned by `uid` and `gid`.
 
     Args:
         mode: permission bits of the devices.
         semantics: whose rules the devices follow, a key of FILE_RULES.
         flags: those of mount(8) that are on; the ones about st_atime are carried out here.
+        daemon: the files of proc/fs/scullvfs: name -> what makes the text.
+        commands: what is done by hand (`mm.commands`); made here if not given.
+        snapshot: what a read of saves it all, if there is such a thing.
     """
     device_file = FILE_RULES[semantics]
     root = Directory(uid, gid)
-    for device in module.devices:
-        root.add(f"scullv{device.index}", device_file(device, mode, uid, gid))
-    root.add("scullv", Symlink("scullv0", uid, gid))
-    root.add("proc", procfs(module, uid, gid))
-    root.add("sys", sysfs(module, uid, gid))
-    return Tree(root, atime_rules(flags))
+    files: list[DeviceFile] = []
+    for module in modules:
+        for device in module.devices:
+            files.append(device_file(device, mode, uid, gid))
+            root.add(device.name, files[-1])
+        root.add(module.driver.name, Symlink(module.devices[0].name, uid, gid))
+    proc = procfs(machine, modules, uid, gid, daemon)
+    root.add("proc", proc)
+    root.add("sys", sysfs(machine, modules, uid, gid, files, commands, snapshot))
+    tree = Tree(root, atime_rules(flags))
+    proc.adopt, tree.nodes.made = tree.adopt, proc.made
+    return tree

@@ -24,7 +24,7 @@ from scullvfs.mm.layout import PAGE_MASK
 
 from .tree import File, Handle
 
-__all__ = ["START", "Listing", "Place", "SeqFile", "text_of"]
+__all__ = ["START", "Listing", "Place", "ScannedListing", "SeqFile", "text_of"]
 
 Place = tuple[int, int]
 """Where in a listing a line comes from: two numbers that only the listing understands."""
@@ -46,10 +46,48 @@ class Listing(Protocol):
 START: Final = (0, 0)
 """The place of the first line of every listing."""
 
+MOST: Final = 1 << 16
+"""Bytes that one read(2) gets, so that others need not wait for long; seq_file's get a page's."""
+
 
 def text_of(listing: Listing) -> str:
     """All of a listing."""
     return b"".join(line for line, _ in listing.lines(START)).decode()
+
+
+class ScannedListing:
+    """A listing of which every question is answered by going through its lines.
+
+    A subclass has `lines()`, and says in `state()` what they depend on.
+    """
+
+    def __init__(self) -> None:
+        self._sized: tuple[object, int] = (None, 0)
+        """The state when the size was asked for last, and the size."""
+
+    def state(self) -> object:
+        """Another one whenever the size may be another one."""
+        raise NotImplementedError
+
+    def lines(self, place: Place) -> Iterator[tuple[bytes, Place]]:
+        """Each with the place behind it."""
+        raise NotImplementedError
+
+    def size(self) -> int:
+        """Of all lines."""
+        state = self.state()
+        if state != self._sized[0]:
+            self._sized = state, sum(len(line) for line, _ in self.lines(START))
+        return self._sized[1]
+
+    def seek(self, pos: int) -> tuple[Place, int]:
+        """From the first line on."""
+        at, place = 0, START
+        for line, behind in self.lines(START):
+            if at + len(line) > pos:
+                break
+            at, place = at + len(line), behind
+        return place, at
 
 
 class SeqFile(File):
@@ -103,8 +141,8 @@ class _SeqHandle(Handle):
         """What it has given of its last page."""
 
     def read(self, pos: int, count: int) -> View:
-        """Up to `count` bytes at `pos` of the listing as it is now."""
-        return self._read(pos, count, None)
+        """Up to `count` bytes, and up to MOST, at `pos` of the listing as it is now."""
+        return self._read(pos, min(count, MOST), None)
 
     def read_pages(self, pos: int, count: int) -> View:
         """The same, up to the last line that fits into the size that the kernel knows.

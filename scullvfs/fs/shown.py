@@ -16,25 +16,26 @@ from __future__ import annotations
 
 import errno
 import os
-from time import monotonic
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from scullvfs.mm import outside
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.workqueue import Left, Steps
 
 from .tree import File, Handle
 
-__all__ = ["ShownFile", "WritableFile"]
+__all__ = ["ShownFile", "TextFile", "WritableFile"]
 
-FRESH: Final = 1.0
-"""Seconds for which a text waits for its OPEN."""
+FRESH: Final = 1_000_000_000
+"""Nanoseconds for which a text waits for its OPEN."""
 
 
 class _Made(NamedTuple):
     """A text that waits for the OPEN of a process that has looked the name up."""
 
     pid: int
-    time: float
+    time: int
     text: bytes
 
 
@@ -64,14 +65,14 @@ class ShownFile(File):
 
     def refresh(self) -> bytes:
         """Make the text, and have its size."""
-        text = self.text().encode()
+        text = self.text().encode("utf-8", "surrogateescape")
         self._size = len(text)
         self.modified()
         return text
 
     def looked_up(self, pid: int) -> None:
         """Make the text for who is about to open the file or to ask for its size."""
-        self._made = _Made(pid, monotonic(), self.refresh())
+        self._made = _Made(pid, outside.monotonic_ns(), self.refresh())
 
     def open(self, flags: int, pid: int = 0) -> Handle:
         """Open with the text that `pid` has looked up just now, or else with a new one.
@@ -82,9 +83,21 @@ class ShownFile(File):
         if flags & os.O_ACCMODE != os.O_RDONLY and not self._writable:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         made, self._made = self._made, None
-        if made is not None and made.pid == pid and monotonic() - made.time < FRESH:
+        if made is not None and made.pid == pid and outside.monotonic_ns() - made.time < FRESH:
             return self._opened(made.text)
         return self._opened(self.refresh())
+
+
+class TextFile(ShownFile):
+    """One that is only read, and whose text a function makes."""
+
+    def __init__(self, show: Callable[[], str], permissions: int, uid: int, gid: int) -> None:
+        super().__init__(permissions, uid, gid)
+        self._show = show
+
+    def text(self) -> str:
+        """What there is to show now."""
+        return self._show()
 
 
 class WritableFile(ShownFile):

@@ -1,8 +1,10 @@
-"""`sys/`: the module's parameters, the devices of its class, and debugfs.
+"""`sys/`: the modules' parameters, the devices of their classes, and debugfs.
 
     sys/module/scullv/parameters/   scullv_devs, scullv_order, scullv_qset
-    sys/class/scullv/scullvN/       order, qset, size, items, quanta
+    sys/class/scullv/scullvN/       order (of scull and scullc: quantum), qset, size, items, quanta
     sys/kernel/debug/               what `debugfs` has
+    sys/kernel/slab/CACHE/failslab  what `slab` has
+    sys/kernel/tracing/             what `tracefs` has
 
 A parameter set here and by ioctl(2) is the same one; a device takes it over when it is
 trimmed.
@@ -10,50 +12,90 @@ trimmed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 
-from scullvfs.scull import Module, ScullvDev
+from scullvfs.mm import Machine
+from scullvfs.mm.commands import Commands
+from scullvfs.scull import Module, ScullDev
 
 from .attribute import AttributeFile
 from .debugfs import debugfs
+from .devices import DeviceFile
+from .slab import slab
+from .snapshot import SnapshotFile
+from .tracefs import tracefs
 from .tree import Directory, Node
 
 __all__ = ["sysfs"]
 
 
-def sysfs(module: Module, uid: int, gid: int) -> Directory:
-    """The directory `sys` of a loaded module."""
-    parameters: dict[str, Node] = {
-        "scullv_devs": AttributeFile(lambda: module.statistics().scullv_devs, None, uid, gid)
-    }
-    for name in ("scullv_order", "scullv_qset"):
-        store = partial(module.set_parameter, name)
-        parameters[name] = AttributeFile(partial(_parameter, module, name), store, uid, gid)
-    devices = {f"scullv{device.index}": _device(device, uid, gid) for device in module.devices}
+def sysfs(
+    machine: Machine,
+    modules: Sequence[Module],
+    uid: int,
+    gid: int,
+    files: Sequence[DeviceFile] = (),
+    commands: Commands | None = None,
+    snapshot: SnapshotFile | None = None,
+) -> Directory:
+    """The directory `sys` of a machine with some modules loaded.
+
+    Args:
+        files: those of their devices.
+        commands: what is done by hand.
+        snapshot: what a read of saves it all.
+    """
 
     def directory(nodes: Mapping[str, Node]) -> Directory:
         return Directory.of(nodes, uid, gid)
 
     return directory(
         {
-            "module": directory({"scullv": directory({"parameters": directory(parameters)})}),
-            "class": directory({"scullv": directory(devices)}),
-            "kernel": directory({"debug": debugfs(module, uid, gid)}),
+            "module": directory(
+                {
+                    module.driver.name: directory({"parameters": _parameters(module, uid, gid)})
+                    for module in modules
+                }
+            ),
+            "class": directory(
+                {
+                    module.driver.name: directory(
+                        {device.name: _device(device, uid, gid) for device in module.devices}
+                    )
+                    for module in modules
+                }
+            ),
+            "kernel": directory(
+                {
+                    "debug": debugfs(machine, modules, uid, gid, files, commands, snapshot),
+                    "slab": slab(machine, uid, gid),
+                    "tracing": tracefs(machine.trace, machine.layout, uid, gid),
+                }
+            ),
         }
     )
 
 
-def _parameter(module: Module, name: str) -> int:
-    value: int = getattr(module.statistics(), name)
-    return value
+def _parameters(module: Module, uid: int, gid: int) -> Directory:
+    """All may be set but how many devices there are."""
+    files: dict[str, Node] = {}
+    for name in module.statistics():
+        store = partial(module.parameters.store, name)
+        show = partial(module.parameters.__getitem__, name)
+        constant = name == module.driver.devs.name
+        files[name] = AttributeFile(show, None if constant else store, uid, gid)
+    return Directory.of(files, uid, gid)
 
 
-def _device(device: ScullvDev, uid: int, gid: int) -> Directory:
+def _device(device: ScullDev, uid: int, gid: int) -> Directory:
     def show(name: str) -> int:
-        value: int = getattr(device.statistics(), name)
+        value: int = attrgetter(name)(device.statistics())
         return value
 
-    names = ("order", "qset", "size", "items", "quanta")
-    files = {name: AttributeFile(partial(show, name), None, uid, gid) for name in names}
+    names = {device.driver.word: "measure"} | {n: n for n in ("qset", "size", "items", "quanta")}
+    files = {
+        name: AttributeFile(partial(show, field), None, uid, gid) for name, field in names.items()
+    }
     return Directory.of(files, uid, gid)

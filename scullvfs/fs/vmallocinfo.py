@@ -50,13 +50,13 @@ class Vmallocinfo:
         self._numa = machine.layout.numa
         self._digits = machine.layout.pointer_digits
         self._range_width = len("0x-0x") + 2 * self._digits
-        self._lazy: list[tuple[int, int]] = []
+        self._lazy: list[tuple[int, int, int]] = []
         """The list of unpurged areas that was looked at last; a purge begins another one."""
         self._counted = 0
         """How many of it have been counted."""
         self._lazy_size = 0
         """The bytes of their lines."""
-        self._listed: list[tuple[int, int]] = []
+        self._listed: list[tuple[int, int, int]] = []
         """Those of it that have been listed, in ascending order."""
         self._ends = array("Q")
         """Of each of these, how many bytes its line and those before it have."""
@@ -69,7 +69,7 @@ class Vmallocinfo:
         busy = self._space.busy
         kinds = zip(busy.counts, map(self._length, busy.kinds), strict=True)
         self._follow()
-        for start, end in islice(self._lazy, self._counted, None):
+        for start, end, _ in islice(self._lazy, self._counted, None):
             self._lazy_size += self._unpurged_length(end - start)
         self._counted = len(self._lazy)
         return sum(count * length for count, length in kinds) + self._lazy_size
@@ -80,7 +80,7 @@ class Vmallocinfo:
             self._lazy, self._listed, self._ends = self._space.lazy, [], array("Q")
             self._counted = self._lazy_size = 0
 
-    def _unpurged(self) -> list[tuple[int, int]]:
+    def unpurged(self) -> list[tuple[int, int, int]]:
         """They by address, as in Linux's tree of them, the latest ones put in.
 
         There are at most `lazy_max_pages` / 2 of them.
@@ -111,9 +111,9 @@ class Vmallocinfo:
             if at + length > pos:
                 return (0, start), at
             at += length
-        areas = self._unpurged()
+        areas = self.unpurged()
         if len(self._ends) != len(areas):
-            lengths = [self._unpurged_length(end - start) for start, end in areas]
+            lengths = [self._unpurged_length(end - start) for start, end, _ in areas]
             self._ends = array("Q", accumulate(lengths))
         done = bisect_right(self._ends, pos - at)
         if not done:
@@ -136,8 +136,8 @@ class Vmallocinfo:
                 where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
                 yield f"{where}{before}{phys}{behind}\n".encode(), (0, end)
             done = 0
-        areas = self._unpurged()
-        for start, end in islice(areas, bisect_left(areas, (done, 0)), None):
+        areas = self.unpurged()
+        for start, end, _ in islice(areas, bisect_left(areas, (done, 0, 0)), None):
             where = f"0x{start:0{digits}x}-0x{end:0{digits}x}"
             yield f"{where} {end - start:7} unpurged vm_area\n".encode(), (1, end)
 

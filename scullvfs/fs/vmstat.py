@@ -98,7 +98,10 @@ def zoneinfo(machine: Machine) -> str:
     Linux: mm/vmstat.c:zoneinfo_show_print()
     """
     books = machine.statistics()
+    unevictable = sum(zone.unevictable for zone in books.pages.zones)
     node = {
+        "nr_unevictable": unevictable,
+        "nr_file_pages": unevictable,
         "nr_slab_unreclaimable": books.slab.pages,
         "nr_page_table_pages": books.pgtable.nr_pagetable,
     }
@@ -111,7 +114,8 @@ def zoneinfo(machine: Machine) -> str:
             lines += _stats(machine, NODE_STATS, node)
         lines += _frames(zone)
         lines.append(f"        protection: ({', '.join(map(str, reserve))})")
-        lines += _stats(machine, ZONE_STATS, {"nr_free_pages": zone.free})
+        zone_stats = {"nr_free_pages": zone.free, "nr_zone_unevictable": zone.unevictable}
+        lines += _stats(machine, ZONE_STATS, zone_stats)
         lines.append("  pagesets")
         for cpu in range(machine.cpus):
             lines += [

@@ -38,10 +38,11 @@ def assert_books_add_up(read: Callable[[str], str]) -> dict[str, int]:
         read: gives the text of one of the files in proc/.
     """
     meminfo = read_meminfo(read("meminfo"))
-    used = meminfo["Slab"] + meminfo["PageTables"] + meminfo["VmallocUsed"]
+    used = meminfo["Cached"] + meminfo["Slab"] + meminfo["PageTables"] + meminfo["VmallocUsed"]
     uncounted = meminfo["MemTotal"] - meminfo["MemFree"] - used
     assert uncounted > 0
     assert uncounted % 4 == 0
+    assert meminfo["Unevictable"] == meminfo["Cached"]
     assert meminfo["SUnreclaim"] == meminfo["Slab"]
     assert free_frames(read("buddyinfo")) * 4 == meminfo["MemFree"]
     assert vmalloc_pages(read("vmallocinfo")) * 4 == meminfo["VmallocUsed"]

@@ -50,14 +50,14 @@ def test_a_call_that_fails() -> None:
 def test_rows_of_a_tree() -> None:
     """Each device has its own, all other files have one; an open file's handle has it, too."""
     assert MAX_DEVS < MAX_ROWS
-    module = Module(Machine(1 << 24), 3)
-    tree = build_tree(module, uid=0, gid=0, mode=0o664)
+    module = Module(Machine(1 << 24), scullv_devs=3)
+    tree = build_tree(module.machine, [module], uid=0, gid=0, mode=0o664)
     files = OpenFiles(module.machine.running, tree.calls)
     rows = {}
     for name in (b"scullv0", b"scullv1", b"scullv2"):
         node = tree.root.entries[name]
         assert isinstance(node, File)
-        fhs = [files.open(node, os.O_RDWR)[0] for _ in range(3)]
+        fhs = [files.open_file(node, os.O_RDWR)[0] for _ in range(3)]
         assert len({*fhs}) == 3
         (rows[name],) = {fh & (1 << ROW_BITS) - 1 for fh in fhs}
         with files.counting(fhs[0], Kind.READ) as call:

@@ -16,7 +16,6 @@ from scullvfs.mm.command_line import MAX_LINE
 from scullvfs.mm.commands import MAX_BYTES
 from scullvfs.mm.handles import MAX_HANDLES
 from scullvfs.mm.workqueue import finish
-from scullvfs.scull import Module
 
 from ..scull.helpers import fails
 
@@ -24,7 +23,7 @@ from ..scull.helpers import fails
 @pytest.fixture
 def directory() -> Directory:
     """`sys/kernel/debug`, on 16 MiB of RAM."""
-    return debugfs(Module(Machine(mem=16 << 20)), 0, 0)
+    return debugfs(Machine(mem=16 << 20), [], 0, 0)
 
 
 @pytest.fixture
@@ -51,7 +50,9 @@ def shown(mm: Directory, name: bytes = b"command") -> bytes:
     """What a file of it has, which is as long as its size says."""
     node = file(mm, name)
     node.looked_up(1)
-    text = bytes(node.open(os.O_RDONLY, 1).read(0, 1 << 20))
+    handle, text = node.open(os.O_RDONLY, 1), b""
+    while part := bytes(handle.read(len(text), 1 << 20)):
+        text += part
     assert node.size == len(text)
     return text
 
@@ -138,7 +139,7 @@ def test_refused(mm: Directory, data: bytes) -> None:
 def test_refused_for_want_of_room() -> None:
     """As many handles as there can be, and an allocation that takes long, are refused."""
     machine = Machine(mem=64 << 20)
-    mm = debugfs(Module(machine), 0, 0).entries[b"mm"]
+    mm = debugfs(machine, [], 0, 0).entries[b"mm"]
     assert isinstance(mm, Directory)
     with fails(errno.EFBIG):
         do(mm, b"vmalloc a %d" % (MAX_BYTES + 1))
@@ -160,7 +161,7 @@ def test_refused_for_want_of_room() -> None:
 def test_the_report_has_the_way_of_the_call(arch: str, entry: str) -> None:
     """From the command back to where a process enters the kernel of that architecture."""
     machine = Machine(16 << 20, arch)
-    mm = debugfs(Module(machine), 0, 0).entries[b"mm"]
+    mm = debugfs(machine, [], 0, 0).entries[b"mm"]
     assert isinstance(mm, Directory)
     do(mm, b"vmalloc a 4096")
     with fails(errno.EFAULT):

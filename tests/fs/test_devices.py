@@ -7,8 +7,9 @@ import os
 
 import pytest
 
-from scullvfs.fs.devices import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, DeviceFile
+from scullvfs.fs.devices import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, DeviceFile, PosixFile
 from scullvfs.mm import Machine
+from scullvfs.mm.ratelimit import RatelimitState
 from scullvfs.mm.workqueue import finish
 from scullvfs.scull import COMMANDS, Module
 
@@ -18,7 +19,9 @@ from ..scull.helpers import fails
 @pytest.fixture
 def file() -> DeviceFile:
     """A device with quanta of 8 KiB, four to an item."""
-    module = Module(Machine(mem=1 << 24, panic_on_warn=True), 1, 1, 4)
+    module = Module(
+        Machine(mem=1 << 24, panic_on_warn=True), scullv_devs=1, scullv_order=1, scullv_qset=4
+    )
     return DeviceFile(module.devices[0], 0o664, 1, 2)
 
 
@@ -52,6 +55,24 @@ def test_read_pages_spans_quanta(file: DeviceFile) -> None:
     assert bytes(handle.read_pages(3 * 8192 + 2, 100)) == b""
 
 
+@pytest.mark.parametrize("rules", [DeviceFile, PosixFile])
+def test_write_pages_is_all_or_an_error(file: DeviceFile, rules: type[DeviceFile]) -> None:
+    """The kernel forgets pages that were written back, however many bytes the answer has."""
+    device, data = file.device, bytes(range(1, 251)) * 100
+    handle = rules(device, 0o664, 1, 2).open(os.O_RDWR)
+    assert handle.write_pages(100, data) == len(data)
+    assert bytes(handle.read_pages(100, len(data))) == data
+    device.trim()
+    fault = device.machine.faults.failslab
+    fault.ignore_gfp_wait, fault.verbose = False, 0
+    fault.arm(interval=7, times=1)
+    device.machine.log.nopage = RatelimitState(0, 1)
+    with fails(errno.ENOMEM):
+        handle.write_pages(0, data)
+    assert 0 < device.size < len(data)
+    assert bytes(handle.read_pages(0, len(data))) == data[: device.size]
+
+
 @pytest.mark.parametrize("how", ["write", "truncate", "trim"])
 def test_modified(file: DeviceFile, how: str) -> None:
     """What changes the bytes changes the times; opening and reading do not."""
@@ -72,7 +93,7 @@ def test_modified(file: DeviceFile, how: str) -> None:
 def test_ioctl(file: DeviceFile) -> None:
     """The commands are the driver's."""
     assert file.open(os.O_RDWR).ioctl(COMMANDS["HORDER"], 3, b"") == (1, b"")
-    assert file.device.parameters.scullv_order == 3
+    assert file.device.parameters["scullv_order"] == 3
 
 
 def test_lseek_and_fallocate(file: DeviceFile) -> None:

@@ -13,7 +13,6 @@ from scullvfs.fs.proc import (
     TEXTS,
     IomemFile,
     Kmsg,
-    TextFile,
     Vmallocinfo,
     buddyinfo,
     iomem,
@@ -25,6 +24,8 @@ from scullvfs.fs.proc import (
     zoneinfo,
 )
 from scullvfs.fs.seq_file import Listing, text_of
+from scullvfs.fs.shown import TextFile
+from scullvfs.fs.tree import File
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.printk import KERN_ERR, KernelLog
@@ -250,6 +251,14 @@ def test_meminfo(fresh: Fresh, arch: str, total: int) -> None:
     }
 
 
+def test_meminfo_percpu(fresh: Fresh) -> None:
+    """The frames of all CPUs' copies, and none of what the chunk is kept with."""
+    machine = fresh(cpus=3)
+    for size in (100, 2 * P, 2 * P):
+        machine.percpu.alloc_percpu(size, 8)
+    assert read_meminfo(meminfo(machine))["Percpu"] == 5 * 3 * 4
+
+
 @pytest.mark.parametrize(
     ("mem", "sizes"),
     [
@@ -262,6 +271,26 @@ def test_meminfo_direct_map(fresh: Fresh, mem: int, sizes: list[int]) -> None:
     """The linear mapping has the largest pages that fit, but for its first 2 MiB and first GiB."""
     fields = read_meminfo(meminfo(fresh(mem=mem)))
     assert [fields[f"DirectMap{size}"] for size in ("4k", "2M", "1G")] == sizes
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "i386"])
+def test_the_file_that_fragments_memory_is_counted(fresh: Fresh, arch: str) -> None:
+    """In meminfo as Cached and Unevictable, in zoneinfo by node and zone; the books add up."""
+    machine = fresh(arch, 1024 * MIB, fragment=80)
+    machine.vm.vmalloc(300 * P)
+    texts = {name: show(machine) for name, (_, show) in TEXTS.items()}
+    texts["vmallocinfo"] = vmallocinfo(machine)
+    fields = assert_books_add_up(texts.__getitem__)
+    assert fields["MemTotal"] == (1 << 20) - 4
+    assert 50_000 < fields["Cached"] < 54_000
+    pages = fields["Cached"] // 4
+    for name in ("nr_unevictable", "nr_file_pages"):
+        assert re.findall(rf"{name} +(\d+)", texts["zoneinfo"]) == [str(pages)]
+    assert sum(map(int, re.findall(r"nr_zone_unevictable +(\d+)", texts["zoneinfo"]))) == pages
+    blocks = re.findall(r"type +(?:Unm|M)ovable +(\d.*)", texts["pagetypeinfo"])
+    rows = (map(int, line.split()) for line in blocks)
+    counts = [sum(column) for column in zip(*rows, strict=True)]
+    assert sum(count << order for order, count in enumerate(counts)) * 4 == fields["MemFree"]
 
 
 def test_meminfo_high_memory(fresh: Fresh) -> None:
@@ -378,12 +407,16 @@ def test_text_file_refuses_writing(flags: int) -> None:
 def test_proc_files(fresh: Fresh) -> None:
     """Each file shows its own machine; those with addresses are for the owner alone."""
     module = Module(fresh())
-    proc = procfs(module, 1, 2).entries
-    texts = {name: node.open(0).read(0, 9999) for name, node in proc.items()}  # type: ignore[attr-defined]
+    entries = procfs(module.machine, [module], 1, 2).entries
+    proc = {name: node for name, node in entries.items() if isinstance(node, File)}
+    texts = {name: node.open(0).read(0, 1 << 14) for name, node in proc.items()}
     assert texts[b"meminfo"] == meminfo(module.machine).encode()
     assert b"Device 3: qset 500" in texts[b"scullvmem"]
     assert {name for name, node in proc.items() if node.mode & 0o7777 == 0o400} == {
+        b"kcore",
         b"kmsg",
+        b"kpagecount",
+        b"kpageflags",
         b"pagetypeinfo",
         b"slabinfo",
         b"vmallocinfo",
@@ -395,12 +428,12 @@ def test_proc_files(fresh: Fresh) -> None:
 def test_books_add_up(fresh: Fresh, arch: str, shuffle: bool) -> None:
     """All of RAM is free, in slabs, in page tables or vmalloc's, whatever has been done."""
     machine = fresh(arch, shuffle=shuffle)
-    module = Module(machine, 3, 1, 5)
+    module = Module(machine, scullv_devs=3, scullv_order=1, scullv_qset=5)
 
     def read(name: str) -> str:
         if name in TEXTS:
             return TEXTS[name][1](machine)
-        return shown(listings(module)[name][1])
+        return shown(listings(machine, [module])[name][1])
 
     def add_up() -> dict[str, int]:
         meminfo, pgtable = assert_books_add_up(read), machine.pgtable.statistics()

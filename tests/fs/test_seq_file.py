@@ -26,12 +26,12 @@ FILES = ["kmsg", "scullvmem", "vmallocinfo"]
 def module(fresh: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> Module:
     """A machine with something of everything, in more than one chunk."""
     machine = fresh(panic_on_warn=False)
-    module = Module(machine, 3, 0, 12_000)
+    module = Module(machine, scullv_devs=3, scullv_order=0, scullv_qset=12_000)
     monkeypatch.setattr(procmem, "LISTED", 20)
     first = module.devices[0]
     for number in (*range(3 * CHUNK // 2), *range(9990, 10_010), 11_999):
         first.write(number * P, b"x")
-    module.scullv_qset = 3
+    module.parameters["scullv_qset"] = 3
     module.devices[2].trim()
     for number in range(100):
         module.devices[2].write(number * 2 * P, b"x")
@@ -46,7 +46,7 @@ def module(fresh: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> Mo
 @pytest.fixture(params=FILES)
 def file(request: pytest.FixtureRequest, module: Module) -> SeqFile:
     """One of the listings."""
-    return SeqFile(listings(module)[request.param][1], 0o444, 1, 2)
+    return SeqFile(listings(module.machine, [module])[request.param][1], 0o444, 1, 2)
 
 
 @pytest.mark.parametrize("count", [1, 100, 4096, 1 << 20])
@@ -83,7 +83,7 @@ def test_nothing_is_kept(file: SeqFile) -> None:
 
 def test_whole_lines_while_it_changes(module: Module) -> None:
     """An area that comes or goes between two reads is there or not; no line is a mixture."""
-    file = SeqFile(listings(module)["vmallocinfo"][1], 0o400, 1, 2)
+    file = SeqFile(listings(module.machine, [module])["vmallocinfo"][1], 0o400, 1, 2)
     handle, text, rng = file.open(0), b"", Random(2)
     device = module.devices[0]
     while part := bytes(handle.read(len(text), 777)):
@@ -99,23 +99,23 @@ def test_whole_lines_while_it_changes(module: Module) -> None:
 
 def test_page_cache_gets_the_lines_that_fit(module: Module) -> None:
     """The kernel takes no more than the size that it knows, so the text ends with a line there."""
-    file = SeqFile(listings(module)["scullvmem"][1], 0o444, 1, 2)
+    file = SeqFile(listings(module.machine, [module])["scullvmem"][1], 0o444, 1, 2)
     handle, size = file.open(0), file.size
     before = text_of(file.listing).encode()
     for device in module.devices:
         device.write(device.size, b"x")
     text = bytes(handle.read_pages(0, 1 << 20))
-    assert size - 60 < len(text) <= size < len(bytes(handle.read(0, 1 << 20)))
+    assert size - 60 < len(text) <= size < len(text_of(file.listing))
     assert text.endswith(b"\n")
     assert text.count(b"\n") <= before.count(b"\n")
 
 
 def test_a_trimmed_device_ends_the_listing(module: Module) -> None:
     """Places behind the end of what a device still has are no error."""
-    file = SeqFile(listings(module)["scullvmem"][1], 0o444, 1, 2)
+    file = SeqFile(listings(module.machine, [module])["scullvmem"][1], 0o444, 1, 2)
     handle = file.open(0)
     text = bytes(handle.read(0, 20_000))
-    module.scullv_qset = 1
+    module.parameters["scullv_qset"] = 1
     for device in module.devices:
         device.trim()
     rest = bytes(handle.read(20_000, 1 << 20))
@@ -131,7 +131,7 @@ def test_refuses_writing(file: SeqFile, flags: int) -> None:
 
 def test_page_cache_asks_again_for_a_page(module: Module) -> None:
     """What the kernel has of a page that the listing ended in stays, and goes on from there."""
-    file = SeqFile(listings(module)["vmallocinfo"][1], 0o400, 1, 2)
+    file = SeqFile(listings(module.machine, [module])["vmallocinfo"][1], 0o400, 1, 2)
     handle, size = file.open(0), file.size
     text = bytes(handle.read_pages(0, size))
     module.devices[2].trim()  # what comes before is another text now

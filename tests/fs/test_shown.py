@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from scullvfs.fs import shown
 from scullvfs.fs.shown import ShownFile
+from scullvfs.mm import outside
 
 ADA, BEN = 100, 200
 """Two processes."""
@@ -29,7 +29,7 @@ class Counter(ShownFile):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which the tests may set."""
     now = [1000.0]
-    monkeypatch.setattr(shown, "monotonic", lambda: now[0])
+    monkeypatch.setattr(outside, "monotonic_ns", lambda: int(now[0] * 1e9))
     return now
 
 

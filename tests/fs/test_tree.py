@@ -91,8 +91,8 @@ def test_node_times() -> None:
 
 def test_build_tree() -> None:
     """The devices, the link to the first one, and proc, all with the owner that was asked for."""
-    module = Module(Machine(mem=1 << 24), 12)
-    tree = build_tree(module, uid=3, gid=4, mode=0o640)
+    module = Module(Machine(mem=1 << 24), scullv_devs=12)
+    tree = build_tree(module.machine, [module], uid=3, gid=4, mode=0o640)
     names = [name.decode() for name in tree.root.entries]
     assert names[:14] == [*(f"scullv{n}" for n in range(12)), "scullv", "proc"]
     assert {(node.uid, node.gid) for node in tree.nodes.values()} == {(3, 4)}
@@ -106,7 +106,8 @@ def test_build_tree() -> None:
 
 def test_only_devices_change_their_owner() -> None:
     """Permissions of all but the devices are as they are."""
-    tree = build_tree(Module(Machine(mem=1 << 24)), uid=0, gid=0, mode=0o664)
+    module = Module(Machine(mem=1 << 24))
+    tree = build_tree(module.machine, [module], uid=0, gid=0, mode=0o664)
     thawed = [node for node in tree.nodes.values() if not node.frozen]
     assert all(isinstance(node, DeviceFile) for node in thawed)
     assert len(thawed) == 4
