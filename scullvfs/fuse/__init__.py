@@ -1,10 +1,10 @@
 """The adapter: what lets the kernel's FUSE serve `scullvfs.fs`.
 
 **Here and only here** requests are received and answered, exceptions become errnos (`errors`), and
-it is said who calls (`mm.sched`).  `operations` speaks to pyfuse3, `lowlevel` to libfuse
-behind its back, `loop` and `polling` to trio, and `cpu_latency` to the host's idle CPUs; `slices`
-does what takes long.  What a request means for a file is no business of this room's: it asks
-`fs.open_files` and the nodes of `fs.tree`.
+it is said who calls (`mm.sched`).  `operations` speaks to pyfuse3, `lowlevel` to libfuse behind its
+back, `loop` and `polling` to trio, and `cpu_latency` to the host's idle CPUs; `slices` does what
+takes long, and `held` keeps what waits for something to come.  What a request means for a file is
+no business of this room's: it asks `fs.open_files` and the nodes of `fs.tree`.
 
 **Who calls it**: `scullvfs.daemon`, in the process that serves a mount, once: libfuse's table of
 operations and the loop's state are the process's.  Importing it loads pyfuse3 and libfuse.
@@ -22,6 +22,8 @@ it.  But for these:
   (`scull.posix`, `scull.dev`).  Who calls is said anew for each of them.  Two long works on one
   file follow one another (`slices.Slices.lock`).
 - the idle work of `loop.housekeeping()`, after each step of which everything is consistent.
+- a call that waits goes on when something has come or it is time, and finds what is true then
+  (`held`).
 - while C waits and receives, it has let the GIL go, and touches nothing of Python's
   (lowlevel/loop.c).  No other thread of ours is there to take it.
 - a signal's handler runs between two calls into C, and only wakes a task of trio.

@@ -36,9 +36,10 @@ async def serve(operations: Operations, busy_poll: int) -> None:
     """
     poller = Poller(busy_poll)
     async with trio.open_nursery() as nursery:
-        operations.slices.start_soon = nursery.start_soon
+        operations.slices.start_soon = operations.held.start_soon = nursery.start_soon
         if install(poller):
             operations.slices.breathe = poller.breathe
+            poller.on_end = operations.held.look
             await pyfuse3.main(min_tasks=0, max_tasks=1)
         else:
             if lowlevel.hooked():

@@ -7,10 +7,9 @@ for what takes long, which is done in `slices`.  Only this module makes a `FUSEE
 from __future__ import annotations
 
 import errno
-import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext, suppress
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction, signature
 from typing import Any, Final, NoReturn
 
@@ -28,27 +27,24 @@ from pyfuse3 import (
     RequestContext,
     SetattrFields,
     StatvfsData,
-    XAttrNameT,
 )
 
 from scullvfs.fs.calls import Kind
-from scullvfs.fs.open_files import OpenFiles
-from scullvfs.fs.tree import NAME_MAX, ROOT_INO, Directory, File, Node, Symlink, Tree
+from scullvfs.fs.tree import NAME_MAX, File, Node, Tree
+from scullvfs.fs.vfs import Attributes, Vfs
+from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.sched import NOBODY, Running, Task
 from scullvfs.mm.workqueue import Steps
-from scullvfs.scull.parameters import SCULLV_ORDER
+from scullvfs.scull.family import SCULLV
 
 from . import lowlevel
 from .errors import errno_of
+from .held import Held
 from .lowlevel import Handlers, Request
 from .slices import Slices
 
-__all__ = ["PID_XATTR", "Operations"]
-
-PID_XATTR: Final = b"user.scullvfs.pid"
-"""Extended attribute of the mount's root: the daemon's process id in decimal."""
+__all__ = ["Operations"]
 
 MAX_REQUEST: Final = 1 << 20
 """Bytes that Linux puts into a request at the most (Linux: fs/fuse/fuse_i.h:FUSE_MAX_MAX_PAGES)."""
@@ -114,7 +110,7 @@ class Operations(_Answering):
     Args:
         direct_io: whether the devices' reads and writes go past the page cache, as they do
             by the driver's rules.
-        quantum: bytes of the devices' quanta, as long as nobody changes the order.
+        quantum: bytes of the devices' largest quanta, as long as nobody changes that.
     """
 
     def __init__(
@@ -122,33 +118,42 @@ class Operations(_Answering):
         tree: Tree,
         machine: Machine,
         direct_io: bool = True,
-        quantum: int = PAGE_SIZE << SCULLV_ORDER,
+        quantum: int = SCULLV.quantum(SCULLV.measure.default),
     ) -> None:
         super().__init__(machine.running)
         self._tree = tree
         self._machine = machine
-        self.files: Final = OpenFiles(machine.running, tree.calls)
+        self.vfs: Final = Vfs(tree, machine)
+        """The way to the tree, and the only one but for what counts and is shown."""
+        self.vfs.on_switch = self._serve
         self.slices: Final = Slices()
         """What does what takes long."""
-        self.xattrs: dict[bytes, Callable[[], bytes]] = {
-            PID_XATTR: lambda: str(os.getpid()).encode(),
-        }
-        """Extended attributes of the mount's root: name -> what makes its value."""
+        self.held: Final = Held(machine.running)
+        """What answers what has to wait."""
         machine.memory.sg_copy_from_buffer = lowlevel.sg_copy_from_buffer
+        self._direct_io: Final = direct_io
+        self._max_request: Final = _max_request(quantum) if direct_io else MAX_REQUEST
+        self._serve()
+
+    def _serve(self) -> None:
+        """Have the extension call what stands in the door now."""
         # EINVAL as from the real device; cp and cat read and write then.
         lowlevel.serve_with(
             Handlers(
-                running=machine.running,
-                counters=tree.calls.numbers,
-                read=self.files.read,
-                write=self.files.write,
-                ioctl=self.files.ioctl,
+                running=self.running,
+                counters=self._tree.calls.numbers,
+                read=self.vfs.read,
+                write=self.vfs.write,
+                write_pages=self.vfs.write_pages,
+                ioctl=self.vfs.ioctl,
                 lseek=self._lseek,
                 fallocate=self._fallocate,
+                hold=self.held.hold,
+                poll=self.vfs.poll,
             ),
-            _max_request(quantum) if direct_io else MAX_REQUEST,
-            copy_file_range_errno=errno.EINVAL if direct_io else errno.EOPNOTSUPP,
-            auto_inval_data=direct_io,  # else nothing changes but through the page cache
+            self._max_request,
+            copy_file_range_errno=errno.EINVAL if self._direct_io else errno.EOPNOTSUPP,
+            auto_inval_data=self._direct_io,  # else nothing changes but through the page cache
         )
 
     # -- names and attributes ----------------------------------------------------------------
@@ -157,15 +162,11 @@ class Operations(_Answering):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         """Find a name in a directory."""
-        node = self._tree.nodes[parent_inode].lookup(name)
-        if node is None:
-            raise FUSEError(errno.ENAMETOOLONG if len(name) > NAME_MAX else errno.ENOENT)
-        node.looked_up(ctx.pid)
-        return self._attributes(node)
+        return self._attributes(self.vfs.lookup(parent_inode, name))
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """stat(2)."""
-        return self._attributes(self._tree.nodes[inode])
+        return self._attributes(self.vfs.getattr(inode))
 
     async def setattr(
         self,
@@ -176,46 +177,36 @@ class Operations(_Answering):
         ctx: RequestContext,
     ) -> EntryAttributes:
         """truncate(2), chmod(2), chown(2), utimensat(2); the kernel has checked who may."""
-        node = self._tree.nodes[inode]
-        if node.frozen and (fields.update_mode or fields.update_uid or fields.update_gid):
-            raise FUSEError(errno.EPERM)
-        if fields.update_size:
-            with node.calls.counting(Kind.TRUNCATE) if isinstance(node, File) else nullcontext():
-                await self._truncate(node, attr.st_size)
-        if fields.update_mode:
-            node.mode = attr.st_mode
-        if fields.update_uid:
-            node.uid = attr.st_uid
-        if fields.update_gid:
-            node.gid = attr.st_gid
-        if fields.update_atime:
-            node.atime_ns = attr.st_atime_ns
-        if fields.update_mtime:
-            node.mtime_ns = attr.st_mtime_ns
-        node.changed()
-        return self._attributes(node)
-
-    async def _truncate(self, node: Node, length: int) -> None:
+        attributes = Attributes(
+            attr.st_mode if fields.update_mode else None,
+            attr.st_uid if fields.update_uid else None,
+            attr.st_gid if fields.update_gid else None,
+            attr.st_atime_ns if fields.update_atime else None,
+            attr.st_mtime_ns if fields.update_mtime else None,
+        )
+        self.vfs.setattr_prepare(inode, attributes)
         task = self.running.current
+        if fields.update_size:
+            node = self._tree.nodes[inode]
+            with node.calls.counting(Kind.TRUNCATE) if isinstance(node, File) else nullcontext():
+                await self._truncate(inode, attr.st_size)
+            self.running.current = task
+        return self._attributes(self.vfs.notify_change(inode, attributes))
+
+    async def _truncate(self, inode: int, length: int) -> None:
         with lowlevel.request() as request:
-            async with self.slices.lock(node.ino, request):
-                left = await self.slices.run(self.files.on_behalf(task, node.truncate(length)))
+            try:
+                steps = self.vfs.truncate(inode, length)
+            except WouldWait as wait:
+                steps = await self.held.wait(request, wait)
+            async with self.slices.lock(inode, request):
+                left = await self.slices.run(steps)
             if left is not None:
-                await self._free(left, request, task)
+                await self._free(left, request)
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """readlink(2)."""
-        node = self._tree.nodes[inode]
-        if not isinstance(node, Symlink):
-            raise FUSEError(errno.EINVAL)
-        node.accessed()
-        return FileNameT(node.target)
-
-    def _directory(self, inode: InodeT) -> Directory:
-        node = self._tree.nodes[inode]
-        if not isinstance(node, Directory):
-            raise FUSEError(errno.ENOTDIR)
-        return node
+        return FileNameT(self.vfs.readlink(inode))
 
     def _attributes(self, node: Node) -> EntryAttributes:
         entry = EntryAttributes()
@@ -243,9 +234,7 @@ class Operations(_Answering):
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """List a directory; the n-th name has the id n, counted from 1."""
-        directory = self._directory(InodeT(fh))
-        directory.accessed()
-        for number, (name, node) in enumerate(directory, start=1):
+        for number, (name, node) in enumerate(self.vfs.readdir(fh), start=1):
             if number > start_id and not pyfuse3.readdir_reply(
                 token, FileNameT(name), self._attributes(node), number
             ):
@@ -263,23 +252,34 @@ class Operations(_Answering):
 
     async def _open(self, node: File, flags: int) -> FileInfo:
         atime = node.atime_ns
-        task = self.running.current
-        fh, left = self.files.open(node, flags)
+        try:
+            fh, left = self.vfs.open(node.ino, flags)
+        except WouldWait as wait:
+            with lowlevel.request() as request:  # while it is the one whose handler has begun
+                fh, left = await self.held.wait(request, wait)
+                if left is not None:
+                    await self._free(left, request)
+        else:
+            if left is not None:
+                with lowlevel.request() as request:
+                    await self._free(left, request)
         if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
             with suppress(OSError):
                 pyfuse3.invalidate_inode(InodeT(node.ino), attr_only=True)
-        if left is not None:
-            with lowlevel.request() as request:
-                await self._free(left, request, task)
-        return FileInfo(fh=FileHandleT(fh), direct_io=node.direct_io, keep_cache=not node.direct_io)
+        return FileInfo(
+            fh=FileHandleT(fh),
+            direct_io=node.direct_io,
+            keep_cache=not node.direct_io,
+            nonseekable=node.nonseekable,
+        )
 
-    async def _free(self, left: Steps[None], request: Request, task: Task) -> None:
+    async def _free(self, left: Steps[None], request: Request) -> None:
         """Free what a call has left to free.
 
         A caller who is interrupted has what it wanted, and the rest is done in idle time.
         """
         try:
-            await self.slices.run(self.files.on_behalf(task, left), request)
+            await self.slices.run(left, request)
         except InterruptedError:
             self._machine.page_alloc.on_surplus()
 
@@ -287,24 +287,46 @@ class Operations(_Answering):
     # it saves half of the others' time.  Without it nobody says who calls.
 
     def _lseek(self, request: Request, fh: int, off: int, whence: int) -> None:
-        self.slices.answer(request, self.files.ino(fh), self.files.lseek(fh, off, whence))
+        self._answer(request, fh, partial(self.vfs.lseek, fh, off, whence))
 
     def _fallocate(self, request: Request, fh: int, mode: int, off: int, length: int) -> None:
-        steps = self.files.fallocate(fh, mode, off, length)
-        self.slices.answer(request, self.files.ino(fh), steps)
+        self._answer(request, fh, partial(self.vfs.fallocate, fh, mode, off, length))
+
+    def _answer(self, request: Request, fh: int, call: Callable[[], Steps[Any]]) -> None:
+        """Answer a request with the result of the steps that a call gives, at once or later."""
+        answer = partial(self.slices.answer, request, self.vfs.file(fh).ino)
+        try:
+            steps = call()
+        except WouldWait as wait:
+            self.held.hold(request, wait, 0, answer)
+        else:
+            answer(steps)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """read(2), pread(2)."""
-        with self.files.counting(fh, Kind.READ) as call:
-            data = bytes(self.files.read(fh, off, size, False))
+        with self.vfs.counting(fh, Kind.READ) as call:
+            try:
+                data = self.vfs.read(fh, off, size, False)
+            except WouldWait as wait:
+                data = await self._delayed(wait)
             call.bytes = len(data)
-        return data
+            return bytes(data)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         """write(2), pwrite(2)."""
-        with self.files.counting(fh, Kind.WRITE) as call:
-            call.bytes = self.files.write(fh, off, buf, None)
+        with self.vfs.counting(fh, Kind.WRITE) as call:
+            try:
+                call.bytes = self.vfs.write(fh, off, buf, None)
+            except WouldWait as wait:
+                call.bytes = await self._delayed(wait)
         return call.bytes
+
+    async def _delayed(self, wait: WouldWait) -> Any:
+        """Hold a call whose caller nobody hears of: one that may wait for good is not held."""
+        if wait.nonblock:
+            raise wait
+        with lowlevel.request() as request:
+            return await self.held.wait(request, wait)
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2): there is nothing behind RAM to write to."""
@@ -314,37 +336,19 @@ class Operations(_Answering):
 
     async def release(self, fh: FileHandleT) -> None:
         """The last descriptor and the last mapping of an open file are gone."""
-        self.files.release(fh)
+        self.vfs.release(fh)
 
     # -- the whole ---------------------------------------------------------------------------
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """statfs(2): the machine's RAM."""
-        pages = self._machine.page_alloc
+        statfs = self.vfs.statfs()
         data = StatvfsData()
         data.f_bsize = data.f_frsize = PAGE_SIZE
-        data.f_blocks = pages.totalram_pages
-        data.f_bfree, data.f_bavail = pages.nr_free, pages.nr_available(GFP_HIGHUSER)
-        data.f_files = len(self._tree.nodes)
+        data.f_blocks, data.f_bfree, data.f_bavail, data.f_files = statfs
         data.f_ffree = data.f_favail = 0
         data.f_namemax = NAME_MAX
         return data
-
-    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
-        """getxattr(2); only the root has any."""
-        make = self.xattrs.get(name) if inode == ROOT_INO else None
-        if make is None:
-            raise FUSEError(pyfuse3.ENOATTR)
-        return make()
-
-    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
-        """The attributes are for programs that know their names."""
-        return []
-
-    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
-        """removexattr(2): those that there are stay."""
-        await self.getxattr(inode, name, ctx)
-        raise FUSEError(errno.EPERM)
 
     # -- what nobody can do --------------------------------------------------------------------
 

@@ -124,6 +124,8 @@ class Poller:
         self._nursery: trio.Nursery | None = None
         self._workers = 0
         self._start_worker: Callable[[], None] | None = None
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when a worker has ended: the session may be over, while handlers wait."""
 
     async def wait_readable(self, fd: int) -> None:
         """Serve reads and writes until there is a request for pyfuse3, or the mount is gone.
@@ -221,6 +223,7 @@ class Poller:
                 await work()
             finally:
                 self._workers -= 1
+                self.on_end()
 
         self._workers += 1
         self._reading = True

@@ -48,6 +48,10 @@ class Slices:
         """Starts a task; without it all is done in one go."""
         self._busy: set[object] = set()
 
+    def are_due(self) -> bool:
+        """Whether something long is being done with some file."""
+        return bool(self._busy)
+
     @asynccontextmanager
     async def lock(self, what: object, request: Request) -> AsyncIterator[None]:
         """Be the only one who does something long with a file.

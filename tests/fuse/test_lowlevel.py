@@ -64,7 +64,7 @@ def handlers() -> Handlers:
     def never(*args: Any) -> Any:
         raise AssertionError
 
-    return Handlers(Running(), CallTable(["scullv0"]).numbers, never, never, never, never, never)
+    return Handlers(Running(), CallTable(["scullv0"]).numbers, *[never] * 8)
 
 
 @pytest.mark.parametrize(

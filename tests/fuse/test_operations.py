@@ -16,7 +16,7 @@ import trio
 
 from scullvfs.fs.tree import Directory, File, Handle, Symlink, Tree
 from scullvfs.fuse.errors import errno_of
-from scullvfs.fuse.operations import PID_XATTR, Operations
+from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine, PageFault
 from scullvfs.mm.sched import NOBODY
 from scullvfs.mm.workqueue import Steps
@@ -177,7 +177,7 @@ def test_errors_of_a_failed_open_leave_no_handle(operations: Operations, file: F
     assert len(set(fhs)) == 3
     for fh in fhs:
         call(operations.release, fh)
-    assert len(operations.files) == 0
+    assert len(operations.vfs) == 0
 
 
 # what is asked
@@ -189,8 +189,8 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
     call(operations.read, fh, 1 << 40, 10)
     call(operations.write, fh, 5, b"data")
     call(operations.write, appending, 6, b"more")
-    operations.files.write(appending, 7, b"fcntl", os.O_RDWR)
-    operations.files.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND)
+    operations.vfs.write(appending, 7, b"fcntl", os.O_RDWR)
+    operations.vfs.write(fh, 8, b"fcntl", os.O_RDWR | os.O_APPEND)
     setattr_size(operations, 99)
     assert file.asked[2:] == [
         ("read", 1 << 40, 10),
@@ -205,7 +205,7 @@ def test_requests_reach_the_file(operations: Operations, file: FakeFile) -> None
 def test_ioctl(operations: Operations, file: FakeFile) -> None:
     """ioctl() is not pyfuse3's: it is called as it is, and its errors are the caller's to turn."""
     fh = handle(operations)
-    assert operations.files.ioctl(fh, 0x4B04, 5, b"in") == (7, b"out")
+    assert operations.vfs.ioctl(fh, 0x4B04, 5, b"in") == (7, b"out")
     assert file.asked[-1] == ("ioctl", 0x4B04, 5, b"in")
 
 
@@ -321,14 +321,3 @@ def test_statfs(operations: Operations) -> None:
     machine.vm.vmalloc(100 * 4096)
     assert data.f_bfree - call(operations.statfs, CALLER).f_bfree >= 100
     assert (data.f_files, data.f_ffree) == (4, 0)
-
-
-def test_getxattr(operations: Operations) -> None:
-    """The root knows the daemon's process id, and what else it was given; no other node does."""
-    assert call(operations.getxattr, 1, PID_XATTR, CALLER) == str(os.getpid()).encode()
-    refused(errno.ENODATA, operations.getxattr, 2, PID_XATTR, CALLER)
-    refused(errno.ENODATA, operations.getxattr, 1, b"user.other", CALLER)
-    operations.xattrs[b"user.other"] = lambda: b"made at each call"
-    assert call(operations.getxattr, 1, b"user.other", CALLER) == b"made at each call"
-    refused(errno.ENODATA, operations.getxattr, 2, b"user.other", CALLER)
-    assert call(operations.listxattr, 1, CALLER) == []

@@ -10,7 +10,8 @@ The dynamic linker resolves pyfuse3's call to the first library that has the nam
 `scullvfs.fuse` does it before anything else.  What stands between the two knows no Python:
 session.c has the table of operations, loop.c waits for requests, and scatterlist.c knows the
 memory that they are answered with.  module.c is their way into Python, with handlers.c, what is
-called there, and request.c, a request that is answered later.  build.py compiles them.
+called there, request.c, a request that is answered later, and poll.c, who polls.  build.py compiles
+them.
 
 The operations call straight into Python, and answer at once: a read with the page frames that
 the driver names, which the host's kernel copies from where they are; a write from the buffer
@@ -19,8 +20,9 @@ pass on what tells the page cache's reads from a system call's.
 
 Where `_interpose` is missing or the call went by it, `hooked()` is false, and the mount
 works without: ioctl(2) gives ENOTTY, SEEK_DATA and fallocate(2) what the kernel makes of
-it, files cannot be copied within the mount in the kernel (sendfile, splice and
-copy_file_range stop at the end of a quantum), and a read takes three times as long.
+it, a read that would wait gives EAGAIN, who waits for a delay cannot be interrupted, files cannot
+be copied within the mount in the kernel (sendfile, splice and copy_file_range stop at the end of a
+quantum), and a read takes three times as long.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from enum import IntEnum
 from types import ModuleType
 from typing import Final, Protocol
 
+from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import scatterlist
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.sched import Running, Task
@@ -82,8 +85,15 @@ class Request(Protocol):
     def interrupted(self) -> bool:
         """Whether its caller had a signal meanwhile or was killed, or the session is to end."""
 
+    def on_interrupt(self, wake: Callable[[], object]) -> None:
+        """Call something, in place of what was given before, when its caller is interrupted.
+
+        That is at once where he was already.
+        """
+
     def reply(self, result: object) -> None:
-        """Answer it: an lseek with a position, a fallocate with whatever it is."""
+        """Answer it, as its handler would have returned: a read with data, a write with a count, an
+        ioctl with result and data, an lseek with a position, a fallocate with whatever."""
 
     def fail(self, error: BaseException) -> None:
         """Answer it with the errno of an exception."""
@@ -107,6 +117,9 @@ class Handlers:
     write: Callable[[int, int, Buffer, int | None], int]
     """(fh, off, data, flags): write(2) to an open file that has these `flags` now.  `data` is
     released when it returns: a ValueError for who keeps it.  A slice of it must not be kept."""
+    write_pages: Callable[[int, int, Buffer, int], int]
+    """The same of the page cache, which writes mapped pages back, and takes a short count for
+    all; no open file has these `flags`."""
     ioctl: Callable[[int, int, int, bytes], tuple[int, bytes]]
     """(fh, cmd, arg, data): ioctl(2); `data` is what the kernel fetched as `cmd` says.
     Result, and what to store."""
@@ -115,6 +128,12 @@ class Handlers:
     others.  Answers by `request`, at once or later, unless it raises."""
     fallocate: Callable[[Request, int, int, int, int], None]
     """(request, fh, mode, off, length): fallocate(2), answered likewise."""
+    hold: Callable[[Request, WouldWait, int], None]
+    """(request, wait, flags): a read, write or ioctl whose handler raised `wait`, of an open file
+    that has these `flags` now.  Answers later, or raises."""
+    poll: Callable[[int, Callable[[], None] | None], int]
+    """(fh, wake): poll(2), what can be done without waiting; `wake` is to be called once, if it is
+    any, when that may be more."""
 
 
 def _load() -> ModuleType | None:
@@ -167,6 +186,7 @@ def serve_with(
         _extension.serve_with(
             handlers,
             errno_of,
+            WouldWait,
             handlers.running,
             Task,
             handlers.counters,
@@ -182,6 +202,9 @@ class _Deaf:
     def interrupted(self) -> bool:
         return False
 
+    def on_interrupt(self, wake: Callable[[], object]) -> None:
+        pass
+
     def reply(self, result: object) -> None:
         raise AssertionError("pyfuse3 answers it")
 
@@ -191,7 +214,11 @@ class _Deaf:
 
 @contextmanager
 def request() -> Iterator[Request]:
-    """The open or setattr whose handler has begun and not waited yet; pyfuse3 answers it, later."""
+    """The open or setattr whose handler has begun and not waited yet; pyfuse3 answers it, later.
+
+    Raises:
+        ValueError: it has waited, and other requests have come.
+    """
     if _extension is None:
         yield _Deaf()
         return

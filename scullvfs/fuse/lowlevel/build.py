@@ -116,7 +116,7 @@ class CompleteSdist(sdist):
 
     FILES = {
         ".": ("CHANGELOG.md", "Makefile"),
-        "docs": ("*.css", "*.py"),
+        "docs": ("*.css", "*.html", "*.po", "*.py"),
         "tests": ("*.c", "*.json", "*.md", "*.py", "*.toml", "*.txt"),
     }
 

@@ -3,13 +3,20 @@
  * A part of module.c.  What a handler raises becomes an errno here, and nowhere else in C.
  */
 
-enum { READ, WRITE, IOCTL, LSEEK, FALLOCATE, NR_HANDLERS, OF_PYFUSE3 = NR_HANDLERS };
+enum {
+	READ, WRITE, IOCTL, LSEEK, FALLOCATE,
+	NR_COUNTED,		/* those before are */
+	HOLD = NR_COUNTED, POLL, WRITE_PAGES,
+	NR_HANDLERS,
+	OF_PYFUSE3 = NR_HANDLERS,
+};
 
 static const char *const handler_names[NR_HANDLERS] = {
-	"read", "write", "ioctl", "lseek", "fallocate",
+	"read", "write", "ioctl", "lseek", "fallocate", "hold", "poll", "write_pages",
 };
 static PyObject *handlers[NR_HANDLERS];
 static PyObject *errno_of;	/* of an exception */
+static PyObject *would_wait;	/* an exception: a request is to be answered later */
 
 static struct {		/* of attributes */
 	PyObject *current, *ram, *words, *address_bits, *offset, *count, *release;
@@ -115,7 +122,7 @@ struct counter {
 	uint64_t calls, bytes, errors, nanoseconds;
 };
 
-typedef struct counter row[NR_HANDLERS + OPEN_AND_TRUNCATE];
+typedef struct counter row[NR_COUNTED + OPEN_AND_TRUNCATE];
 
 static Py_buffer counters;	/* rows */
 

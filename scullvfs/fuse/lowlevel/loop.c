@@ -64,6 +64,7 @@ static int receive(struct fuse_session *se, struct fuse_buf *buf)
 	if (!real)
 		real = dlsym(RTLD_NEXT, "fuse_session_receive_buf");
 	result = real(se, buf);
+	scullvfs_current = NULL;	/* may be answered from now on */
 	if (result > 0)
 		scullvfs_requests++;
 	return result;

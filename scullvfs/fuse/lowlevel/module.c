@@ -22,7 +22,6 @@
 #include "session.c"
 #include "loop.c"
 #include "handlers.c"
-#include "request.c"
 
 /* -- a Scatterlist (scullvfs/mm/scatterlist.py) -------------------------------------------- */
 
@@ -118,7 +117,90 @@ static Py_ssize_t reply_data(fuse_req_t req, PyObject *data)
 	return count;
 }
 
-static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache)
+static Py_ssize_t reply_count(fuse_req_t req, PyObject *result)
+{
+	size_t count = PyLong_AsSize_t(result);
+
+	if (count == (size_t)-1)
+		return -1;
+	fuse_reply_write(req, count);
+	return count;
+}
+
+static Py_ssize_t reply_ioctl(fuse_req_t req, PyObject *result)
+{
+	int value;
+	const char *out;
+	Py_ssize_t size;
+
+	if (!PyArg_ParseTuple(result, "iy#", &value, &out, &size))
+		return -1;
+	fuse_reply_ioctl(req, value, out, size);
+	return 0;
+}
+
+static Py_ssize_t reply_place(fuse_req_t req, PyObject *result)
+{
+	long long place = PyLong_AsLongLong(result);
+
+	if (PyErr_Occurred())
+		return -1;
+	fuse_reply_lseek(req, place);
+	return 0;
+}
+
+static Py_ssize_t reply_done(fuse_req_t req, PyObject *result)
+{
+	(void)result;
+	fuse_reply_err(req, 0);
+	return 0;
+}
+
+/* Answers with what a handler has returned, as reply_data() does. */
+static Py_ssize_t (*const reply[NR_COUNTED])(fuse_req_t, PyObject *) = {
+	[READ] = reply_data,
+	[WRITE] = reply_count,
+	[IOCTL] = reply_ioctl,
+	[LSEEK] = reply_place,
+	[FALLOCATE] = reply_done,
+};
+
+#include "request.c"
+#include "poll.c"
+
+/* A handler has raised would_wait: another one holds the request. */
+static void hold(fuse_req_t req, uint64_t fh, int handler, int flags)
+{
+	PyObject *error = raised();
+	struct request *request = new_request(req, fh, handler);
+	PyObject *args[] = {
+		NULL,
+		Py_XNewRef((PyObject *)request),
+		error,
+		PyLong_FromLong(flags),
+	};
+
+	begun(request, req, call(HOLD, req, args, 3));
+}
+
+/* A handler has been called and has returned, or has raised: answer, or have it held. */
+static void answer(fuse_req_t req, uint64_t fh, int handler, PyObject *result, int64_t began,
+		   int flags)
+{
+	Py_ssize_t count = result ? reply[handler](req, result) : -1;
+
+	if (!result && PyErr_ExceptionMatches(would_wait)) {
+		hold(req, fh, handler, flags);
+		return;
+	}
+	counted(handler, fh, count < 0 ? 0 : count, count < 0, began);
+	if (count < 0)
+		fail(req);
+	Py_XDECREF(result);
+}
+
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache,
+			  int flags)
 {
 	PyObject *args[] = {
 		NULL,
@@ -128,13 +210,8 @@ static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off,
 		PyBool_FromLong(page_cache),
 	};
 	int64_t began = nanoseconds();
-	PyObject *data = call(READ, req, args, 4);
-	Py_ssize_t count = data ? reply_data(req, data) : -1;
 
-	counted(READ, fh, count < 0 ? 0 : count, count < 0, began);
-	if (count < 0)
-		fail(req);
-	Py_XDECREF(data);
+	answer(req, fh, READ, call(READ, req, args, 4), began, flags);
 }
 
 /* Release a memoryview of libfuse's memory: who has kept it gets a ValueError, not what comes to
@@ -150,7 +227,7 @@ static void take_back(PyObject *view)
 }
 
 static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
-			   int flags)
+			   bool page_cache, int flags)
 {
 	PyObject *data = PyMemoryView_FromMemory((char *)buf, size, PyBUF_READ);
 	PyObject *args[] = {
@@ -161,22 +238,15 @@ static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t 
 		PyLong_FromLong(flags),
 	};
 	int64_t began = nanoseconds();
-	PyObject *result = call(WRITE, req, args, 4);
-	size_t count = result ? PyLong_AsSize_t(result) : (size_t)-1;
-	bool failed = count == (size_t)-1;	/* and there is an exception */
+	PyObject *result = call(page_cache ? WRITE_PAGES : WRITE, req, args, 4);
 
-	counted(WRITE, fh, failed ? 0 : count, failed, began);
-	if (failed)
-		fail(req);
-	else
-		fuse_reply_write(req, count);
-	Py_XDECREF(result);
+	answer(req, fh, WRITE, result, began, flags);
 	if (data)
 		take_back(data);
 }
 
 static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
-			   const void *in, size_t in_size)
+			   const void *in, size_t in_size, int flags)
 {
 	PyObject *args[] = {
 		NULL,
@@ -186,18 +256,8 @@ static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintpt
 		PyBytes_FromStringAndSize(in, in_size),
 	};
 	int64_t began = nanoseconds();
-	PyObject *result = call(IOCTL, req, args, 4);
-	int value;
-	const char *out;
-	Py_ssize_t out_size;
-	bool failed = !result || !PyArg_ParseTuple(result, "iy#", &value, &out, &out_size);
 
-	counted(IOCTL, fh, 0, failed, began);
-	if (failed)
-		fail(req);
-	else
-		fuse_reply_ioctl(req, value, out, out_size);
-	Py_XDECREF(result);
+	answer(req, fh, IOCTL, call(IOCTL, req, args, 4), began, flags);
 }
 
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence)
@@ -229,6 +289,23 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 	begun(request, req, call(FALLOCATE, req, args, 5));
 }
 
+static void scullvfs_poll(fuse_req_t req, uint64_t fh, struct fuse_pollhandle *handle)
+{
+	PyObject *args[] = {
+		NULL,
+		PyLong_FromUnsignedLongLong(fh),
+		handle ? new_pollhandle(handle) : Py_NewRef(Py_None),
+	};
+	PyObject *result = call(POLL, req, args, 2);
+	long events = result ? PyLong_AsLong(result) : -1;
+
+	if (PyErr_Occurred())
+		fail(req);
+	else
+		fuse_reply_poll(req, events);
+	Py_XDECREF(result);
+}
+
 /* -- the module: __init__.py calls these, and has their documentation ----------------------- */
 
 static PyObject *hooked(PyObject *module, PyObject *none)
@@ -245,13 +322,13 @@ static PyObject *requests(PyObject *module, PyObject *none)
 
 static PyObject *serve_with(PyObject *module, PyObject *args)
 {
-	PyObject *object, *translate, *holder, *make_task, *numbers;
+	PyObject *object, *translate, *waits, *holder, *make_task, *numbers;
 	Py_buffer table;
 	int max_write, copy_file_range_errno, auto_inval_data;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOOOOiip", &object, &translate, &holder, &make_task, &numbers,
-			      &max_write, &copy_file_range_errno, &auto_inval_data))
+	if (!PyArg_ParseTuple(args, "OOOOOOiip", &object, &translate, &waits, &holder, &make_task,
+			      &numbers, &max_write, &copy_file_range_errno, &auto_inval_data))
 		return NULL;
 	if (max_write < MM_PAGE_SIZE || max_write > SCULLVFS_MAX_REQUEST)
 		return PyErr_Format(PyExc_ValueError, "requests of %d bytes: it has to be %d to %d",
@@ -274,6 +351,7 @@ static PyObject *serve_with(PyObject *module, PyObject *args)
 		Py_XSETREF(handlers[i], handler);
 	}
 	Py_XSETREF(errno_of, Py_NewRef(translate));
+	Py_XSETREF(would_wait, Py_NewRef(waits));
 	Py_XSETREF(running, Py_NewRef(holder));
 	Py_XSETREF(task_type, Py_NewRef(make_task));
 	scullvfs_max_write = max_write;
@@ -351,7 +429,8 @@ PyMODINIT_FUNC PyInit__interpose(void)
 	names.offset = PyUnicode_InternFromString("offset");
 	names.count = PyUnicode_InternFromString("count");
 	names.release = PyUnicode_InternFromString("release");
-	if (PyErr_Occurred() || PyType_Ready(&request_type) < 0)
+	if (PyErr_Occurred() || PyType_Ready(&request_type) < 0 ||
+	    PyType_Ready(&pollhandle_type) < 0)
 		return NULL;
 	return PyModule_Create(&definition);
 }

@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #define FUSE_USE_VERSION 314
@@ -22,13 +23,15 @@ static bool scullvfs_auto_inval_data = true;	/* drop cached pages when st_mtime 
 static bool scullvfs_hooked;
 
 /* In module.c: requests for Python, each of which is answered there. */
-static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache);
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache,
+			  int flags);
 static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
-			   int flags);
+			   bool page_cache, int flags);
 static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
-			   const void *in, size_t in_size);
+			   const void *in, size_t in_size, int flags);
 static void scullvfs_lseek(fuse_req_t req, uint64_t fh, int64_t off, int whence);
 static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t off, int64_t length);
+static void scullvfs_poll(fuse_req_t req, uint64_t fh, struct fuse_pollhandle *handle);
 
 static struct fuse_lowlevel_ops pyfuse3;
 static struct fuse_session *session;
@@ -42,6 +45,9 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	if (conn->max_write > scullvfs_max_write)
 		conn->max_write = scullvfs_max_write;
 	conn->max_read = scullvfs_max_write;	/* as the mount has it, see add_max_read() */
+	/* Of fills of the page cache the kernel sends no more than so many before one is answered;
+	 * those of a device that takes its time must not hold up others'. */
+	conn->max_background = UINT16_MAX;
 	if (!scullvfs_auto_inval_data)
 		conn->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
 }
@@ -65,7 +71,7 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	(void)ino;
 	/* read(2) past the page cache bears its lock owner, filling the page cache does not
 	 * (Linux: fs/fuse/file.c:fuse_send_read(), fuse_read_args_fill()). */
-	scullvfs_read(req, fi->fh, size, off, fi->lock_owner == 0);
+	scullvfs_read(req, fi->fh, size, off, fi->lock_owner == 0, fi->flags);
 }
 
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
@@ -73,7 +79,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
 {
 	(void)ino;
 	/* The flags as they are now, fcntl(F_SETFL) included. */
-	scullvfs_write(req, fi->fh, buf, size, off, fi->flags);
+	scullvfs_write(req, fi->fh, buf, size, off, fi->writepage, fi->flags);
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg,
@@ -84,7 +90,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned int cmd, void *arg
 	if (flags & FUSE_IOCTL_DIR)
 		fuse_reply_err(req, ENOTTY);
 	else
-		scullvfs_ioctl(req, fi->fh, cmd, (uintptr_t)arg, in_buf, in_bufsz);
+		scullvfs_ioctl(req, fi->fh, cmd, (uintptr_t)arg, in_buf, in_bufsz, fi->flags);
 }
 
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
@@ -99,6 +105,13 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, of
 {
 	(void)ino;
 	scullvfs_fallocate(req, fi->fh, mode, off, length);
+}
+
+static void op_poll(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi,
+		    struct fuse_pollhandle *handle)
+{
+	(void)ino;
+	scullvfs_poll(req, fi->fh, handle);
 }
 
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
@@ -134,6 +147,7 @@ static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops 
 		ops.lseek = op_lseek;
 	if (!ops.fallocate)
 		ops.fallocate = op_fallocate;
+	ops.poll = op_poll;	/* pyfuse3's answers ENOSYS */
 	if (!ops.copy_file_range)
 		ops.copy_file_range = op_copy_file_range;
 	scullvfs_hooked = true;
