@@ -1,0 +1,182 @@
+"""A recording that is being made: its lines until somebody takes them, and when one can begin.
+
+    calls ---> Recorder ---> lines, up to FULL bytes ---> who reads `record`
+                               |
+                     more: calls that can wait do, until some are taken out
+                     up to LOST: and then it is over, with a line that says so
+
+A mount that was used by nobody yet is the state that a recording begins with: a replay gets it from
+the options alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from functools import partial
+from typing import Final
+
+from scullvfs.fs.record_file import ENOUGH, RecordFile
+from scullvfs.fs.tree import Tree
+from scullvfs.fs.vfs import Vfs
+from scullvfs.fs.waiting import Waiters
+from scullvfs.mm import Machine
+
+from .lines import Header, Sums
+from .recorder import Recorder
+
+__all__ = ["Recordings", "Stream"]
+
+FULL: Final = 1 << 20
+"""Bytes of lines from which on calls wait."""
+LOST: Final = 8 << 20
+"""Bytes that nobody has taken, by calls that cannot wait, from which on the recording ends."""
+
+
+class Stream:
+    """The lines of one recording."""
+
+    def __init__(self, vfs: Vfs, machine: Machine, header: Header) -> None:
+        self.waiting: Final[Waiters] = {}
+        self.length = 0
+        self.ended = False
+        self._lines: Final[deque[bytes]] = deque()
+        self._sums: Final = Sums()
+        self._recorder: Final = Recorder(vfs, machine, self._emit, header.whole)
+        self._emit(header.text())
+        self._recorder.attach()
+
+    def _emit(self, text: str) -> None:
+        if self.ended:
+            return
+        line = self._sums.line(text)
+        before = self.length
+        self._lines.append(line)
+        self.length += len(line)
+        if self.waiting and (not before or before < ENOUGH <= self.length):
+            self._wake(self.waiting)
+        self._recorder.is_full = self.length >= FULL
+        if self.length >= LOST:
+            self._finish('{"lost":true')
+
+    def take(self, count: int) -> bytes:
+        """Take up to `count` bytes out."""
+        parts: list[bytes] = []
+        while self._lines and count:
+            line = self._lines.popleft()
+            if len(line) > count:
+                self._lines.appendleft(line[count:])
+                line = line[:count]
+            parts.append(line)
+            count -= len(line)
+        data = b"".join(parts)
+        self.length -= len(data)
+        self._recorder.is_full = self.length >= FULL
+        if self._recorder.room and not self._recorder.is_full:
+            self._wake(self._recorder.room)
+        return data
+
+    def stop(self) -> None:
+        """Record no more, and have an end mark behind what there is."""
+        if not self.ended:
+            self._recorder.flush()
+            self._finish(f'{{"end":{self._recorder.calls}')
+
+    def _finish(self, mark: str) -> None:
+        line = self._sums.line(mark)
+        self.ended = True
+        self._lines.append(line)
+        self.length += len(line)
+        self._recorder.detach()
+        self._wake(self.waiting)
+
+    @staticmethod
+    def _wake(waiters: Waiters) -> None:
+        waiting = [*waiters]
+        waiters.clear()
+        for wake in waiting:
+            wake()
+
+    def __repr__(self) -> str:
+        return f"<Stream calls={self._recorder.calls} length={self.length} ended={self.ended}>"
+
+
+class Recordings:
+    """Lets the files `record` and `record_data` of a tree begin recordings.
+
+    Args:
+        options: of the mount, as they stand behind `-o`.
+        is_used: whether calls were made on the machine already, by nobody of the mount.
+        whole: whether all recordings have the data, as what is written makes a difference.
+    """
+
+    def __init__(
+        self,
+        vfs: Vfs,
+        tree: Tree,
+        machine: Machine,
+        options: str,
+        *,
+        is_used: bool = False,
+        whole: bool = False,
+    ) -> None:
+        self._is_used: Final = is_used
+        self._vfs: Final = vfs
+        self._tree: Final = tree
+        self._machine: Final = machine
+        self._options: Final = options
+        self._whole: Final = whole
+        self._stream: Stream | None = None
+        self._rights: Final = self._devices_rights()
+        for file in tree.nodes.values():
+            if isinstance(file, RecordFile):
+                file.begin = partial(self.begin, file.whole)
+                file.current = lambda: self.current
+
+    @property
+    def current(self) -> Stream | None:
+        """The recording that is being made."""
+        return None if self._stream is None or self._stream.ended else self._stream
+
+    def begin(self, whole: bool) -> Stream:
+        """Record from now on.
+
+        Raises:
+            OSError: EBUSY, another is being made, or files are open; EOPNOTSUPP, somebody has used
+                the mount, so that the machine may not be as its options make it.
+        """
+        if self.current is not None or len(self._vfs):
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        if not self._is_fresh():
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        header = Header(
+            self._options,
+            whole or self._whole,
+            [record.nanoseconds for record in self._machine.log.records()],
+            self._tree.made,
+            self._vfs.opened + 1,  # with the open that is being made
+        )
+        self._stream = Stream(self._vfs, self._machine, header)
+        return self._stream
+
+    def _devices_rights(self) -> list[tuple[int, int, int]]:
+        return [
+            (node.mode, node.uid, node.gid) for node in self._tree.nodes.values() if not node.frozen
+        ]
+
+    def _is_fresh(self) -> bool:
+        """Whether there was no call that can have changed anything, by the counters of calls.
+
+        To read a device makes list items; to read another file changes nothing.  To open one
+        empties it, and it was empty.  An ioctl(2) that fails has done nothing: programs ask any
+        file whether it is a terminal.
+        """
+        others, *devices = self._tree.calls.rows()
+        done = [others[name]["calls"] for name in ("write", "truncate", "fallocate")]
+        for device in devices:
+            done += [
+                kind["calls"] for name, kind in device.items() if name not in ("open", "ioctl")
+            ]
+            done.append(device["ioctl"]["calls"] - device["ioctl"]["errors"])
+        return not any(done) and not self._is_used and self._devices_rights() == self._rights
