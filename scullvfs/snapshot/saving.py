@@ -1,0 +1,183 @@
+"""From a mount into a file: what `scullvfs snapshot save` does.
+
+    mount's `snapshot` --> a child, who may hang --> pipe --> looked at --> FILE.XXXXXX --> FILE
+
+The file comes into being as a whole: under another name at first, and under its own when all is
+written, right, and on the disk.  What was there before stays if anything goes wrong.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from tempfile import mkstemp
+from typing import Final, NoReturn
+
+from scullvfs.errors import (
+    BadFileError,
+    BusyError,
+    NotMountedError,
+    RefusedError,
+    ScullvfsError,
+)
+from scullvfs.inherited import signals_held
+from scullvfs.mounts.health import State, is_dead, no_answer, state_of
+from scullvfs.mounts.mountinfo import Mount
+from scullvfs.mounts.place import find_scullvfs
+from scullvfs.mounts.probe import ANSWER_TIMEOUT, become, enter, who_may_enter
+from scullvfs.text import shown
+
+from .file import Chunks
+
+__all__ = ["save"]
+
+FILE: Final = "sys/kernel/debug/snapshot"
+
+SILENCE: Final = 60.0
+"""Seconds without a byte, after which the mount does not answer: the books of a large machine are
+made in one go."""
+READ: Final = 1 << 20
+"""Bytes that are read at once."""
+
+
+def save(path: str, output: str) -> None:
+    """Save the machine of the mount on `path` into the file `output`.
+
+    Raises:
+        NotMountedError: there is no scullvfs mount, or a dead one.
+        RefusedError: this user may not save it.
+        BusyError: it does not answer, or is being saved already.
+        ScullvfsError: the file cannot be written, or the mount gives no snapshot.
+    """
+    mount = find_scullvfs(path)
+    with _written(output) as write, _reader(mount) as (reader, ended):
+        try:
+            for _ in Chunks(lambda count: _read(reader, min(count, READ), mount), FILE, write):
+                pass
+        except BadFileError as error:
+            os.close(reader.pop())
+            raise _explain(ended(), mount, error) from None
+        if (status := ended()) != 0:
+            raise _explain(status, mount, None)
+
+
+@contextmanager
+def _written(path: str) -> Iterator[Callable[[bytes], object]]:
+    """What writes into a file that is there when all is done.
+
+    Raises:
+        ScullvfsError: it cannot be written.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        fd, temporary = mkstemp(prefix=f"{name[:200]}.", dir=directory)
+        try:
+            umask = os.umask(0o077)
+            os.umask(umask)
+            os.fchmod(fd, 0o666 & ~umask)
+            with open(fd, "wb") as file:
+                yield file.write
+                file.flush()
+                os.fsync(fd)
+            os.rename(temporary, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+        _sync_directory(directory)
+    except OSError as error:
+        raise ScullvfsError(f"cannot write {shown(path)}: {error.strerror}") from None
+
+
+def _sync_directory(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # not every file system can
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _reader(mount: Mount) -> Iterator[tuple[list[int], Callable[[], int]]]:
+    """A child that reads the mount: what it writes into, until that is closed, and its status.
+
+    The status is the errno with which it has failed, or 0.
+    """
+    receiver, sender = os.pipe()
+    held = [receiver]
+    identity = who_may_enter(mount)
+    with signals_held() as let_go:
+        pid = os.fork()
+        if pid == 0:
+            _child(mount, identity, sender, let_go)
+    os.close(sender)
+    status: list[int] = []
+
+    def ended() -> int:
+        pidfd = os.pidfd_open(pid)
+        try:
+            if not select.select([pidfd], [], [], ANSWER_TIMEOUT)[0]:
+                raise no_answer(mount.path, ANSWER_TIMEOUT)
+        finally:
+            os.close(pidfd)
+        status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+        return status[0] if status[0] >= 0 else errno.EIO
+
+    try:
+        yield held, ended
+    finally:
+        for fd in held:
+            os.close(fd)
+        if not status:
+            os.kill(pid, signal.SIGKILL)
+            # Not waited for: Linux does not even kill it while the daemon holds its request.
+
+
+def _child(
+    mount: Mount, identity: tuple[int, int] | None, sender: int, let_go: Callable[[], None]
+) -> NoReturn:
+    status = errno.EIO
+    try:
+        become(identity, sender, let_go)
+        fd = os.open(f"{enter(mount)}/{FILE}", os.O_RDONLY | os.O_CLOEXEC)
+        with open(sender, "wb", buffering=0) as pipe:
+            while data := os.read(fd, READ):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[pipe.write(rest) :]
+        status = 0
+    except OSError as error:
+        status = error.errno or errno.EIO
+    finally:
+        os._exit(status)
+
+
+def _read(reader: list[int], count: int, mount: Mount) -> bytes:
+    if not select.select(reader, [], [], SILENCE)[0]:
+        raise no_answer(mount.path, SILENCE)
+    return os.read(reader[0], count)
+
+
+def _explain(number: int, mount: Mount, error: BadFileError | None) -> ScullvfsError:
+    """What to say of a mount that has given no snapshot."""
+    path = shown(mount.path)
+    if number in (0, errno.EPIPE):
+        return ScullvfsError(f"{path} gives no snapshot: {error}")
+    reason = OSError(number, os.strerror(number))
+    match state_of(reason):
+        case State.DEAD:
+            return is_dead(mount.path)
+        case State.CLOSED:
+            return RefusedError(f"you may not save the mount on {path}; its owner and root may")
+    if number == errno.EBUSY:
+        return BusyError(f"{path} is being saved by somebody else")
+    if number in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
+        return NotMountedError(f"{path} has no {FILE}, or is gone")
+    return ScullvfsError(f"cannot save {path}: {reason.strerror}; the log of its daemon says why")
