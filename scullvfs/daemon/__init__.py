@@ -7,10 +7,14 @@
     lock                 one mount at a time at one place
     server               the daemon's main function: trio, signals, the main loop
     session              the FUSE session: the mount made and unmade, the only words to pyfuse3
-    assemble             MountOptions -> Machine -> Module -> Tree -> Operations
+    machine              the machine that options ask for, for commands that mount nothing, too
+    build                MountOptions -> Machine -> Modules -> Tree
+    assemble             and from there -> Operations
+    replaying            the same, and the calls of a recording made on it, without FUSE
     service_manager      READY, WATCHDOG, STOPPING, by way of `sd_notify`
     status_report        what the daemon says of itself
     log                  where its words go
+    temporary            a mount for a moment, for commands that measure or try something
 
 The life of a mount, in the middle, and who moves it on:
 
@@ -19,7 +23,7 @@ The life of a mount, in the middle, and who moves it on:
     locked      nobody else looks at the directory or mounts there
       |           Daemon.start() gives the order; assemble(), fuse_session()
     mounted     it is in mountinfo, and the lock goes; requests are served by fuse.loop
-      |           the first device is looked at: by start.mount(), with -f by service_manager
+      |           a file is looked at: by start.mount(), with -f by service_manager
     answering   if not, or if the command ends before it gets further, it is stopped
       |           Daemon.keep(); with -f it is kept from the start
     kept        the command has ended, the mount has not

@@ -1,88 +1,67 @@
 """The wiring: from mount options to the operations that pyfuse3 calls.
 
-The one place that knows all four lower parts. What cannot be built is told in the
-daemon's language; used by `server` only.
+The one place that knows all lower parts; used by `server` only.
 """
 
-import errno
+import os
+from collections.abc import Callable
 from contextlib import ExitStack
 
-from scullvfs.errors import HostMemoryError, UsageError
 from scullvfs.fs.devices import FILE_RULES
-from scullvfs.fs.root import build_tree
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.operations import Operations
-from scullvfs.mm import PAGE_SIZE, Machine
-from scullvfs.mounts.probe import STATUS_XATTR
-from scullvfs.options.parsers import format_size
-from scullvfs.options.table import MountOptions
+from scullvfs.mm import Machine
+from scullvfs.options.table import MountOptions, format_options
+from scullvfs.recording.stream import Recordings
 from scullvfs.scull import Module
 
+from .build import build
+from .replaying import replay_for
 from .status_report import Report
 
 __all__ = ["assemble"]
 
 
 def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operations]:
-    """Build the machine, load the driver, make the tree; `undo` gets what closes them.
+    """Build what is served, and what serves it; `undo` gets what closes the machine.
 
     Raises:
         UsageError: the options do not go together.
         HostMemoryError: the host refuses the memory.
+        BadFileError: the machine that was saved cannot go on.
     """
-    machine = _machine(options)
-    undo.callback(machine.close)
-    module = _module(machine, options)
-    tree = build_tree(
-        module,
-        uid=options.uid,
-        gid=options.gid,
-        mode=options.mode,
-        semantics=options.semantics,
-        flags=options.flags,
-    )
+
+    def daemon(machine: Machine, modules: list[Module]) -> dict[str, Callable[[], str]]:
+        report = Report(
+            options,
+            machine,
+            modules,
+            requests=lowlevel.requests,
+            calls=lambda: operations.vfs.statistics(),
+            lowlevel=lowlevel.hooked,
+        )
+        return {"pid": own_pid, "status": report}
+
+    machine, _, tree = build(options, undo, daemon, lambda: operations.slices.are_due())
     operations = Operations(
         tree,
         machine,
         direct_io=FILE_RULES[options.semantics].direct_io,
-        quantum=PAGE_SIZE << options.scullv_order,
+        quantum=max(options.quantum(driver) for driver in options.loaded()),
     )
-    operations.xattrs[STATUS_XATTR.encode()] = Report(
-        options,
-        module,
-        requests=lowlevel.requests,
-        calls=operations.files.statistics,
-        lowlevel=lowlevel.hooked,
+    if options.replay:
+        replay_for(options, machine, tree, operations.vfs)
+    Recordings(
+        operations.vfs,
+        tree,
+        machine,
+        format_options(options.as_dict()),
+        is_used=bool(options.replay),
+        whole=options.quirks == "ldd3" or not options.init_on_alloc,
     )
     return machine, operations
 
 
-def _machine(options: MountOptions) -> Machine:
-    try:
-        return Machine(options.mem, options.arch, options.shuffle, options.seed, options.cpus)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except (MemoryError, OSError) as error:
-        raise HostMemoryError(
-            f"the host refuses mem={format_size(options.mem)}: {error}; choose less"
-        ) from error
-
-
-def _module(machine: Machine, options: MountOptions) -> Module:
-    try:
-        return Module(
-            machine,
-            options.scullv_devs,
-            options.scullv_order,
-            options.scullv_qset,
-            quirk_ldd3=options.quirks == "ldd3",
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    except OSError as error:
-        if error.errno != errno.ENOMEM:
-            raise
-        raise UsageError(
-            f"mem={format_size(options.mem)} is too little for "
-            f"{options.scullv_devs} devices; give more mem or fewer devs"
-        ) from error
+def own_pid() -> str:
+    """What `proc/fs/scullvfs/pid` has."""
+    return f"{os.getpid()}\n"

@@ -74,6 +74,7 @@ async def _main(
         served = stack.enter_context(fuse_session(operations, mountpoint, options))
         log.info("mounted on %s: %s", shown(mountpoint), options)
         log.debug("%r", options)
+        operations.held.mounted = lambda: served.mounted or bool(served.elsewhere())
         if not lowlevel.hooked():
             log.warning("%s", lowlevel.MISSING)
         ready()

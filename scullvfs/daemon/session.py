@@ -9,7 +9,6 @@ import os
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from importlib.util import find_spec
 
 from scullvfs.fuse import lowlevel  # before pyfuse3: its docstring says why
@@ -65,7 +64,7 @@ class FuseSession:
         poll.register(self._fuse, 0)  # for POLLERR alone
         return not poll.poll(0)
 
-    @cached_property
+    @property
     def dead(self) -> list[Mount]:
         """Where it stands though it is not connected any more: it was aborted, not unmounted.
 
@@ -137,9 +136,10 @@ def fuse_session(
         # Unmounted lazily, with files still open, it may have made room for another mount,
         # and libfuse would unmount that one: it goes by the path.
         connected = served.connected
-        names = served.elsewhere() if connected else served.dead
+        names = served.elsewhere() if connected else []
         pyfuse3.close(unmount=connected and served.mounted)
-        for name in names:
+        # Of a mount that it could not unmount libfuse tells nobody but stderr.
+        for name in dict.fromkeys([*names, *served.dead]):
             served.forget(name)
 
 

@@ -11,7 +11,7 @@ from scullvfs.errors import BusyError, ExitStatus
 from scullvfs.host.memory import check_memory
 from scullvfs.host.requirements import check_requirements
 from scullvfs.interrupts import ignore_interrupts
-from scullvfs.mounts.health import State, first_device, how_is
+from scullvfs.mounts.health import State, first_look, how_is
 from scullvfs.mounts.mountinfo import mount_at
 from scullvfs.mounts.mountpoint import check_mount_point
 from scullvfs.options.table import MountOptions
@@ -21,7 +21,7 @@ from .lock import MountPointLock
 from .log import log_to_stderr
 from .serving import import_server, serve
 
-__all__ = ["check", "import_server", "mount"]
+__all__ = ["check", "import_server", "mount", "mount_in_background"]
 
 ANSWER_TIMEOUT: Final = 30.0
 """Seconds that a fresh mount has to answer its first request."""
@@ -45,6 +45,16 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
             mountpoint = check(options, path, os.getpid())
             log_to_stderr(options.log_level)
             return serve(options, mountpoint, lock.release)
+    mount_in_background(options, path, last=last)
+    return ExitStatus.SUCCESS
+
+
+def mount_in_background(options: MountOptions, path: str, *, last: bool = False) -> int:
+    """As `mount` in the background; the pid of the daemon, a child of this process.
+
+    Raises:
+        ScullvfsError: there is no mount, and why.
+    """
     daemon = ahead.take()
     try:
         with MountPointLock(path):
@@ -57,7 +67,7 @@ def mount(options: MountOptions, path: str, *, foreground: bool, last: bool = Fa
     except BaseException:
         daemon.end()
         raise
-    return ExitStatus.SUCCESS
+    return daemon.pid
 
 
 def check(options: MountOptions, path: str, *begun: int) -> str:
@@ -71,7 +81,7 @@ def check(options: MountOptions, path: str, *begun: int) -> str:
     """
     mountpoint = check_mount_point(path, remount_stale=options.remount_stale)
     check_requirements(allow_other=options.allow_other)
-    check_memory(options.mem, options.scullv_order, begun)
+    check_memory(options, begun)
     return mountpoint
 
 
@@ -85,7 +95,7 @@ def _wait_until_it_answers(mountpoint: str) -> None:
     if mount is None or not mount.is_scullvfs:
         reason = "it is not there any more"
     else:
-        health = how_is(mount, first_device, timeout=ANSWER_TIMEOUT)
+        health = how_is(mount, first_look, timeout=ANSWER_TIMEOUT)
         if health.state == State.RUNNING:
             return
         reason = health.reason

@@ -1,8 +1,8 @@
-"""What a daemon says of itself: one JSON object, an extended attribute of its mount's root.
+"""What a daemon says of itself: one JSON object, a file of its mount.
 
-    getfattr -n user.scullvfs.status --only-values /mnt/scullv | jq
+    jq . /mnt/scullv/proc/fs/scullvfs/status
 
-The daemon makes it anew at every request; `status` reads it, from another process. Sizes are
+The daemon makes it anew at every open; `status` reads it, from another process. Sizes are
 in bytes, times in seconds. Imports neither pyfuse3 nor trio.
 """
 
@@ -10,22 +10,21 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import scullvfs
 from scullvfs.fs.calls import Statistics
-from scullvfs.mm import PAGE_SIZE
+from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.fault_inject import FaultStatistics
 from scullvfs.mm.page_alloc import PageStatistics
 from scullvfs.mm.vmap import VmapStatistics
+from scullvfs.mounts.answers import MOST_DEVICES, MOST_FAULTS
 from scullvfs.options.table import MountOptions
 from scullvfs.scull import Module
 from scullvfs.text import unicode
 
 __all__ = ["Report"]
-
-MOST_DEVICES: Final = 32
-"""Devices whose calls are in a report."""
 
 
 class Report:
@@ -40,53 +39,58 @@ class Report:
     def __init__(
         self,
         options: MountOptions,
-        module: Module,
+        machine: Machine,
+        modules: Sequence[Module],
         requests: Callable[[], int | None],
         calls: Callable[[], dict[str, Statistics]],
         lowlevel: Callable[[], bool],
     ) -> None:
         self._options = options
-        self._module = module
+        self._machine = machine
+        self._modules = modules
         self._requests = requests
         self._calls = calls
         self._lowlevel = lowlevel
         self._started = time.monotonic()
 
-    def __call__(self) -> bytes:
-        """The JSON."""
-        cpu, books = os.times(), self._module.machine.statistics()
-        parameters = self._module.statistics()
-        return json.dumps(
-            {
-                "pid": os.getpid(),
-                "version": scullvfs.__version__,
-                "uptime": round(time.monotonic() - self._started, 3),
-                "options": self._options_in_effect(),
-                "ram": _ram(books.pages),
-                "vmalloc": _vmalloc(books.vmap),
-                "devices": parameters.scullv_devs,
-                "requests": self._requests(),
-                "calls": _busiest(self._calls()),
-                "lowlevel": self._lowlevel(),
-                "rss": _rss(),
-                "cpu": round(cpu.user + cpu.system, 2),
-            }
-        ).encode()
+    def __call__(self) -> str:
+        """The JSON, and a newline."""
+        cpu, books = os.times(), self._machine.statistics()
+        report = {
+            "pid": os.getpid(),
+            "version": scullvfs.__version__,
+            "uptime": round(time.monotonic() - self._started, 3),
+            "options": self._options_in_effect(),
+            "ram": _ram(books.pages),
+            "vmalloc": _vmalloc(books.vmap),
+            "devices": sum(len(module.devices) for module in self._modules),
+            "requests": self._requests(),
+            "calls": _busiest(self._calls()),
+            "faults": _faults(books.faults),
+            "lowlevel": self._lowlevel(),
+            "rss": _rss(),
+            "cpu": round(cpu.user + cpu.system, 2),
+        }
+        return json.dumps(report) + "\n"
 
     def _options_in_effect(self) -> dict[str, Any]:
-        """Those of the mount; order and qset may have been changed since."""
-        parameters = self._module.statistics()
-        return self._options.as_dict() | {
-            "scullv_order": parameters.scullv_order,
-            "scullv_qset": parameters.scullv_qset,
-            "fsname": unicode(self._options.fsname),
-        }
+        """Those of the mount; parameters may have been changed since."""
+        parameters: dict[str, int] = {}
+        for module in self._modules:
+            parameters |= module.statistics()
+        return self._options.as_dict() | parameters | {"fsname": unicode(self._options.fsname)}
+
+
+def _faults(books: FaultStatistics) -> dict[str, dict[str, int]]:
+    """What has been made to fail, or may be; of very many those that come first."""
+    shown = sorted(books.items(), key=lambda item: not item[1].armed)[:MOST_FAULTS]
+    return {name: state._asdict() for name, state in shown}
 
 
 def _busiest(calls: dict[str, Statistics]) -> dict[str, Statistics]:
     """The kinds of call that there were, of the devices that were called most, in their order.
 
-    Of all devices it would be more than an extended attribute can hold.
+    A mount may have a thousand of each driver.
     """
     made = {
         device: {kind: counters for kind, counters in kinds.items() if counters["calls"]}

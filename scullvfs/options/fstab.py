@@ -5,7 +5,7 @@ of the file system's business, but mount(8) passes much of it on. Used by
 `scullvfs.cli.mount_helper`. util-linux: libmount/src/optmap.c
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -22,10 +22,19 @@ _OF_MOUNT_WITH_VALUE: Final = ("user", "comment", "uhelper", "helper")
 """Words of mount(8) that come as `word=value`."""
 
 
-def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> MountOptions:
+def options_of_fstab(
+    arguments: Iterable[str],
+    *,
+    source: str,
+    sloppy: bool,
+    parse: Callable[[Iterable[str]], MountOptions] = parse_options,
+) -> MountOptions:
     """Read `arguments`, those of a helper's `-o`, and name the mount after `source`.
 
     With `sloppy`, what nobody knows is left out; a bad value of what is known is not.
+
+    Args:
+        parse: makes options of those that are no business of mount(8).
 
     Raises:
         UsageError: an option that does not exist, or a value that cannot be.
@@ -44,7 +53,7 @@ def options_of_fstab(arguments: Iterable[str], *, source: str, sloppy: bool) -> 
     except ValueError:
         raise UsageError(f"the source must be {text().expects}") from None
     # 'mount -a' takes what is mounted for the line of fstab only if it bears the same source.
-    return replace(parse_options(items), fsname=source)
+    return replace(parse(items), fsname=source)
 
 
 def _is_of_mount(item: str) -> bool:

@@ -22,11 +22,15 @@ __all__ = [
     "MAX_TEXT",
     "Parse",
     "choice",
+    "fault",
     "format_size",
     "group",
     "number",
+    "off_or_on",
     "octal_mode",
+    "path",
     "parse_size",
+    "several",
     "size",
     "switch",
     "text",
@@ -59,6 +63,8 @@ class Parse:
     """Makes the values that can be listed, for shell completion; none where there are too many."""
     format: Callable[[Any], str] = str
     """The way back: a value as a user would write it."""
+    separator: str = ""
+    """What stands between several of the known values, if there may be several."""
 
     def __call__(self, text: str) -> Any:
         """The value of `text`; `ValueError` if it has none."""
@@ -86,14 +92,58 @@ def number(low: int, high: int) -> Parse:
     )
 
 
+_SWITCH: Final = dict.fromkeys(("0", "off", "n"), False) | dict.fromkeys(("1", "on", "y"), True)
+"""Words as the kernel's parameters take them (Linux: lib/kstrtox.c:kstrtobool())."""
+
+
+def _switched(text: str) -> bool:
+    try:
+        return _SWITCH[text]
+    except KeyError:
+        raise ValueError(text) from None
+
+
 def switch() -> Parse:
-    """0 or 1, as a `bool`."""
+    """0 or 1, or another word for one of them, as a `bool`."""
     return Parse(
         "0 or 1",
         "0 or 1",
-        lambda text: bool(_decimal(text, 0, 1)),
+        _switched,
         known=lambda: ("0", "1"),
         format=lambda value: str(int(value)),
+    )
+
+
+def off_or_on() -> Parse:
+    """off or on, or another word for one of them, as these words."""
+    words = ("off", "on")
+    brief = ", ".join(words)
+    return Parse(f"one of {brief}", brief, lambda text: words[_switched(text)], known=lambda: words)
+
+
+def fault() -> Parse:
+    """When something fails: off, or the four numbers of Linux's parameter with colons.
+
+    Linux: lib/fault-inject.c:setup_fault_attr()
+    """
+    ulong, integer = (0, (1 << 64) - 1), (-(1 << 31), (1 << 31) - 1)
+
+    def convert(text: str) -> str:
+        if text == "off":
+            return text
+        numbers = text.split(":")
+        if len(numbers) != 4:
+            raise ValueError(text)
+        for number, (low, high) in zip(numbers, (ulong, ulong, integer, integer), strict=True):
+            if not re.fullmatch(r"-?[0-9]{1,20}", number) or not low <= int(number) <= high:
+                raise ValueError(text)
+        return ":".join(str(int(number)) for number in numbers)
+
+    return Parse(
+        "off, or INTERVAL:PROBABILITY:SPACE:TIMES, four numbers",
+        "off, or I:P:S:T",
+        convert,
+        known=lambda: ("off",),
     )
 
 
@@ -112,6 +162,22 @@ def text() -> Parse:
     return Parse(f"any text of up to {MAX_TEXT} bytes, but no '-' first", "any text", convert)
 
 
+def path() -> Parse:
+    """The path of a file, "" for none, which is also written `none`."""
+
+    def convert(text: str) -> str:
+        if "\0" in text or len(os.fsencode(text)) > MAX_TEXT:
+            raise ValueError(text)
+        return "" if text == "none" else text
+
+    return Parse(
+        "none, or the path of a file",
+        "none, or a file",
+        convert,
+        format=lambda value: value or "none",
+    )
+
+
 def choice(words: Iterable[str]) -> Parse:
     """One of `words`."""
     known = tuple(words)
@@ -123,6 +189,20 @@ def choice(words: Iterable[str]) -> Parse:
 
     names = ", ".join(known)
     return Parse(f"one of {names}", names, convert, known=lambda: known)
+
+
+def several(words: Iterable[str]) -> Parse:
+    """Some of `words`, none of them twice, with colons between them."""
+    known = tuple(words)
+
+    def convert(text: str) -> str:
+        names = text.split(":")
+        if not {*names} <= {*known} or len({*names}) < len(names):
+            raise ValueError(text)
+        return text
+
+    expects = f"names of {', '.join(known)} with colons between them, each once"
+    return Parse(expects, ":".join(known), convert, known=lambda: known, separator=":")
 
 
 def size(low: int) -> Parse:

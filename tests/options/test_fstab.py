@@ -40,6 +40,12 @@ def test_options_of_fstab_among_others() -> None:
     )
 
 
+def test_options_of_fstab_drivers() -> None:
+    """A colon is nothing special in fstab."""
+    read_options = read("rw,drivers=scullp:scull,scullp_order=2,nofail")
+    assert read_options == MountOptions(drivers="scullp:scull", scullp_order=2, fsname="none")
+
+
 def test_options_of_fstab_source_wins() -> None:
     """`mount -a` finds a mount by its source, so no option may set another."""
     assert read("fsname=other").fsname == "none"

@@ -21,7 +21,7 @@ from scullvfs.options.table import (
     largest_mem,
     parse_options,
 )
-from scullvfs.scull.parameters import PARAMETERS
+from scullvfs.scull.family import SCULLV, driver_of_parameter
 
 PAGES = Path(__file__).parents[2]
 
@@ -99,8 +99,8 @@ def test_format_options_unknown() -> None:
 
 
 def test_options_and_fields_agree() -> None:
-    """The table and MountOptions name the same options, in the same order; then the flags."""
-    assert [*(option.name for option in OPTIONS), "flags"] == [
+    """The table and MountOptions name the same options, in the same order; then what are none."""
+    assert [*(option.name for option in OPTIONS), "flags", "replay", "replay_to"] == [
         field.name for field in dataclasses.fields(MountOptions)
     ]
 
@@ -110,8 +110,13 @@ def test_options_and_fields_agree() -> None:
 )
 def test_printed_default_is_the_default(option: Option) -> None:
     """What the help prints as the default gives the default."""
-    given = parse_options([f"{option.name}={option.default}"])
-    assert given == MountOptions()
+    driver = driver_of_parameter(option.name)
+    drivers = driver.name if driver else "scullv"
+    if option.name != "drivers":
+        given = parse_options([f"drivers={drivers}", f"{option.name}={option.default}"])
+    else:
+        given = parse_options([f"drivers={option.default}"])
+    assert given == MountOptions(drivers=drivers)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +132,8 @@ def test_printed_default_is_the_default(option: Option) -> None:
         ("mem=16G", "mem", 16 << 30),
         ("seed=18446744073709551615", "seed", (1 << 64) - 1),
         ("seed=1,seed=2", "seed", 2),
+        ("fragment=0", "fragment", 0),
+        ("fragment=100", "fragment", 100),
         ("order=3,scullv_order=3", "scullv_order", 3),
         ("order=2,scullv_order=3,order=3", "scullv_order", 3),
         (",,seed=1,", "seed", 1),
@@ -142,7 +149,8 @@ def test_parse_options_one(text: str, name: str, value: int) -> None:
     [
         *("devs=0", "devs=1001", "devs=four", "order=-1", "order=19", "qset=0", "qset=1048577"),
         *("mem=4095K", "mem=4194305", "mem=lots", "arch=vax", "shuffle=2", "seed=-1"),
-        *("cpus=0", "cpus=8193", "cpus=two"),
+        *("cpus=0", "cpus=8193", "cpus=two", "fragment=-1", "fragment=101", "fragment=50%"),
+        *("init_on_alloc=2", "init_on_alloc=yes"),
         *("uid=no-such-user", "gid=no-such-group", "mode=0888", "mode=1777"),
     ],
 )
@@ -179,6 +187,23 @@ def test_parse_options_unknown_but_close() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("drivers=scull,scull_devs=3", "scull_nr_devs"),
+        ("scull_devs=3,drivers=scull", "scull_nr_devs"),
+        ("drivers=scullc,scullc_order=1", "scullc_devs"),
+        ("drivers=scull,scullp_ordr=1", "scullp_order"),
+        ("scull_devs=3", "scull_nr_devs"),
+        ("drivers=scullc,quantum=16", "scullc_quantum"),
+        ("quantum=16,drivers=scull", "scull_quantum"),
+    ],
+)
+def test_parse_options_unknown_of_a_driver(text: str, meant: str) -> None:
+    """It is rather one of the driver that is named, or is loaded, wherever that is said."""
+    assert refusal(text).endswith(f"; did you mean '{meant}'?")
+
+
 def test_parse_options_unknown() -> None:
     """Anything else gets the way to the list."""
     assert refusal("zzz") == "unknown option 'zzz'; 'scullvfs mount --help' lists them all"
@@ -188,6 +213,46 @@ def test_parse_options_unknown() -> None:
 def test_parse_options_of_mount(word: str) -> None:
     """Words of mount(8) are none of ours mistyped."""
     assert refusal(word) == f"unknown option '{word}'; it is for mount(8) and fstab"
+
+
+@pytest.mark.parametrize("names", ["scullx", "scullv:scullx", "scullp:scullp", "scullv:", "SCULLP"])
+def test_parse_options_drivers_impossible(names: str) -> None:
+    """One that there is not, one twice, or none between the colons."""
+    assert refusal(f"drivers={names}") == (
+        f"drivers={names} is not possible; drivers must be names of scullv, scullp, scullc, scull "
+        "with colons between them, each once"
+    )
+
+
+@pytest.mark.parametrize("text", ["drivers", "drivers="])
+def test_parse_options_drivers_without_value(text: str) -> None:
+    """Nor can a mount be without any."""
+    assert refusal(text).startswith("option 'drivers' needs a value: write 'drivers=...'")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "driver", "wanted"),
+    [
+        ("scullp_order=2", "scullp_order", "scullp", "scullv:scullp"),
+        ("drivers=scullp,order=2", "scullv_order", "scullv", "scullp:scullv"),
+        ("scull_qset=1000,drivers=scullc:scullp", "scull_qset", "scull", "scullc:scullp:scull"),
+    ],
+)
+def test_parse_options_of_a_driver_that_is_not_loaded(
+    text: str, name: str, driver: str, wanted: str
+) -> None:
+    """Whose option it is, and what to write to have it; its default is no exception."""
+    assert refusal(text) == (
+        f"{name} is an option of {driver}, which is not loaded; write 'drivers={wanted}' to have it"
+    )
+
+
+def test_parse_options_drivers_order() -> None:
+    """Of two the last counts, and the options of its drivers may be before it."""
+    options = parse_options(["drivers=scullv,scull_qset=7", "drivers=scull:scullp"])
+    assert [driver.name for driver in options.loaded()] == ["scull", "scullp"]
+    assert options.scull_qset == 7
+    assert "scullv_order" not in options.as_dict()
 
 
 @pytest.mark.parametrize("arguments", [["order=3,scullv_order=4"], ["scullv_order=4", "order=3"]])
@@ -221,7 +286,13 @@ def test_parse_options_mem_before_arch() -> None:
 def test_parse_options_items_that_are_no_int(text: str) -> None:
     """Order and qset have to fit together, by C's arithmetic; a default counts, too."""
     assert "the driver counts its bytes in an int, below 2G" in refusal(text)
-    assert parse_options(["order=11,qset=255"]).quantum == 8 << 20
+    assert parse_options(["order=11,qset=255"]).quantum(SCULLV) == 8 << 20
+
+
+def documented(page: str) -> list[Option]:
+    """The options that a page has; README.md leaves those of other drivers than scullv out."""
+    found = [(option, driver_of_parameter(option.name)) for option in OPTIONS]
+    return [o for o, driver in found if page != "README.md" or driver in (None, SCULLV)]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
@@ -229,7 +300,7 @@ def test_options_are_documented(page: str) -> None:
     """The table of the page has a row for every option, short form included, and for no other."""
     text = (PAGES / page).read_text()
     rows = re.findall(r"^\| `([a-z_]+)=?` \| (?:`([a-z]+)=?`)? ?\|", text, re.MULTILINE)
-    assert rows == [(option.name, option.short) for option in OPTIONS]
+    assert rows == [(option.name, option.short) for option in documented(page)]
 
 
 def numbers(text: str) -> list[str]:
@@ -237,8 +308,11 @@ def numbers(text: str) -> list[str]:
     return re.findall(r"\d+[KMGT]?", text)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/mount.md"])
-@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+@pytest.mark.parametrize(
+    ("page", "option"),
+    [(page, option) for page in ("README.md", "docs/mount.md") for option in documented(page)],
+    ids=lambda value: value.name if isinstance(value, Option) else value,
+)
 def test_ranges_in_the_documentation(page: str, option: Option) -> None:
     """What a page says of a range and a default is what the table has."""
     text = (PAGES / page).read_text()
@@ -263,7 +337,8 @@ def test_ranges_in_sentences() -> None:
         for name, low, high in re.findall(r"(order|qset) outside (\d+)\.\.(\d+)", page.read_text())
     ]
     assert len(found) >= 8
-    assert all(PARAMETERS[name] == values for name, values in found)
+    ranges = {parameter.name: (parameter.low, parameter.high) for parameter in SCULLV.parameters}
+    assert all(ranges[name] == values for name, values in found)
 
 
 def test_semantics_are_those_of_the_files() -> None:
