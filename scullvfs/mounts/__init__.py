@@ -4,8 +4,8 @@
 says whether a directory can become one.  `probe` asks a mount without hanging on it, `health` says
 whether it answered and what it means if not, `answers` checks what it said, `identity` proves which
 process is its daemon, and `users` names who keeps it busy.  On these stand what people want:
-`status`, `reload`, `unmount` and, for dead ones, `stale`; `fusermount` is the system's helper for
-it, `namespace` enters that of `mount -N`.
+`status`, `reload`, `tracing`, `recording`, `unmount` and, for dead ones, `stale`; `reader` is what
+waits for a file's more, `fusermount` the system's helper, `namespace` enters that of `mount -N`.
 
 Called by `host`, `daemon`, `cli`, `bench` and `scullvfs.testing`.  Must not import `fs`, `fuse` or
 the machine, nor pyfuse3 and trio: whatever a mount holds is read through its files, as any

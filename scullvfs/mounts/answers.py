@@ -1,7 +1,8 @@
 """What a mount says of itself, checked: it may be anybody's daemon that calls itself scullvfs.
 
 A report of this version has the fields of `daemon.status_report`, each of its type and within its
-range; one of another version may have others, as long as they are plain and few. Used by `status`.
+range; one of another version may have others, as long as they are plain and few. Used by `status`;
+the most that there is of some things the report itself has from here.
 """
 
 import math
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import scullvfs
+from scullvfs.errors import UsageError
 from scullvfs.options.kernel_flags import KERNEL_FLAGS
 from scullvfs.text import one_line
 
@@ -22,6 +24,9 @@ LONGEST_TIME: Final = 1000 * 365 * 86400
 """The most seconds that are believed: more than any clock here can count or show."""
 MOST_DEVICES: Final = 32
 """Devices whose calls are told."""
+MOST_FAULTS: Final = 64
+"""Faults that are told."""
+FAULT: Final = re.compile(r"[a-z][a-z0-9_/-]{0,40}", re.ASCII)
 DEVICE: Final = re.compile(r"scull[a-z]?\d{1,4}", re.ASCII)
 KINDS: Final = frozenset({"read", "write", "ioctl", "lseek", "fallocate", "open", "truncate"})
 
@@ -92,12 +97,30 @@ def _are_calls(value: Any) -> bool:
     )
 
 
+def _are_faults(value: Any) -> bool:
+    """Whether they are faults with their books."""
+    return (
+        isinstance(value, dict)
+        and len(value) <= MOST_FAULTS
+        and all(FAULT.fullmatch(name) for name in value)
+        and all(isinstance(each, dict) for each in value.values())
+        and all({*each} == {"injected", "armed"} for each in value.values())
+        and all(_is_count(each["injected"]) for each in value.values())
+        and all(type(each["armed"]) is bool for each in value.values())
+    )
+
+
 def _are_options(value: Any) -> bool:
     """Whether they are all the options that there are, each with a value that it can have."""
-    from scullvfs.options.table import OPTIONS, MountOptions
+    from scullvfs.options.table import OPTIONS, parse_options
 
-    defaults = MountOptions().as_dict()
-    if not isinstance(value, dict) or not {*defaults} <= {*value} <= {*defaults, *KERNEL_FLAGS}:
+    if not isinstance(value, dict) or not isinstance(value.get("drivers"), str):
+        return False
+    try:
+        defaults = parse_options([f"drivers={value['drivers']}"]).as_dict()
+    except UsageError:
+        return False
+    if not {*defaults} <= {*value} <= {*defaults, *KERNEL_FLAGS}:
         return False
     if any(type(value[name]) is not type(default) for name, default in defaults.items()):
         return False
@@ -106,7 +129,7 @@ def _are_options(value: Any) -> bool:
         return all(
             option.parse(option.parse.format(value[option.name])) == value[option.name]
             for option in OPTIONS
-            if option.parse is not None and option.name != "fsname"
+            if option.parse is not None and option.name in defaults and option.name != "fsname"
         ) and all(value[name] is True for name in {*value} - {*defaults})
     except ValueError:
         return False
@@ -141,6 +164,7 @@ FIELDS: Final[dict[str, Callable[[Any], bool]]] = {
     "devices": _is_count,
     "requests": lambda value: value is None or _is_count(value),
     "calls": _are_calls,
+    "faults": _are_faults,
     "lowlevel": lambda value: type(value) is bool,
     "rss": _is_count,
     "cpu": _is_time,

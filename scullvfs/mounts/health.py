@@ -19,14 +19,16 @@ from scullvfs.errors import BusyError, NotMountedError
 from scullvfs.text import argument, shown
 
 from .mountinfo import Mount
-from .probe import PID_XATTR, STATUS_XATTR, Question, enter, who_may_enter
+from .probe import Question, enter, who_may_enter
 
 __all__ = [
     "ALIVE_TIMEOUT",
+    "PID_FILE",
+    "STATUS_FILE",
     "Health",
     "Inquiry",
     "State",
-    "first_device",
+    "first_look",
     "how_is",
     "is_dead",
     "no_answer",
@@ -35,6 +37,13 @@ __all__ = [
     "state_of",
 ]
 
+
+PID_FILE: Final = "proc/fs/scullvfs/pid"
+"""The file of a mount that has its daemon's pid in decimal."""
+STATUS_FILE: Final = "proc/fs/scullvfs/status"
+"""The one that has what the daemon says of itself, see `daemon.status_report`."""
+LONGEST: Final = 1 << 16
+"""Bytes that are believed of them."""
 
 ALIVE_TIMEOUT: Final = 5.0
 """Seconds that a mount in the way of another has to say that it lives."""
@@ -78,17 +87,35 @@ def state_of(error: OSError) -> State:
 
 def pid_of_daemon(root: str) -> bytes:
     """The pid that the daemon gives for its own, unchecked (`identity`)."""
-    return os.getxattr(root, PID_XATTR)
+    return _said(root, PID_FILE)
 
 
 def report_of_daemon(root: str) -> bytes:
     """What the daemon says of itself, unchecked (`answers`)."""
-    return os.getxattr(root, STATUS_XATTR)
+    return _said(root, STATUS_FILE)
 
 
-def first_device(root: str) -> bytes:
-    """Whether a look at it succeeds, which is how a mount shows that it is ready."""
-    return b"%d" % os.stat(f"{root}/scullv0").st_ino
+def _said(root: str, name: str) -> bytes:
+    """What a file has, without the newline at its end.
+
+    Raises:
+        OSError: as open(2) and read(2); E2BIG, it is too long for what it should be.
+    """
+    with open(f"{root}/{name}", "rb", buffering=0) as file:
+        said = b""
+        while part := file.read(LONGEST + 1 - len(said)):
+            said += part
+    if len(said) > LONGEST:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return said.removesuffix(b"\n")
+
+
+def first_look(root: str) -> bytes:
+    """Whether a look at a file succeeds, which is how a mount shows that it is ready.
+
+    At one whose name the kernel does not remember, so that the daemon is asked.
+    """
+    return b"%d" % os.stat(f"{root}/proc/meminfo").st_ino
 
 
 class Inquiry:
@@ -96,7 +123,7 @@ class Inquiry:
 
     Args:
         ask: the question, called in a child process with a path of the mount's root;
-            `pid_of_daemon`, `report_of_daemon` or `first_device`.
+            `pid_of_daemon`, `report_of_daemon` or `first_look`.
     """
 
     def __init__(self, mount: Mount, ask: Callable[[str], bytes]) -> None:

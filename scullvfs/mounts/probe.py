@@ -27,19 +27,13 @@ from .mountinfo import Mount
 
 __all__ = [
     "ANSWER_TIMEOUT",
-    "PID_XATTR",
-    "STATUS_XATTR",
+    "Identity",
     "Question",
     "ask",
+    "become",
     "enter",
     "who_may_enter",
 ]
-
-PID_XATTR: Final = "user.scullvfs.pid"
-"""The extended attribute of the mount's root that holds its daemon's pid in decimal."""
-
-STATUS_XATTR: Final = "user.scullvfs.status"
-"""The one that holds what the daemon says of itself, see `daemon.status_report`."""
 
 ANSWER_TIMEOUT: Final = 10.0
 """Seconds that a mount has to answer a command that cannot go on without."""
@@ -72,10 +66,21 @@ class Question:
         os.close(sender)
         self._receiver = receiver
 
+    def fileno(self) -> int:
+        """A descriptor that can be read once the answer has come, for who waits for more."""
+        return self._receiver
+
+    def abandon(self) -> None:
+        """Wait for no answer any more; instead of `answer`."""
+        os.close(self._receiver)
+        os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, os.WNOHANG)  # while the daemon has its request it cannot end
+
     def answer(self, timeout: float) -> bytes:
         """Wait for the answer, see `ask`; to be called once."""
         deadline = time.monotonic() + timeout
-        said = b""
+        said = bytearray()  # which grows in place: a picture is many parts of a pipe
         with open(self._receiver, "rb", buffering=0) as answers:
             # To its end: whose identity the child has can stop it in the middle.
             while select.select([answers], [], [], max(0.0, deadline - time.monotonic()))[0]:
@@ -87,7 +92,7 @@ class Question:
                 os.kill(self._pid, signal.SIGKILL)
                 # Not waited for: Linux does not even kill it while the daemon holds its request.
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-        error, blank, answer = said.partition(b" ")
+        error, blank, answer = bytes(said).partition(b" ")
         with suppress(ChildProcessError):  # in a process that ignores SIGCHLD
             os.waitpid(self._pid, 0)
         number = int(error) if blank else errno.EIO  # the child died without a word
@@ -119,6 +124,19 @@ def who_may_enter(mount: Mount) -> Identity | None:
     return mount.user_id, mount.group_id
 
 
+def become(identity: Identity | None, sender: int, let_go: Callable[[], None]) -> None:
+    """In a child that may be left behind: be who may enter, and hold nothing but `sender`."""
+    let_go()
+    os.chdir("/")
+    close_all_but(sender)
+    leave_terminal()
+    if identity is not None:
+        uid, gid = identity
+        os.setgroups([])
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+
+
 def _answer(
     question: Callable[[], bytes],
     sender: int,
@@ -130,15 +148,7 @@ def _answer(
     It may be left behind, and then nobody is to wait for it at the end of a pipe, or for a lock.
     """
     try:
-        let_go()
-        os.chdir("/")
-        close_all_but(sender)
-        leave_terminal()
-        if identity is not None:
-            uid, gid = identity
-            os.setgroups([])
-            os.setresgid(gid, gid, gid)
-            os.setresuid(uid, uid, uid)
+        become(identity, sender, let_go)
         os.write(sender, b"0 " + question())
     except OSError as error:
         os.write(sender, b"%d " % (error.errno or errno.EIO))

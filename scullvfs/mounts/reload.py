@@ -1,6 +1,6 @@
-"""New values for a running mount: the module's parameters, through the mount's own tree.
+"""New values for a running mount: the modules' parameters, through the mount's own tree.
 
-Of all options only these can change while it is mounted; as with the real module, a
+Of all options only these can change while it is mounted; as with the real modules, a
 device takes them over when it is next trimmed.
 """
 
@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Final
 
-from scullvfs.errors import RefusedError, ScullvfsError
+from scullvfs.errors import RefusedError, ScullvfsError, UsageError
 from scullvfs.options.table import MountOptions
 from scullvfs.text import shown
 
@@ -19,17 +19,16 @@ from .mountinfo import Mount
 from .place import find_scullvfs
 from .probe import ANSWER_TIMEOUT, ask, enter
 
-__all__ = ["PARAMETERS", "reload"]
-
-PARAMETERS: Final = ("scullv_order", "scullv_qset")
-"""The options that are parameters of the module, and writable."""
+__all__ = ["reload"]
 
 LONGEST: Final = 32
 """Bytes that are read of a parameter's value."""
 
 
 def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
-    """Set the PARAMETERS of the mount on `path` to what `options` says.
+    """Set the parameters of the modules of the mount on `path` to what `options` says.
+
+    Those that are writable; the drivers are those that `options` has, and the mount.
 
     Returns:
         parameter -> its old and its new value, for those that were another.
@@ -37,31 +36,41 @@ def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
     Raises:
         NotMountedError: there is no scullvfs mount on `path`, or a dead one.
         RefusedError: this user may not set them.
+        UsageError: the mount has not all the drivers of `options`, or a value is none for it.
         BusyError: the mount does not answer.
     """
     mount = find_scullvfs(path)
 
     def change() -> bytes:
         changes = {}
-        for name in PARAMETERS:
-            fd = _open(mount, f"sys/module/scullv/parameters/{name}")
-            changes[name] = int(os.read(fd, LONGEST)), getattr(options, name), fd
+        for driver in options.loaded():
+            for name in driver.settable:
+                fd = _open(mount, f"sys/module/{driver.name}/parameters/{name}")
+                changes[name] = int(os.read(fd, LONGEST)), getattr(options, name), fd
         # What becomes smaller goes first, so that they fit together all the time.
+        done: list[str] = []
         for name in sorted(changes, key=lambda name: changes[name][1] > changes[name][0]):
             old, new, fd = changes[name]
             if old != new:
-                os.write(fd, b"%d\n" % new)
+                try:
+                    os.write(fd, b"%d\n" % new)
+                except OSError:  # so that what is refused changes nothing
+                    for earlier in reversed(done):
+                        old, _, fd = changes[earlier]
+                        os.write(fd, b"%d\n" % old)
+                    raise
+                done.append(name)
         changed = {name: (old, new) for name, (old, new, _) in changes.items() if old != new}
         return json.dumps(changed).encode()
 
     try:
         changed = json.loads(ask(change, timeout=ANSWER_TIMEOUT))
     except OSError as error:
-        raise _failure(path, error) from None
+        raise _failure(path, error, options) from None
     return {name: (old, new) for name, (old, new) in changed.items()}
 
 
-def _failure(path: str, error: OSError) -> ScullvfsError:
+def _failure(path: str, error: OSError, options: MountOptions) -> ScullvfsError:
     state = state_of(error)
     if state == State.HUNG:
         return no_answer(path, ANSWER_TIMEOUT)
@@ -71,6 +80,16 @@ def _failure(path: str, error: OSError) -> ScullvfsError:
         return RefusedError(f"you may not set the parameters of the mount on {shown(path)}")
     if error.errno == errno.EROFS:
         return RefusedError(f"{shown(path)} is mounted read-only")
+    if error.errno == errno.ENOENT:
+        return UsageError(
+            f"{shown(path)} was not mounted with drivers={options.drivers}; "
+            "which are loaded a new mount says"
+        )
+    if error.errno == errno.EINVAL:
+        bounds = [
+            f"; {d.measure.name} is no larger than {d.bound}" for d in options.loaded() if d.bound
+        ]
+        return UsageError(f"{shown(path)} cannot have such parameters{''.join(bounds)}")
     return ScullvfsError(f"cannot set the parameters of {shown(path)}: {error.strerror}")
 
 

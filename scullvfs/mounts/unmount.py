@@ -30,7 +30,8 @@ from .users import describe_users, user_name, users_of
 __all__ = ["take_down", "unmount", "unmount_command"]
 
 PATIENCE: Final = 0.5
-"""Seconds in which whoever only looks at a mount, such as another command of ours, has looked."""
+"""Seconds in which whoever only looks at a mount, such as another command of ours or a page that
+shows it (`scullvfs view`), has looked."""
 
 
 def unmount(path: str, *, lazy: bool, timeout: float) -> None:
@@ -122,8 +123,8 @@ def take_down(mount: Mount, *, lazy: bool) -> None:
         if done.returncode == 0 or not is_mounted(mount):
             return
         said = os.fsdecode(done.stderr).replace(mount.path, "")  # whose name may be any words
-        users = users_of(mount.path, but_not=os.getpid()) if "busy" in said else []
-        if "busy" not in said or users or time.monotonic() > patience:
+        if "busy" not in said or time.monotonic() > patience:
+            users = users_of(mount.path, but_not=os.getpid()) if "busy" in said else []
             raise _refusal(mount.path, os.fsdecode(done.stderr), users)
         time.sleep(PATIENCE / 20)
 

@@ -12,6 +12,7 @@ from scullvfs.mounts.answers import parse_report
 from scullvfs.options.table import MountOptions, parse_options
 
 COUNTERS = {"calls": 3, "bytes": 4096, "errors": 0, "nanoseconds": 12345}
+FAULT = {"injected": 3, "armed": True}
 REPORT: dict[str, Any] = {
     "pid": 1,
     "version": package.__version__,
@@ -22,6 +23,10 @@ REPORT: dict[str, Any] = {
     "devices": 4,
     "requests": 1,
     "calls": {"scullv0": {"read": COUNTERS, "truncate": COUNTERS}, "scull12": {}},
+    "faults": {
+        "failslab": {"injected": 3, "armed": True},
+        "scullv0/write": {"injected": 0, "armed": False},
+    },
     "lowlevel": True,
     "rss": 1 << 20,
     "cpu": 0.5,
@@ -83,6 +88,11 @@ def test_report_no_version(text: str) -> None:
         *(("calls", value) for value in (None, [], {"\x1b": {}}, {"scullv0\n": {}})),
         ("calls", {f"scullv{number}": {} for number in range(33)}),
         ("calls", {"scullv0": {"unlink": COUNTERS}}),
+        *(("faults", value) for value in (None, [], {"\x1b": FAULT}, {"a b": FAULT}, {"x": 1})),
+        ("faults", {f"fault{number}": FAULT for number in range(65)}),
+        ("faults", {"failslab": FAULT | {"injected": -1}}),
+        ("faults", {"failslab": FAULT | {"armed": 1}}),
+        ("faults", {"failslab": FAULT | {"more": 1}}),
         ("calls", {"scullv0": ["read"]}),
         ("calls", {"scullv0": {"read": COUNTERS | {"more": 1}}}),
         ("calls", {"scullv0": {"read": COUNTERS | {"bytes": -1}}}),

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from scullvfs.mounts.health import (
     Health,
     Inquiry,
     State,
-    first_device,
+    first_look,
     how_is,
     is_dead,
     no_answer,
@@ -46,9 +47,9 @@ def test_state_of(number: int, state: State) -> None:
 
 
 def test_how_is_another_mount() -> None:
-    """What has no such attribute has answered, but not with it, and the kernel's word is kept."""
+    """What has no such file has answered, but not with it, and the kernel's word is kept."""
     assert how_is(proc(), timeout=DEADLINE) == Health(
-        State.UNKNOWN, reason=os.strerror(errno.EOPNOTSUPP)
+        State.UNKNOWN, reason=os.strerror(errno.ENOENT)
     )
 
 
@@ -59,21 +60,34 @@ def test_how_is_a_mount_that_is_covered() -> None:
     assert how_is(covered, timeout=DEADLINE).state == State.HIDDEN
 
 
-def test_first_device() -> None:
+def test_first_look() -> None:
     """Where there is no such file, nothing is ready."""
-    health = Inquiry(proc(), first_device).health(DEADLINE)
+    health = Inquiry(proc(), first_look).health(DEADLINE)
     assert health == Health(State.UNKNOWN, reason=os.strerror(errno.ENOENT))
 
 
 def test_running(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it says is handed on as it is."""
-    monkeypatch.setattr(health.os, "getxattr", lambda *_: b"-1 +")
+    monkeypatch.setattr(health, "_said", lambda *_: b"-1 +")
     assert how_is(proc(), timeout=DEADLINE) == Health(State.RUNNING, b"-1 +")
+
+
+def test_what_the_daemon_says(tmp_path: Path) -> None:
+    """A line without its end, if it is no longer than such a file can be."""
+    file = tmp_path / health.PID_FILE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"12\n")
+    assert health.pid_of_daemon(str(tmp_path)) == b"12"
+    file.write_bytes(b"1" * 65536)
+    assert health.pid_of_daemon(str(tmp_path)) == b"1" * 65536
+    file.write_bytes(b"1" * 65537)
+    with pytest.raises(OSError, match=os.strerror(errno.E2BIG)):
+        health.pid_of_daemon(str(tmp_path))
 
 
 def test_hung(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer is an answer, too."""
-    monkeypatch.setattr(health.os, "getxattr", lambda *_: signal.pause())
+    monkeypatch.setattr(health, "_said", lambda *_: signal.pause())
     assert how_is(proc(), timeout=0.05).state == State.HUNG
 
 

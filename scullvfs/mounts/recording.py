@@ -1,0 +1,100 @@
+"""Recording a mount from outside, by its files `sys/kernel/debug/record` and `record_data`.
+
+    cat record > run.scull &        begin_recording()
+    echo 0 > record                 end_recording()
+
+By hand it is the same.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Final
+
+from scullvfs.errors import BusyError, NotMountedError, RefusedError
+from scullvfs.text import shown
+
+from .health import State, is_dead, no_answer, state_of
+from .mountinfo import Mount
+from .probe import ANSWER_TIMEOUT, ask, enter, who_may_enter
+from .reader import begin_reader
+
+__all__ = ["RECORD", "begin_recording", "end_recording", "record_file"]
+
+RECORD: Final = "sys/kernel/debug/record"
+"""The path of the file within a mount."""
+
+
+def record_file(whole: bool) -> str:
+    """The one that is read for a recording, with the data or without."""
+    return f"{RECORD}_data" if whole else RECORD
+
+
+def begin_recording(mount: Mount, whole: bool) -> subprocess.Popen[bytes]:
+    """What prints every call on a mount from now on.
+
+    Args:
+        whole: with the data that is written to devices.
+
+    Raises:
+        BusyError: it is recorded already, it is in use, or was used before; or no answer comes.
+        NotMountedError: it is dead, or gone.
+        RefusedError: it is another user's.
+    """
+    name = record_file(whole)
+
+    def could_begin() -> bytes:
+        os.close(os.open(f"{enter(mount)}/{name}", os.O_RDONLY))
+        return b""
+
+    _asked(mount, could_begin)
+    return begin_reader(mount, name)
+
+
+def end_recording(mount: Mount) -> None:
+    """End the recording of a mount; nothing if it has ended.
+
+    Raises:
+        BusyError, NotMountedError, RefusedError: as above.
+    """
+
+    def end() -> bytes:
+        fd = os.open(f"{enter(mount)}/{RECORD}", os.O_WRONLY)
+        try:
+            os.write(fd, b"0")
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+        return b""
+
+    _asked(mount, end)
+
+
+def _asked(mount: Mount, question: Callable[[], bytes]) -> None:
+    path = shown(mount.path)
+    try:
+        ask(question, timeout=ANSWER_TIMEOUT, identity=who_may_enter(mount))
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            raise BusyError(
+                f"{path} was used before, and a recording begins with a fresh mount; record one "
+                "with the same options, or with restore= and what 'scullvfs snapshot save' saves"
+            ) from None
+        if error.errno == errno.EBUSY:
+            raise BusyError(
+                f"{path} is being recorded already, or files of it are open; "
+                "a recording has to see them opened"
+            ) from None
+        state = state_of(error)
+        if state == State.HUNG:
+            raise no_answer(mount.path, ANSWER_TIMEOUT) from None
+        if state == State.DEAD:
+            raise is_dead(mount.path) from None
+        if state == State.CLOSED:
+            raise RefusedError(f"you may not record the mount on {path}") from None
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            raise NotMountedError(f"{path} has no {RECORD}, or is gone") from None
+        raise BusyError(f"cannot record {path}: {error.strerror}") from None
