@@ -7,17 +7,22 @@ it imports nothing until a fixture is used; pytest itself is there then.
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
-    from scullvfs.testing import Mount
+    from scullvfs.testing import Mount, Recorded
 
 __all__ = ["MountFactory", "scullvfs_mount", "scullvfs_mount_factory"]
+
+_FAILED: Final = pytest.StashKey[bool]()
+"""Whether a test has failed, by what of it is over."""
 
 
 class MountFactory(Protocol):
@@ -38,6 +43,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="bool",
         default=False,
     )
+    parser.getgroup("scullvfs").addoption(
+        "--scullvfs-record",
+        metavar="DIR",
+        help="record the fixtures' mounts, and keep in DIR the recordings of tests that fail",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell the fixtures, which end later, whether the test has failed."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,7 +69,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def scullvfs_mount(scullvfs_mount_factory: MountFactory) -> Mount:
-    """A mount of scullv devices for this test, with the options of its `scullvfs` marker."""
+    """A mount for this test, with the options of its `scullvfs` marker.
+
+    What the test has it do wrong (`Mount.fail()` and the others) ends with it.
+    """
     return scullvfs_mount_factory()
 
 
@@ -62,6 +85,8 @@ def scullvfs_mount_factory(request: pytest.FixtureRequest) -> Iterator[MountFact
     defaults = _from_ini(request.config) | _from_markers(request)
     skip = request.config.getini("scullvfs_skip_without_fuse")
     mounts: list[Mount] = []
+    recordings: list[Recorded] = []
+    directory = request.config.getoption("--scullvfs-record")
 
     with ExitStack() as stack:
 
@@ -76,11 +101,29 @@ def scullvfs_mount_factory(request: pytest.FixtureRequest) -> Iterator[MountFact
                     pytest.skip(f"scullvfs: {error}")
                 raise
             mounts.append(mount)
+            if directory is not None:
+                recordings.append(mount.record(_recording_of(request, directory, len(mounts))))
             return mount
 
         yield make
+        for recording in recordings:
+            recording.undo()
+            if request.node.stash.get(_FAILED, False):
+                print(
+                    f"recorded; to make its calls again: scullvfs replay {recording.path}",
+                    file=sys.stderr,
+                )
+            else:
+                recording.path.unlink()
         for mount in mounts:
             print(mount.log(), end="", file=sys.stderr)  # pytest shows it if the test has failed
+
+
+def _recording_of(request: pytest.FixtureRequest, directory: str, number: int) -> Path:
+    """The file of a test's mount; one directory does for many runs, of several processes."""
+    os.makedirs(directory, exist_ok=True)
+    test = re.sub(r"[^\w.=-]+", "-", request.node.nodeid)[-150:].strip("-")
+    return Path(directory).absolute() / f"{test}-{number}.scull"
 
 
 def _from_ini(config: pytest.Config) -> dict[str, str | int]:

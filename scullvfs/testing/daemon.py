@@ -1,35 +1,27 @@
-"""Mounts for tests: `mounted()` makes one, and nothing is left of it, however the test ends.
+"""The daemon of a mount as a child process: waited for, ended, and cleaned up after.
 
-For the authors of tests; `scullvfs.pytest_plugin` makes fixtures of it. The daemon is a
-child process that runs the program itself, so what a user would get is what a test gets,
-errors included. Nothing of FUSE is loaded into the process of the test, nor is that one
-ever forked. Stands above `scullvfs.daemon`, like `scullvfs.cli`.
+`Mount` adds to it what is read from the mount itself.  Here the daemon is asked for nothing that
+could hang: how it is the kernel says, and a look at a file is another process's.
 """
 
 import os
-import re
 import subprocess
-import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, Signals
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import BinaryIO, Final
 
-from scullvfs.daemon.sd_notify import forget_service_manager
-from scullvfs.errors import BusyError, ScullvfsError, error_of_status
-from scullvfs.interrupts import put_off_interrupts
+from scullvfs.errors import BusyError, NotMountedError, ScullvfsError, error_of_status
 from scullvfs.mounts import mountinfo
-from scullvfs.mounts.mountpoint import temporary_mount_point
-from scullvfs.mounts.place import resolve
-from scullvfs.mounts.unmount import take_down, unmount_command
+from scullvfs.mounts.unmount import take_down
 from scullvfs.mounts.users import describe_users, users_of
-from scullvfs.options.optstring import escape
 
-__all__ = ["Mount", "MountInUseWarning", "ScullvfsError", "mounted", "served"]
+from .undo import Undo
+
+__all__ = ["Daemon", "MountInUseWarning"]
 
 READY_TIMEOUT: Final = 30.0
 """Seconds that a daemon has until its mount answers."""
@@ -40,19 +32,16 @@ LINGER_TIMEOUT: Final = 1.0
 END_TIMEOUT: Final = 10.0
 """Seconds that a daemon has to end once it is told to, before it is killed."""
 
-FLAGS: Final = {"allow_other", "remount_stale"}
-"""Mount options without a value, so that the table of all need not be imported."""
+STOP_TIMEOUT: Final = 10.0
+"""Seconds that a daemon has to stand still."""
 
 
 class MountInUseWarning(UserWarning):
     """At its end a mount was still in use, most often by a file that the test left open."""
 
 
-class Mount(os.PathLike[str]):
-    """A living mount; `mnt / "scullv0"` is its first device.
-
-    What cannot be read any more since the daemon has died is an OSError, ENOTCONN.
-    """
+class Daemon(os.PathLike[str]):
+    """The process that serves a mount, and where that is."""
 
     def __init__(self, path: Path, daemon: subprocess.Popen[bytes], log: BinaryIO) -> None:
         self.path: Final = path
@@ -61,6 +50,10 @@ class Mount(os.PathLike[str]):
         self._log = log
         self._st_dev = ""
         """major:minor of the mount; empty until it is there."""
+        self._stalls = 0
+        """How many `stalled()` there are, one in the other."""
+        self.standing: Final[list[Undo]] = []
+        """What was set and is not undone yet, the oldest first."""
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -71,33 +64,40 @@ class Mount(os.PathLike[str]):
     def __repr__(self) -> str:
         return f"<scullvfs mount on {self.path}, pid {self.pid}>"
 
-    def __truediv__(self, name: str | os.PathLike[str]) -> Path:
-        """A path below the mount."""
-        return self.path / name
-
     @property
     def pid(self) -> int:
         """The daemon's process id."""
         return self._daemon.pid
 
-    @property
-    def devices(self) -> list[Path]:
-        """The devices, scullv0 first."""
-        devices = [path for path in self.path.iterdir() if re.fullmatch(r"scullv\d+", path.name)]
-        return sorted(devices, key=lambda path: int(path.name.removeprefix("scullv")))
-
-    def kmsg(self) -> str:
-        """The emulated kernel's log, `proc/kmsg`."""
-        return (self / "proc/kmsg").read_text()
-
-    def meminfo(self) -> dict[str, int]:
-        """Where the emulated RAM is, `proc/meminfo`: field -> kB, those that are in kB."""
-        lines = map(str.split, (self / "proc/meminfo").read_text().splitlines())
-        return {name.rstrip(":"): int(kb) for name, kb, *unit in lines if unit}
-
     def log(self) -> str:
         """What the daemon has logged so far, one line an event."""
         return os.pread(self._log.fileno(), 1 << 24, 0).decode(errors="replace")
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Within it the daemon stands still, as one that hangs does: SIGSTOP, then SIGCONT.
+
+        What is asked of the mount meanwhile waits, and is done when the context ends.  A signal
+        that kills ends who waits; one that is handled does not, nor therefore Ctrl-C.  So the test
+        itself must not use a path of the mount, unless in a process or thread of its own; this
+        object's methods that would ask the daemon raise `BusyError`.  What the page cache has,
+        with `semantics=file`, is read all the same.  The context can be within itself; the
+        outermost one goes on.  However the test ends, the daemon goes on, if only to be ended.
+
+        Raises:
+            NotMountedError: it is not mounted any more.
+            ScullvfsError: the daemon has ended already.
+        """
+        if not self._stalls:
+            self.must_be_mounted()
+        self._stalls += 1
+        try:
+            self._stop()
+            yield
+        finally:
+            self._stalls -= 1
+            if not self._stalls:
+                self._daemon.send_signal(SIGCONT)  # to one that has ended it does nothing
 
     def unmount(self) -> None:
         """Unmount before the end of the test, and wait until the daemon is gone.
@@ -108,6 +108,7 @@ class Mount(os.PathLike[str]):
         """
         mount = self._ours()
         if mount is not None:
+            self._let_go()
             try:
                 take_down(mount, lazy=False)
             except BusyError:  # whose words leave this process out
@@ -122,7 +123,7 @@ class Mount(os.PathLike[str]):
     # -- for `served` --------------------------------------------------------------------------
 
     def wait_until_it_answers(self) -> None:
-        """Wait until the first device can be looked at.
+        """Wait until a file of it can be looked at.
 
         Raises:
             ScullvfsError: what the daemon said against it, or that it says nothing.
@@ -136,7 +137,9 @@ class Mount(os.PathLike[str]):
             time.sleep(0.002)
         self._st_dev = mount.st_dev
         # By another process, since no signal ends one that waits for a daemon that hangs.
-        look = subprocess.Popen(["stat", "--", self / "scullv0"], stdout=subprocess.DEVNULL)
+        look = subprocess.Popen(
+            ["stat", "--", self.path / "proc/meminfo"], stdout=subprocess.DEVNULL
+        )
         try:
             answered = look.wait(READY_TIMEOUT) == 0
         except subprocess.TimeoutExpired:
@@ -156,6 +159,8 @@ class Mount(os.PathLike[str]):
             self._daemon.send_signal(SIGCONT)  # the test may have stopped it
         mount = self._ours()
         if mount is not None:
+            with suppress(OSError, ScullvfsError):
+                self._let_go()
             try:
                 take_down(mount, lazy=False)
             except ScullvfsError:
@@ -175,6 +180,46 @@ class Mount(os.PathLike[str]):
                 MountInUseWarning,
                 stacklevel=2,
             )
+
+    def _let_go(self) -> None:
+        """End what keeps a file of the mount open for the test."""
+        for undo in [*self.standing]:
+            if undo.holds_open:
+                undo.undo()
+
+    def _stop(self) -> None:
+        """Stop the daemon, and wait until each of its threads stands still."""
+        deadline = time.monotonic() + STOP_TIMEOUT
+        self._daemon.send_signal(SIGSTOP)
+        while self._daemon.poll() is None:
+            if _stands_still(self.pid):
+                return
+            if time.monotonic() > deadline:
+                raise BusyError(f"the daemon of {self} (pid {self.pid}) cannot be stopped")
+            time.sleep(0.001)
+        raise self._failure()
+
+    def must_answer(self) -> None:
+        """To be called before the daemon is asked for anything by this process.
+
+        Raises:
+            BusyError: it would wait for itself, as the daemon is stalled.
+        """
+        if self._stalls:
+            raise BusyError(f"the daemon of {self} is stalled, and answers when that has ended")
+
+    def must_be_mounted(self) -> None:
+        """To be called before a path of the mount is used for anything but to undo.
+
+        One whose daemon has died is still mounted, and says ENOTCONN by itself.
+
+        Raises:
+            BusyError: as `must_answer()`.
+            NotMountedError: it was unmounted, by the test or from outside.
+        """
+        self.must_answer()
+        if self._ours() is None:
+            raise NotMountedError(f"{self} is not mounted any more")
 
     def _ours(self) -> mountinfo.Mount | None:
         """The mount, dead or alive; not one that somebody has made over it or after it."""
@@ -212,99 +257,10 @@ class Mount(os.PathLike[str]):
         return error_of_status(status, lines[-1].removeprefix("scullvfs: "))
 
 
-@contextmanager
-def mounted(
-    *, mountpoint: str | os.PathLike[str] | None = None, **options: str | int
-) -> Iterator[Mount]:
-    """A mount that answers; at the end it is unmounted, and its daemon is gone.
-
-    The mount ends with the context, whether by an exception, by Ctrl-C, or with the daemon
-    dead already. If it is still in use then, it is unmounted lazily, with a
-    `MountInUseWarning`. If this process is killed, the mount goes with it.
-
-        >>> with mounted(scullv_devs=1, semantics="file") as mnt:
-        ...     (mnt / "scullv0").write_text("hello")
-        5
-
-    Args:
-        mountpoint: an empty directory; a temporary one, removed afterwards, if not given.
-        options: mount options by name, as text or number; `mode=0o600`, `allow_other=True`.
-
-    Raises:
-        ScullvfsError: there is no mount, in the words of `scullvfs mount`. The class says why:
-            `scullvfs.errors` has them.
-    """
-    with ExitStack() as stack:
-        if mountpoint is None:
-            mountpoint = stack.enter_context(temporary_mount_point())
-        command = [sys.executable, "-P", "-m", "scullvfs", "mount", "-f"]
-        command += ["-o", _text(options), "--", os.fspath(mountpoint)]
-        yield stack.enter_context(served(command, mountpoint))
-
-
-@contextmanager
-def served(command: Sequence[str], mountpoint: str | os.PathLike[str]) -> Iterator[Mount]:
-    """The mount that `command` serves on `mountpoint` while it runs, as `mounted()` has it."""
+def _stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped (Linux: fs/proc/array.c:task_state_array)."""
     try:
-        path = resolve(os.fspath(mountpoint))
-    except OSError:  # the command says what is wrong with it
-        path = os.fspath(mountpoint)
-    with ExitStack() as stack:
-        log = stack.enter_context(tempfile.TemporaryFile())
-        environment = dict(os.environ)
-        forget_service_manager(environment)  # it is the test's, not the daemon's
-        with put_off_interrupts():
-            # In a session (setsid(2)) of its own: Ctrl-C is for the test, which then unmounts.
-            daemon = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
-            mount = Mount(Path(path), daemon, log)
-            stack.callback(_undisturbed, mount)
-        mount.wait_until_it_answers()
-        stack.enter_context(_guard(path))
-        yield mount
-
-
-def _undisturbed(mount: Mount) -> None:
-    with put_off_interrupts():
-        mount.clean_up()
-
-
-def _text(options: Mapping[str, str | int]) -> str:
-    """The options as `-o` takes them."""
-    words = []
-    for name, value in options.items():
-        if name in FLAGS and isinstance(value, bool):
-            words += [name] if value else []
-        elif name == "mode" and isinstance(value, int):
-            words.append(f"{name}={value:04o}")
-        else:
-            text = str(int(value) if isinstance(value, bool) else value)
-            words.append(f"{name}={escape(text)}")
-    return ",".join(words)
-
-
-@contextmanager
-def _guard(path: str) -> Iterator[None]:
-    """If this process dies within the context, what is mounted on `path` is unmounted.
-
-    A shell reads a pipe until a line comes, or its end, which is that of this process.
-    """
-    unmount = [*unmount_command(lazy=True), path]
-    with put_off_interrupts():
-        guard = subprocess.Popen(
-            ["sh", "-c", 'read -r line || exec "$@"', "sh", *unmount],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    try:
-        yield
-    finally:
-        guard.communicate(b"done\n")
+        lines = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread has ended
+        return False
+    return bool(lines) and all(line.rpartition(")")[2].split()[0] == "T" for line in lines)
