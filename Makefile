@@ -33,12 +33,15 @@ missing = $(strip \
   $(call unless,command -v pkg-config,pkg-config) \
   $(call unless,pkg-config --exists fuse3,libfuse3-dev) \
   $(call unless,command -v fusermount3,fuse3))
-# What the tests run on the devices, on the manual page and, though only CI has to, on the C code.
+# What the tests run on the devices, in a terminal, on the manual page and, though only CI has to, on the C code.
 missing_for_tests = $(strip $(call unless,command -v fio,fio) $(call unless,command -v sqlite3,sqlite3) \
   $(call unless,command -v lsattr,e2fsprogs) \
   $(call unless,command -v busybox,busybox) $(call unless,command -v rsync,rsync) \
+  $(call unless,command -v tmux,tmux) \
   $(call unless,command -v mandoc,mandoc) $(call unless,command -v groff,groff-base) \
   $(if $(filter true,$(CI)),$(call unless,command -v clang,clang)))
+# What shows a page to the tests of it.
+missing_for_browser = $(call unless,command -v chromium,chromium)
 # What makes a Debian and runs it.
 missing_for_containers = $(strip \
   $(call unless,command -v debootstrap,debootstrap) \
@@ -80,8 +83,8 @@ endef
 
 .DELETE_ON_ERROR:
 AS_ROOT = $(if $(filter 0,$(shell id -u)),,sudo)
-.PHONY: help demo test test-systemd test-debian test-asan bench lint lint-c pytest unit docs man soak \
-  setup clean
+.PHONY: help demo test test-browser test-systemd test-debian test-asan bench lint lint-c pytest unit \
+  docs locale man pictures soak setup clean
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
@@ -91,6 +94,9 @@ demo: $(BIN)/.installed ## a first tour on a temporary mount
 
 test: lint docs ## everything a change must pass: lint, the documentation, then all tests
 	@$(PYTEST)
+
+test-browser: $(BIN)/.browsable ## the page of `scullvfs view` in Chromium
+	@$(PYTEST) tests/browser
 
 test-systemd: ## units and fstab under a real systemd, in a container; DEBIAN=DIR keeps its Debian
 	$(call install,$(missing_for_containers))
@@ -123,18 +129,33 @@ lint: $(BIN)/.testable ## ruff and mypy
 lint-c: $(BIN)/.testable ## the extension by gcc and, if it is there, clang, with all warnings
 	@$(BIN)/python -m pytest -q -p no:cacheprovider tests/vfs/test_libfuse.py -k warning
 
-# All of it anew each time: of a page that is as it was, Sphinx does not repeat the warnings.
-SPHINX = @$(BIN)/sphinx-build -q -W --keep-going -E -c docs -d build/docs/doctrees
+SPHINX = @$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/docs/doctrees
 
-docs: $(BIN)/.testable ## the documentation, into build/docs: HTML, and the manual page
-	@rm -rf build/docs
+docs: $(BIN)/.testable ## the documentation, into build/docs: HTML, English and Chinese, and the manual page
+	@rm -rf build/docs # of a page that is as it was, Sphinx does not repeat the warnings
 	$(SPHINX) -b html . build/docs/html
 	$(SPHINX) -b man . build/docs/man
-	@echo "the documentation is in build/docs/html/index.html"
+	$(SPHINX) -d build/docs/doctrees-zh_CN -D language=zh_CN -b html . build/docs/html/zh_CN
+	@echo "the documentation is in build/docs/html/index.html, in Chinese in zh_CN/ beside it"
+
+locale: $(BIN)/.testable ## bring docs/locale up to date with the pages that are translated
+	@$(BIN)/python docs/catalogues.py
+
+# On a mount whose path and seed are always the same, as they are in the pictures.
+pictures: MOUNT = /tmp/scullv
+pictures: $(BIN)/.installed ## draw the pictures of the documentation anew
+	@mkdir -p $(MOUNT) docs/pictures
+	@$(BIN)/scullvfs mount -o mem=64M,drivers=scullv:scullp $(MOUNT)
+	@dd if=/dev/zero of=$(MOUNT)/scullv0 bs=64k count=20 status=none
+	@dd if=/dev/zero of=$(MOUNT)/scullp0 bs=4k count=500 status=none
+	@$(BIN)/scullvfs show --at 200000 -o docs/pictures/show.svg $(MOUNT)/scullv0
+	@$(BIN)/scullvfs map -o docs/pictures/map.svg $(MOUNT)
+	@$(BIN)/scullvfs umount $(MOUNT)
+	@rmdir $(MOUNT)
 
 man: $(BIN)/.testable ## bring docs/man up to date with the options and docs/scullvfs.8.md
 	@$(BIN)/python docs/manpage.py
-	$(SPHINX) -b man . docs/man
+	$(SPHINX) -E -b man . docs/man
 
 setup: $(BIN)/.testable ## only install what the others need
 
@@ -142,15 +163,16 @@ clean: ## remove everything that the others made here
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find scullvfs tests -name __pycache__ -prune -exec rm -rf {} +
 	find scullvfs -name '*.so' -delete
+	find docs/locale -name '*.mo' -delete
 
 # Editable: what runs and what is tested is this checkout. Only the extension has to be rebuilt.
 # The demo does without it; the tests would prove nothing of what needs it.
-EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py handlers.c loop.c module.c request.c \
-  scatterlist.c session.c)
+EXTENSION = $(addprefix scullvfs/fuse/lowlevel/,build.py handlers.c loop.c module.c poll.c \
+  request.c scatterlist.c session.c)
 
 $(BIN)/.installed: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs in $(VENV) ..."
-	@$(call alive,$(PIP_INSTALL) -e .,$(steps_of_pip))
+	@$(call alive,$(PIP_INSTALL) -e '.[view]',$(steps_of_pip))
 	@$(BIN)/python -c 'import scullvfs.fuse.lowlevel._interpose' >/dev/null 2>&1 || \
 	  echo "without its extension: '$(BIN)/scullvfs doctor' says what that costs" >&2
 	@touch $@
@@ -160,6 +182,12 @@ $(BIN)/.testable: pyproject.toml $(EXTENSION) | $(BIN)/python
 	@echo "installing scullvfs and its test tools in $(VENV) ..."
 	@$(call alive,SCULLVFS_EXTENSION=required $(PIP_INSTALL) -e '.[test$(comma)docs]',$(steps_of_pip))
 	@touch $@ $(BIN)/.installed
+
+$(BIN)/.browsable: pyproject.toml | $(BIN)/.testable
+	$(call install,$(missing_for_browser))
+	@echo "installing what drives a browser in $(VENV) ..."
+	@$(call alive,SCULLVFS_EXTENSION=required $(PIP_INSTALL) -e '.[browser]',$(steps_of_pip))
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

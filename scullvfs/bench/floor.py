@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from scullvfs.errors import ScullvfsError
-from scullvfs.interrupts import put_off_interrupts
+from scullvfs.interrupts import put_off_interrupts, undisturbed
 from scullvfs.mounts.fusermount import find_fusermount
 from scullvfs.mounts.mountinfo import mount_at
 from scullvfs.mounts.mountpoint import temporary_mount_point
 
-from .targets import FLOOR, PREFIX, Target, undisturbed
+from .targets import FLOOR, PREFIX, Target
 
 __all__ = ["compiled", "floor", "floor_missing", "served"]
 

@@ -5,36 +5,31 @@ whatever happened in between. What is mounted is never removed by its files.
 """
 
 import os
-import re
-import select
 import shutil
-import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from scullvfs.daemon.start import mount
+from scullvfs.daemon.temporary import temporary_mount
 from scullvfs.errors import (
-    BusyError,
     NotMountedError,
     RefusedError,
     ScullvfsError,
     UsageError,
 )
-from scullvfs.interrupts import put_off_interrupts
+from scullvfs.interrupts import put_off_interrupts, undisturbed
 from scullvfs.mounts.health import State, how_is, is_dead, no_answer
 from scullvfs.mounts.identity import find_daemon
 from scullvfs.mounts.mountinfo import FSTYPE, Mount, mount_at
-from scullvfs.mounts.mountpoint import temporary_mount_point
 from scullvfs.mounts.place import resolve
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, ask
-from scullvfs.mounts.unmount import unmount
 from scullvfs.mounts.users import user_name
 from scullvfs.options.table import MountOptions
+from scullvfs.scull.family import DRIVERS, driver_of_device
 from scullvfs.text import shown
 
 from .affinity import moved
@@ -49,7 +44,6 @@ __all__ = [
     "own_mount",
     "tmpfs",
     "tmpfs_missing",
-    "undisturbed",
 ]
 
 SCULLVFS: Final = "scullvfs"
@@ -60,9 +54,6 @@ SHM: Final = "/dev/shm"
 
 PREFIX: Final = "scullvfs-bench-"
 """Of every directory that is made here."""
-
-END_TIMEOUT: Final = 5.0
-"""Seconds that the daemon of a temporary mount has to end, before it is told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +77,6 @@ class Target:
         return (space.f_bavail * space.f_frsize + own) // 2
 
 
-def undisturbed(undo: Callable[..., object], *arguments: Any) -> None:
-    """Undo something without an interrupt in between."""
-    with put_off_interrupts():
-        undo(*arguments)
-
-
 @contextmanager
 def tmpfs() -> Iterator[Target]:
     """A file in a new directory of /dev/shm, which is the fastest that memory can be a file."""
@@ -113,47 +98,14 @@ def tmpfs_missing() -> str | None:
 
 
 @contextmanager
-def own_mount(options: MountOptions, device: str) -> Iterator[Target]:
-    """A mount on a directory of its own. It forks: no thread may have been started before.
+def own_mount(options: MountOptions, device: str | None) -> Iterator[Target]:
+    """A device, or else the first one, of a mount on a directory of its own.
 
     Raises:
         ScullvfsError: what `scullvfs mount` would say against it.
     """
-    with temporary_mount_point(PREFIX) as directory, ExitStack() as stack:
-        with put_off_interrupts():
-            mount(options, directory, foreground=False)
-            daemons: list[int] = []
-            stack.callback(undisturbed, _take_away, directory, daemons)
-        target = _target(directory, device)
-        daemons += [] if target.server is None else [target.server]
-        yield target
-
-
-def _take_away(directory: str, daemons: list[int]) -> None:
-    """Unmount, and have the daemon gone, too.
-
-    It is ours alone, so whoever looks into the mount, or has a copy of it in another mount
-    namespace (a container that was started meanwhile), does not keep it.
-    """
-    try:
-        if mount_at(directory) is not None:
-            unmount(directory, lazy=False, timeout=END_TIMEOUT)
-    except BusyError:
-        if mount_at(directory) is not None:
-            unmount(directory, lazy=True, timeout=END_TIMEOUT)
-        for pid in daemons:
-            _end(pid)
-    for pid in daemons:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, 0)
-
-
-def _end(pid: int) -> None:
-    """Tell a daemon to end, and if it does not hear, kill it."""
-    with suppress(ProcessLookupError), open(os.pidfd_open(pid)) as pidfd:
-        signal.pidfd_send_signal(pidfd.fileno(), signal.SIGTERM)
-        if not select.select([pidfd], [], [], END_TIMEOUT)[0]:
-            signal.pidfd_send_signal(pidfd.fileno(), signal.SIGKILL)
+    with temporary_mount(options, PREFIX) as mount:
+        yield _target(mount.path, device)
 
 
 @contextmanager
@@ -179,7 +131,7 @@ def existing_mount(path: str, device: str | None, cpu: int | None) -> Iterator[T
             f"{shown(found.path)} was mounted by {user_name(found.user_id)}; "
             "measure on a mount of your own, or of root's"
         )
-    target = _target(found.path, name or device or "scullv0")
+    target = _target(found.path, name or device)
     if cpu is not None and target.server is None:
         raise RefusedError(
             f"cannot pin the daemon of {shown(found.path)}, "
@@ -220,8 +172,8 @@ def _find(path: str) -> tuple[Mount, str]:
     return place, name
 
 
-def _target(directory: str, device: str) -> Target:
-    """`device` of the living mount on `directory`."""
+def _target(directory: str, device: str | None) -> Target:
+    """`device` of the living mount on `directory`; its first one without."""
     found = mount_at(directory)
     if found is None:
         raise NotMountedError(f"the mount on {shown(directory)} is gone already")
@@ -232,8 +184,10 @@ def _target(directory: str, device: str) -> Target:
         raise is_dead(directory)
     if health.state != State.RUNNING:
         raise RefusedError(f"cannot look into {shown(directory)}: {health.reason}")
+    if device is None:
+        device = _first_device(directory)
     file = os.path.join(directory, device)
-    if not re.fullmatch(r"scullv[0-9]*", device) or not _is_file(file):
+    if driver_of_device(device) is None or not _is_file(file):
         raise UsageError(f"there is no device {shown(device)} in {shown(directory)}")
     if not os.access(file, os.R_OK | os.W_OK):
         raise RefusedError(f"you may not read and write {shown(file)}")
@@ -242,6 +196,13 @@ def _target(directory: str, device: str) -> Target:
         return Target(SCULLVFS, file)
     with daemon:
         return Target(SCULLVFS, file, daemon.pid)
+
+
+def _first_device(directory: str) -> str:
+    """The first device of the first driver that the mount has."""
+    names = [f"{driver}0" for driver in DRIVERS]
+    there = (name for name in names if _is_file(os.path.join(directory, name)))
+    return next(there, names[0])
 
 
 def _is_file(path: str) -> bool:

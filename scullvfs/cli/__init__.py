@@ -2,11 +2,12 @@
 
 `commands` is the table of them, `group` puts every error in one line, `fail` writes it, `help` ends
 `--help` with examples and statuses, `hang` breaks lines, `candidates` are what completion offers,
-and `click_alone` keeps the import of click short; `mount_helper` is the program that mount(8)
-runs, and shell/ has the scripts that `completion` prints. A command parses its arguments, calls the
-rooms below and prints; it decides nothing, but for `doctor`, whose `checks` mount. Must not
-import pyfuse3 or trio, nor anything that does, at import time: `--help` and the line that says
-what is missing work without them.
+`seconds` is a time as an option has it, and `click_alone` keeps the import of click short; `demo`
+and `lab`'s experiment, `fragmentation`, are made of what is in `tour`;
+`mount_helper` is the program that mount(8) runs, and shell/ has the scripts that `completion`
+prints. A command parses its arguments, calls the rooms below and prints; it decides nothing, but
+for `doctor`, whose `checks` mount. Must not import pyfuse3 or trio, nor anything that does, at
+import time: `--help` and the line that says what is missing work without them.
 
 Each TAB starts the program, too. So a command's module is imported when the command is asked
 for (`commands`), and imports what its help and its completion need; what carries the command
@@ -48,10 +49,11 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
 )
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """A directory of scullv devices, backed by an emulated vmalloc.
+    """A directory of devices, backed by an emulated kernel's memory.
 
-    The devices are files that behave like the scullv driver of Linux Device Drivers,
-    chapter 8; each quantum of their data lies in emulated vmalloc memory.
+    The devices are files that behave like those of scullv, and of its kin scullp, scullc and
+    scull, in Linux Device Drivers, chapter 8. Their data lies in the memory of an emulated
+    machine, as vmalloc, __get_free_pages, a slab cache and kmalloc give it.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -21,13 +22,15 @@ from scullvfs.bench.plan import (
     parse_sizes,
 )
 from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
+from scullvfs.options.optstring import split
 from scullvfs.options.parsers import format_size, parse_size
-from scullvfs.options.table import parse_options
+from scullvfs.scull.family import SCULLV, driver_of_device
 from scullvfs.text import one_line, shell_word, shown, unicode
 
 from .candidates import complete_mount_options, complete_mounts
 from .hang import hang
 from .help import Command
+from .seconds import Seconds
 
 if TYPE_CHECKING:
     from scullvfs.bench.dd import Outcome
@@ -44,7 +47,7 @@ __all__ = ["bench"]
         ("scullvfs bench -o semantics=file --sizes 4K,64K", "By the rules of a regular file."),
         ("scullvfs bench --pin 0 --plot bench.png", "All on one CPU, and a picture of it."),
     ],
-    statuses=set(ExitStatus) - {ExitStatus.INTERRUPTED},
+    statuses=set(ExitStatus) - {ExitStatus.INTERRUPTED, ExitStatus.FOUND, ExitStatus.DIFFERENT},
 )
 @click.option(
     "-o",
@@ -54,7 +57,7 @@ __all__ = ["bench"]
     help="Options of the temporary mount, as 'scullvfs mount' takes them.",
     shell_complete=complete_mount_options,
 )
-@click.option("--device", metavar="NAME", help="The device to use.  [default: scullv0]")
+@click.option("--device", metavar="NAME", help="The device, such as scullp0.  [default: scullv0]")
 @click.option(
     "--sizes",
     default=DEFAULT_SIZES,
@@ -72,7 +75,7 @@ __all__ = ["bench"]
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.001, 60),
+    type=Seconds(0.001, 60),
     default=SECONDS,
     show_default=True,
     help="About how long one dd takes at most; small blocks move less data for it.",
@@ -140,13 +143,15 @@ def bench(
     from scullvfs.bench.disturb import watched
     from scullvfs.host.versions import version_line
     from scullvfs.interrupts import interruptible
+    from scullvfs.snapshot.options import mount_options
 
     plan = Plan(sizes=parse_sizes(sizes), rounds=rounds, seconds=seconds, limit=_limit(limit))
     if output is not None and kind is None:
         raise UsageError("--output needs --json or --csv")
     if mount is not None and options:
         raise UsageError(f"-o is for a temporary mount, but {shown(mount)} is mounted already")
-    mount_options = parse_options(options)
+    options = (*_loading(device, options), *options)
+    temporary = mount_options(options)
     if picture is not None:
         plot.check(picture)
     notes: list[str] = []
@@ -154,7 +159,7 @@ def bench(
         stack.enter_context(interruptible())
         stack.enter_context(pinned(pin))
         if mount is None:
-            ours = targets.own_mount(mount_options, device or "scullv0")
+            ours = targets.own_mount(temporary, device)
         else:
             ours = targets.existing_mount(mount, device, pin)
         chosen = [stack.enter_context(ours)]
@@ -166,11 +171,13 @@ def bench(
                 watch.sample()
         # Said before anything is taken away, which may fail, too.
         place = unicode(mount) if mount is not None else _temporary(options)
+        file = unicode(chosen[0].file)
+        what = file if mount is not None else f"{os.path.basename(file)} of {place}"
         rows = results.rows(samples)
         about = {
             "version": version_line(),
             "mount": place,
-            "device": unicode(chosen[0].file),
+            "device": file,
             "sizes": sizes,
             "rounds": rounds,
             "seconds": seconds,
@@ -181,13 +188,13 @@ def bench(
         elif kind == "csv":
             _print(results.as_csv(rows), output)
         if kind is None or output is not None:
-            for line in (version_line(), f"dd on {one_line(place)}"):
+            for line in (version_line(), f"dd on {one_line(what)}"):
                 click.echo(hang(line, 2))
             click.echo(f"\n{results.table(rows)}\n")
             for line in (*notes, *watch.seen.sentences()):
                 click.echo(hang(one_line(line), 2))
         if picture is not None:
-            plot.draw(rows, f"scullvfs bench, {one_line(place)}", picture)
+            plot.draw(rows, f"scullvfs bench, {one_line(what)}", picture)
 
 
 def _limit(text: str) -> int:
@@ -195,6 +202,13 @@ def _limit(text: str) -> int:
         return parse_size(text)
     except ValueError:
         raise UsageError(f"--bytes {text} is not possible; write a size like 512K or 64M") from None
+
+
+def _loading(device: str | None, options: Sequence[str]) -> tuple[str, ...]:
+    """The option that loads the driver of the device, if it is needed and not given."""
+    driver = None if device is None else driver_of_device(device)
+    given = any(item.startswith("drivers=") for option in options for item in split(option))
+    return () if given or driver in (None, SCULLV) else (f"drivers={driver.name}",)
 
 
 def _temporary(options: Sequence[str]) -> str:

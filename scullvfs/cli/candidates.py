@@ -7,7 +7,7 @@ mount: a dead one must not hang a TAB.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     Items = list[CompletionItem[str]]
 
-__all__ = ["candidate", "complete_directory", "complete_mount_options", "complete_mounts"]
+__all__ = [
+    "candidate",
+    "complete_directory",
+    "complete_file",
+    "complete_machine_options",
+    "complete_mount_options",
+    "complete_mounts",
+]
 
 
 def candidate(value: str, *, type: str = "plain", help: str | None = None) -> CompletionItem[str]:
@@ -35,14 +42,29 @@ def complete_mount_options(
     """The next name or value in a list like `order=2,semantics=`; `-o` is before it."""
     from scullvfs.options.table import OPTIONS
 
+    return _complete_options(OPTIONS, incomplete)
+
+
+def complete_machine_options(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> Items:
+    """The same, of those that the machine is made by."""
+    from scullvfs.options.table import OF_MACHINE, OPTIONS
+
+    return _complete_options([each for each in OPTIONS if each.name in OF_MACHINE], incomplete)
+
+
+def _complete_options(options: Sequence[Option], incomplete: str) -> Items:
     before, comma, item = incomplete.rpartition(",")
     form, equals, text = item.partition("=")
-    option = next((option for option in OPTIONS if form in option.forms), None)
+    option = next((option for option in options if form in option.forms), None)
     if not equals:
         given = {word.partition("=")[0] for word in before.split(",")}
-        words = _names(option for option in OPTIONS if not given & {*option.forms})
+        words = _names(option for option in options if not given & {*option.forms})
     elif option is not None and option.parse is not None:
-        values = list(option.parse.known()) or [option.default]
+        known, colon = list(option.parse.known()) or [option.default], option.parse.separator
+        done = text.rpartition(colon)[0].split(colon) if colon in text and colon else []
+        values = [colon.join([*done, value]) for value in known if value not in done]
         words = [(f"{form}={value}", "") for value in values if value.startswith(text)]
     else:
         words = []
@@ -76,6 +98,11 @@ def complete_mounts(ctx: click.Context, parameter: click.Parameter, incomplete: 
         and mount.path not in given
         and mount.path.isprintable()
     ]
+
+
+def complete_file(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:
+    """Any file: the shell looks for it."""
+    return [candidate(incomplete, type="file")]
 
 
 def complete_directory(_ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> Items:

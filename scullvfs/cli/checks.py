@@ -11,7 +11,7 @@ import platform
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -194,14 +194,14 @@ def _load_pyfuse3() -> bytes:
 
 def _memory() -> str:
     available, default = available_memory(), MountOptions()
-    with _only_a_warning(when=available >= needed_memory(MIN_MEM, default.scullv_order)):
+    with _only_a_warning(when=available >= needed_memory(replace(default, mem=MIN_MEM))):
         try:
-            check_memory(default.mem, default.scullv_order)
+            check_memory(default)
         except HostMemoryError as error:
             asks = format_size(default.mem)
             raise HostMemoryError(f"{error}; without 'mem=' a mount asks for {asks}") from None
     takes = (
-        f"{-(-needed_memory(default.mem, order) // MIB)}M with order={order}"
+        f"{-(-needed_memory(replace(default, scullv_order=order)) // MIB)}M with order={order}"
         for order in (default.scullv_order, 0)
     )
     return (

@@ -23,17 +23,32 @@ COMPLETE_VAR: Final = "_SCULLVFS_COMPLETE"
 """What a shell's script sets to ask what may come next."""
 
 SUMMARIES: Final = {
-    "mount": "Mount the scullv devices on MOUNTPOINT, an empty directory.",
+    "mount": "Mount the devices on MOUNTPOINT, an empty directory.",
     "umount": "Unmount MOUNTPOINT, and wait for its daemon's end.",
-    "reload": "Take new values of order and qset over into a mount.",
+    "reload": "Take new values of the drivers' parameters over into a mount.",
     "status": "Show the mounts, and how they are.",
+    "show": "Draw a device, down to page tables and frames.",
+    "map": "Draw the machine's RAM by owner, and its vmalloc window.",
+    "report": "Write what a mount has into one HTML file.",
+    "top": "Watch a mount in the terminal.",
+    "view": "Show a mount in a browser, as it changes.",
+    "snapshot": "Save the machine of a mount in a file, or show what such a file has.",
+    "trace": "Show what the machine does, as it does it.",
+    "record": "Record every call on a mount, to be made again by 'scullvfs replay'.",
+    "replay": "Make the calls of a recording again, without a mount.",
     "doctor": "Find out what is missing on this machine.",
     "ioctl": "Carry out one of the driver's ioctl commands.",
     "bench": "Measure writes, rewrites and reads with dd on a device.",
+    "faults": "Run COMMAND again and again, with another request for memory failing.",
+    "test-vmalloc": "Run the scenarios of Linux's lib/test_vmalloc.c on an emulated machine.",
+    "lab": "Set up a lab on a mount, check its answers, or list all labs.",
     "demo": "Show what scullvfs does, on a temporary mount.",
     "completion": "Print a script that makes SHELL complete words.",
 }
-"""Name -> the first sentence of its help. The command is `scullvfs.cli.NAME.NAME`."""
+"""Name -> the first sentence of its help.
+
+The command is `scullvfs.cli.NAME.NAME`, with `_` for `-`.
+"""
 
 
 class Commands(MutableMapping[str, click.Command]):
@@ -45,7 +60,8 @@ class Commands(MutableMapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         command = self._loaded[name]
         if command is None:
-            command = getattr(import_module(f"scullvfs.cli.{name}"), name)
+            identifier = name.replace("-", "_")
+            command = getattr(import_module(f"scullvfs.cli.{identifier}"), identifier)
             assert isinstance(command, click.Command)
             self._loaded[name] = command
         return command

@@ -61,7 +61,7 @@ class Command(click.Command):
                 formatter.write_dl(rows)
         with formatter.section("Exit status"):
             numbers = ", ".join(str(status.value) for status in self.statuses)
-            formatter.write_text(f"{numbers}; 'scullvfs --help' and 'man scullvfs' say more.")
+            formatter.write_text(f"{numbers}; 'scullvfs --help' says more.")
 
 
 def write_exit_statuses(formatter: click.HelpFormatter) -> None:

@@ -1,12 +1,12 @@
-"""`scullvfs ioctl`: the driver's 13 commands from a shell.
+"""`scullvfs ioctl`: the drivers' commands from a shell.
 
-The names are those of scullv.h spelled out: SCULLV_IOCSORDER is set-order.
+The names are those of the headers spelled out: SCULLV_IOCSORDER is set-order. Numbers differ from
+driver to driver, and a device's name says which one it is of.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import struct
@@ -23,12 +23,13 @@ from scullvfs.errors import (
 )
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, ask
 from scullvfs.options.hint import did_you_mean
-from scullvfs.scull import COMMANDS
-from scullvfs.scull.ioctl import INT
-from scullvfs.scull.parameters import PARAMETERS, SCULLV_ORDER, SCULLV_QSET
+from scullvfs.scull.driver import Driver
+from scullvfs.scull.family import DRIVERS, SCULLV, driver_of_device
+from scullvfs.scull.ioctl import INT, commands
+from scullvfs.scull.ioctl_words import WORDS, gives_value, issue, spell, spelled, takes_value
 from scullvfs.text import shown
 
-from .candidates import candidate
+from .candidates import candidate, complete_file
 from .help import Command
 
 if TYPE_CHECKING:
@@ -36,46 +37,38 @@ if TYPE_CHECKING:
 
 __all__ = ["ioctl"]
 
-WORDS: Final = {
-    "S": ("set", "set it, through a pointer"),
-    "T": ("tell", "set it, by value"),
-    "G": ("get", "print it, through a pointer"),
-    "Q": ("query", "print it, by return value"),
-    "X": ("exchange", "set it and print the old one, through a pointer"),
-    "H": ("shift", "set it and print the old one, by value"),
-}
-"""First letter of a command -> its word here, and what it does."""
-
-
-def _word(name: str) -> str:
-    """How a command is written here: SORDER is set-order."""
-    return "reset" if name == "RESET" else f"{WORDS[name[0]][0]}-{name[1:].lower()}"
-
-
 NUMBER: Final = re.compile(r"[+-]?(0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,19})", re.IGNORECASE | re.ASCII)
 """Stricter than `int`, which also takes blanks, underscores and other scripts' digits."""
 
-NAMES: Final = {_word(name): name for name in COMMANDS}
+NAMES: Final = {word: name for row in DRIVERS.values() for word, name in spelled(row).items()}
 
 
-RANGES: Final = "an order is {} to {}, a qset {} to {}, 4K << order times qset below 2G".format(
-    *PARAMETERS["scullv_order"], *PARAMETERS["scullv_qset"]
-)
-"""What a value may be, in the words of the table of mount options."""
+def _ranges(driver: Driver) -> str:
+    """What a value may be, in the words of the table of mount options."""
+    measure, qset, word = driver.measure, driver.qset, driver.word
+    bytes_of = f"4K << {word}" if driver.by_order else word
+    article = "an" if word[0] in "aeiou" else "a"
+    bound = f" but no larger than {driver.bound}" if driver.bound else ""
+    return (
+        f"{article} {word} is {measure.low} to {measure.high}{bound}, "
+        f"a qset {qset.low} to {qset.high}, {bytes_of} times qset below 2G"
+    )
+
 
 TABLE: Final = [
-    ("reset", f"order {SCULLV_ORDER} and qset {SCULLV_QSET}, whatever they were at mount"),
+    ("reset", "the driver's own values, whatever they were at mount"),
     *((f"{word}-order, {word}-qset", does) for word, does in WORDS.values()),
-    ("VALUE", RANGES),
+    ("...-quantum", "scull and scullc have it in place of order"),
+    ("tell-p-size, query-p-size", "of the buffer of scull's pipe, which nothing uses"),
+    ("VALUE", f"{_ranges(SCULLV)}; of the others as at mount"),
 ]
 
 
-def _complete_device(_ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
-    return [candidate(word, type="file")]
-
-
-def _complete_command(_ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
-    return [candidate(name) for name in NAMES if name.startswith(word)]
+def _complete_command(ctx: click.Context, _parameter: click.Parameter, word: str) -> Items:
+    """Those that the device's driver has, as its name tells."""
+    driver = driver_of_device(os.path.basename(ctx.params.get("device") or ""))
+    names = NAMES if driver is None else spelled(driver)
+    return [candidate(name) for name in names if name.startswith(word)]
 
 
 @click.command(
@@ -88,15 +81,15 @@ def _complete_command(_ctx: click.Context, _parameter: click.Parameter, word: st
     statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED, ExitStatus.BUSY),
     context_settings={"ignore_unknown_options": True},  # as -1 is
 )
-@click.argument("device", shell_complete=_complete_device)
+@click.argument("device", shell_complete=complete_file)
 @click.argument("command", shell_complete=_complete_command)
 @click.argument("value", required=False)
 def ioctl(device: str, command: str, value: str | None) -> None:
     """Carry out one of the driver's ioctl commands.
 
-    COMMAND, with VALUE where it sets something, is carried out on DEVICE, a scullvN file.
-    Order and qset are those of the module: a device takes them over when it is next
-    trimmed.
+    COMMAND, with VALUE where it sets something, is carried out on DEVICE, such as scullv0.
+    Order, quantum and qset are those of the module: a device takes them over when it is next
+    trimmed. Those of scull only a caller with CAP_SYS_ADMIN may set.
     """
     name = NAMES.get(command)
     if name is None:
@@ -109,7 +102,7 @@ def ioctl(device: str, command: str, value: str | None) -> None:
 
 def _number(command: str, name: str, value: str | None) -> int:
     """The command's value; 0 where it takes none."""
-    if name == "RESET" or name[0] in "GQ":
+    if not takes_value(name):
         if value is not None:
             raise UsageError(f"'{command}' takes no value")
         return 0
@@ -137,7 +130,15 @@ def _call(device: str, name: str, number: int) -> int | None:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # not write-only: that would empty it
         except OSError as error:
             return f"{_NOT_OPEN} {error.errno}".encode()
-        return f"{_DONE} {_ioctl(fd, name, number)}".encode()
+        driver = _driver_of(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")), name)
+        if driver is None:
+            return _NO_SUCH.encode()
+        try:
+            return f"{_DONE} {issue(fd, driver, name, number)}".encode()
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return f"{_IMPOSSIBLE} {driver.name}".encode()
 
     try:
         kind, _, result = ask(call, timeout=ANSWER_TIMEOUT).decode().partition(" ")
@@ -146,33 +147,43 @@ def _call(device: str, name: str, number: int) -> int | None:
 
         raise no_answer(device, ANSWER_TIMEOUT) from None
     except OSError as error:
-        raise _explain(error, device, number) from None
+        raise _explain(error, device) from None
+    if kind == _IMPOSSIBLE:
+        driver = DRIVERS[result]
+        what = f"{driver.measure.default}, the default," if name == "RESET" else str(number)
+        raise UsageError(f"{what} is not possible; {_ranges(driver)}")
+    if kind == _NO_SUCH:
+        raise UsageError(f"the driver of {shown(device)} has no command '{spell(name)}'")
     if kind == _NOT_OPEN:
         reason = os.strerror(int(result))
         refused = int(result) in (errno.EACCES, errno.EPERM)
         failure = RefusedError if refused else NotMountedError
         raise failure(f"cannot open {shown(device)}: {reason}")
-    return int(result) if name[0] in "GXQH" else None
+    return int(result) if gives_value(name) else None
 
 
 _NOT_OPEN: Final = "not-open"
+_NO_SUCH: Final = "no-such-command"
+_IMPOSSIBLE: Final = "impossible"
 _DONE: Final = "done"
 
 
-def _ioctl(fd: int, name: str, number: int) -> int:
-    """The number that comes back, by the command's own way."""
-    if name[0] not in "GSX":
-        return fcntl.ioctl(fd, COMMANDS[name], number)
-    cell = bytearray(INT.pack(number))
-    fcntl.ioctl(fd, COMMANDS[name], cell)
-    return int(INT.unpack(cell)[0])
+def _driver_of(file: str, name: str) -> Driver | None:
+    """Whose device has that name, where the driver has such a command.
+
+    With any other name, as of a device that is bound elsewhere, the first driver that has it.
+    """
+    driver = driver_of_device(file)
+    if driver is not None:
+        return driver if name in commands(driver) else None
+    return next(driver for driver in DRIVERS.values() if name in commands(driver))
 
 
-def _explain(error: OSError, device: str, number: int) -> ScullvfsError:
+def _explain(error: OSError, device: str) -> ScullvfsError:
     if isinstance(error, PermissionError):
         return RefusedError(f"{shown(device)}: {error.strerror}")
-    if error.errno == errno.EINVAL:
-        return UsageError(f"{number} is not possible; {RANGES}")
     if error.errno == errno.ENOTTY:
-        return NotMountedError(f"{shown(device)} is no scullv device, or its mount has no ioctl")
+        return NotMountedError(
+            f"{shown(device)} is no device of a driver, or its mount has no ioctl"
+        )
     return ScullvfsError(f"{shown(device)}: {error.strerror}")

@@ -8,13 +8,15 @@ import click
 
 from scullvfs.errors import ExitStatus
 from scullvfs.options.parsers import format_size
-from scullvfs.options.table import OPTIONS, MountOptions, Option, parse_options
+from scullvfs.options.table import OPTIONS, MountOptions, Option
+from scullvfs.scull.driver import Driver
+from scullvfs.scull.family import DRIVERS, KMALLOC_MAX_SIZE, SCULLV, driver_of_parameter
 from scullvfs.text import one_line
 
 from .candidates import complete_directory, complete_mount_options
 from .help import Command
 
-__all__ = ["mount", "name_of", "warn_of_huge_quantum", "warn_of_silence"]
+__all__ = ["mount", "name_of", "warn_of_large_quanta", "warn_of_silence"]
 
 
 def name_of(option: Option) -> str:
@@ -28,10 +30,23 @@ def _in_one_line(option: Option) -> str:
     return f"{option.help}{takes} [{option.default}]"
 
 
+def _parameters(driver: Driver) -> tuple[str, str]:
+    """All of one driver in a line."""
+    each = (f"{parameter.name}= [{parameter.default}]" for parameter in driver.parameters)
+    return driver.name, ", ".join(each)
+
+
 @click.command(
     cls=Command,
     tables={
-        "Mount options [default]": [(name_of(option), _in_one_line(option)) for option in OPTIONS]
+        "Parameters of the other drivers [default]": [
+            _parameters(driver) for driver in DRIVERS.values() if driver is not SCULLV
+        ],
+        "Mount options [default]": [
+            (name_of(option), _in_one_line(option))
+            for option in OPTIONS
+            if driver_of_parameter(option.name) in (None, SCULLV)
+        ],
     },
     examples=[
         ("scullvfs mount /mnt/scullv", "Four devices, 1 GiB of RAM."),
@@ -43,6 +58,10 @@ def _in_one_line(option: Option) -> str:
             "scullvfs mount -f -o semantics=file /mnt/scullv",
             "In the foreground, by the rules of a regular file.",
         ),
+        (
+            "scullvfs mount -o drivers=scullv:scullp:scullc:scull /mnt/ldd3",
+            "The whole family, on one machine.",
+        ),
     ],
     statuses=(
         ExitStatus.MOUNT_POINT,
@@ -50,6 +69,7 @@ def _in_one_line(option: Option) -> str:
         ExitStatus.PERMISSION,
         ExitStatus.NO_MEMORY,
         ExitStatus.BUSY,
+        ExitStatus.BAD_FILE,
     ),
 )
 @click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground and log to stderr.")
@@ -64,29 +84,51 @@ def _in_one_line(option: Option) -> str:
 # Not a click.Path, which would look at it.
 @click.argument("mountpoint", shell_complete=complete_directory)
 def mount(foreground: bool, arguments: tuple[str, ...], mountpoint: str) -> ExitStatus:
-    """Mount the scullv devices on MOUNTPOINT, an empty directory.
+    """Mount the devices on MOUNTPOINT, an empty directory.
 
     Returns once the mount answers, and leaves a daemon behind that serves it until
     'scullvfs umount MOUNTPOINT', or a signal.
     """
     from scullvfs.daemon.start import mount as mount_scullvfs
+    from scullvfs.snapshot.options import mount_options
 
-    options = parse_options(arguments)
-    warn_of_huge_quantum(options)
+    options = mount_options(arguments)
+    warn_of_large_quanta(options)
     if not foreground:
         warn_of_silence(mountpoint)
     return mount_scullvfs(options, mountpoint, foreground=foreground, last=True)
 
 
-def warn_of_huge_quantum(options: MountOptions) -> None:
+def warn_of_large_quanta(options: MountOptions) -> None:
     """Such a mount is allowed, as it is for the real driver, but every write will fail."""
-    if options.quantum >= options.mem:
-        click.echo(
-            f"scullvfs: warning: a quantum of order {options.scullv_order} "
-            f"({format_size(options.quantum)}) does not fit into mem={format_size(options.mem)}; "
-            "every write will fail with ENOMEM",
-            err=True,
-        )
+    for driver in options.loaded():
+        reason = _why_no_quantum(options, driver) or _why_no_quantum_set(options, driver)
+        if reason is not None:
+            click.echo(
+                f"scullvfs: warning: {reason}; every write to {driver.name} will fail with ENOMEM",
+                err=True,
+            )
+
+
+def _why_no_quantum(options: MountOptions, driver: Driver) -> str | None:
+    quantum, name = options.quantum(driver), driver.measure.name
+    if driver.largest and quantum > driver.largest:
+        reason = f"is more than {driver.memory}() ever gives, {format_size(driver.largest)}"
+    elif quantum >= options.mem:
+        reason = f"does not fit into mem={format_size(options.mem)}"
+    else:
+        return None
+    return f"a quantum of {name}={getattr(options, name)} ({format_size(quantum)}) {reason}"
+
+
+def _why_no_quantum_set(options: MountOptions, driver: Driver) -> str | None:
+    nbytes, name = options.quantum_set(driver), driver.qset.name
+    if nbytes <= KMALLOC_MAX_SIZE:
+        return None
+    return (
+        f"a quantum set of {name}={getattr(options, name)} ({format_size(nbytes)}) "
+        f"is more than kmalloc() ever gives, {format_size(KMALLOC_MAX_SIZE)}"
+    )
 
 
 def warn_of_silence(mountpoint: str) -> None:

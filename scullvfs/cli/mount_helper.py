@@ -16,10 +16,11 @@ from scullvfs.daemon.start import check, import_server, mount
 from scullvfs.errors import ExitStatus, ScullvfsError
 from scullvfs.mounts.namespace import enter_mount_namespace
 from scullvfs.options.fstab import options_of_fstab
+from scullvfs.snapshot.options import mount_options
 from scullvfs.text import make_streams_safe, shown
 
 from .fail import fail
-from .mount import warn_of_huge_quantum, warn_of_silence
+from .mount import warn_of_large_quanta, warn_of_silence
 
 __all__ = ["HelperStatus", "main"]
 
@@ -70,13 +71,13 @@ def _helper(
     source: str,
     target: str,
 ) -> None:
-    """Mount the scullv devices on TARGET for mount(8), which runs this program.
+    """Mount the devices on TARGET for mount(8), which runs this program.
 
     SOURCE is any word, most often 'none'. The options are those of 'scullvfs mount', and
     those of mount(8) itself.
     """
-    options = options_of_fstab(arguments, source=source, sloppy=sloppy)
-    warn_of_huge_quantum(options)
+    options = options_of_fstab(arguments, source=source, sloppy=sloppy, parse=mount_options)
+    warn_of_large_quanta(options)
     warn_of_silence(target)
     if namespace is not None:
         import_server()  # from this namespace: in the other one it may be missing

@@ -34,14 +34,18 @@ __all__ = ["reload"]
 # Not a click.Path, which would look at it.
 @click.argument("mountpoint", shell_complete=complete_mounts)
 def reload(arguments: tuple[str, ...], mountpoint: str) -> None:
-    """Take new values of order and qset over into a mount.
+    """Take new values of the drivers' parameters over into a mount.
 
-    Takes all options that the mount is to have; one that is not given has its default.
+    Order or quantum, and qset, of each driver. Takes all options that the mount is to have,
+    drivers= among them; one that is not given has its default.
     A device follows when it is next emptied. Every other option waits for the next mount.
     """
-    changed = reload_mount(parse_options(arguments), mountpoint)
+    options = parse_options(arguments)
+    changed = reload_mount(options, mountpoint)
     for name, (old, new) in changed.items():
         click.echo(f"{shown(mountpoint)}: {name} was {old} and is {new}")
     if not changed:
-        click.echo(f"{shown(mountpoint)}: scullv_order and scullv_qset are what they were")
+        names = [name for driver in options.loaded() for name in driver.settable]
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        click.echo(f"{shown(mountpoint)}: {listed} are what they were")
     click.echo("every other option takes effect at the next mount only")

@@ -66,9 +66,9 @@ def status(as_json: bool, mountpoints: tuple[str, ...]) -> ExitStatus:
 
     Every scullvfs mount of this mount namespace, or only those on each MOUNTPOINT.
 
-    Of each: its daemon, and the memory and CPU time that it takes; the mount options that are
-    not at their defaults, order and qset as they are now; the RAM and the vmalloc addresses of
-    the emulated machine that are in use; the devices; and the requests served.
+    Of each: its daemon; what is made to fail; the memory and CPU time that it takes; the mount
+    options that are not at their defaults, order and qset as they are now; the RAM and the
+    vmalloc addresses of the emulated machine in use; the devices; and the requests served.
 
     A mount that is dead, or does not answer within 3 seconds, is shown as such. The status is
     0 when all of them answer; one that is closed to you counts only if you named it.
@@ -160,12 +160,14 @@ def _facts(answer: MountStatus) -> Iterator[tuple[str, str]]:
 
         yield from ((name, json.dumps(value)) for name, value in said.items())
         return
+    if report["faults"]:
+        yield "faults", _faults(report["faults"])
     yield "uptime", str(timedelta(seconds=int(report["uptime"])))  # 2 days, 4:05:06
     yield "cost", f"{_size(report['rss'])} resident, {report['cpu']:.2f} s of CPU time"
     yield "options", _options(answer)
     yield "RAM", _use(report["ram"])
     yield "vmalloc", _use(report["vmalloc"])
-    yield "devices", str(report["devices"])
+    yield "devices", _devices(report)
     requests = report["requests"]
     yield "requests", "not counted" if requests is None else str(requests)
     if not report["lowlevel"]:
@@ -186,6 +188,28 @@ def _options(answer: MountStatus) -> str:
     options = answer.report["options"] | {"fsname": mount.source}  # as the kernel has it
     changed = changed_options(options, uid=mount.user_id, gid=mount.group_id)
     return format_options(changed) or "all at their defaults"
+
+
+def _devices(report: dict[str, Any]) -> str:
+    """How many, and of several drivers how many of each."""
+    from scullvfs.scull.family import DRIVERS
+
+    options = report["options"]
+    drivers = options["drivers"].split(":")
+    each = (f"{options[DRIVERS[driver].devs.name]} of {driver}" for driver in drivers)
+    return ", ".join(each) if len(drivers) > 1 else str(report["devices"])
+
+
+def _faults(faults: dict[str, dict[str, Any]]) -> str:
+    """What is made to fail, then what has been: `failslab armed, injected 3 times`."""
+
+    def told(name: str, injected: int, armed: bool) -> str:
+        times = "once" if injected == 1 else f"{injected} times"
+        said = [*(["armed"] if armed else []), *([f"injected {times}"] if injected else [])]
+        return f"{name} {', '.join(said)}"
+
+    first = sorted(faults.items(), key=lambda item: not item[1]["armed"])
+    return "; ".join(told(name, **each) for name, each in first)
 
 
 def _use(of: dict[str, int]) -> str:

@@ -6,6 +6,7 @@ from scullvfs.errors import ExitStatus
 
 from .candidates import complete_mounts
 from .help import Command
+from .seconds import Seconds
 
 __all__ = ["umount"]
 
@@ -31,7 +32,7 @@ __all__ = ["umount"]
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, max=86400),
+    type=Seconds(min=0, max=86400),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from scullvfs.cli import main
 from scullvfs.mounts.mountinfo import Mount
 from scullvfs.options.table import OPTIONS, Option, parse_options
+from scullvfs.scull.family import SCULLV, driver_of_parameter
 
 from .interactive import BASH, Terminal, bash
 
@@ -51,6 +52,26 @@ def test_commands() -> None:
     assert fitting("um") == ["umount"]
 
 
+def test_trace() -> None:
+    """Mounts and events, but no mount behind the first word, and no event twice."""
+    words = {"/mnt/one", "/mnt/two", "vmalloc", "kmem", "scull", "kmem:kfree", "scull:scull_read"}
+    assert words < set(fitting("trace "))
+    assert fitting("trace /mnt/one vma") == [
+        *("vmalloc", "vmalloc:free_vmap_area_noflush", "vmalloc:purge_vmap_area_lazy"),
+        "vmalloc:alloc_vmap_area",
+    ]
+    assert "/mnt/two" not in fitting("trace /mnt/one ")
+    assert "kmem" not in fitting("trace kmem ")
+
+
+def test_lab() -> None:
+    """Numbers and names; then a directory, or a mount to check."""
+    assert fitting("lab ") == [*map(str, range(1, 10)), "fragmentation"]
+    assert fitting("lab f") == ["fragmentation"]
+    assert run("bash_complete", COMP_WORDS="scullvfs lab 3 m") == "dir,\n"
+    assert fitting("lab --check 3 /mnt/o") == ["/mnt/one"]
+
+
 @pytest.mark.parametrize("name", main.commands)
 def test_options_of_each_command(name: str) -> None:
     """Every long option that its help has."""
@@ -86,6 +107,12 @@ def test_mount_option_list() -> None:
 @pytest.mark.parametrize("option", [o for o in OPTIONS if o.parse], ids=lambda option: option.name)
 def test_mount_option_values(option: Option) -> None:
     """Each option has values to offer, and takes them."""
+    driver = driver_of_parameter(option.name)
+    with_it = [f"drivers={driver.name}"] if driver else []
+    if driver is None or driver is SCULLV:
+        with_it += [] if option.name in ("drivers", "scullv_qset") else ["qset=1"]
+    elif option.name != driver.qset.name:
+        with_it.append(f"{driver.qset.name}=1")
     for form in option.forms:
         offered = fitting(f"mount -o {form}=")
         assert offered
@@ -93,7 +120,15 @@ def test_mount_option_values(option: Option) -> None:
             name, _, value = word.partition("=")
             assert name == form
             if value not in ("you", "yours"):
-                parse_options([word, *([] if option.name == "scullv_qset" else ["qset=1"])])
+                parse_options([*with_it, word])
+
+
+def test_several_drivers() -> None:
+    """Behind a colon come those that are not there yet."""
+    assert fitting("mount -o drivers=scullp:") == [
+        f"drivers=scullp:{name}" for name in ("scullv", "scullc", "scull")
+    ]
+    assert fitting("mount -o seed=1,drivers=scullp:scullv:sculls") == []
 
 
 @pytest.mark.parametrize("word", ["allow_other=", "no_such=", "semantics=x", "arch=arm64=", "é"])
@@ -112,6 +147,8 @@ def test_mounts() -> None:
 def test_other_arguments() -> None:
     """ioctl's commands, the shells, directories and files."""
     assert fitting("ioctl /mnt/one/scullv0 query-") == ["query-order", "query-qset"]
+    assert fitting("ioctl /mnt/one/scull query-") == ["query-quantum", "query-qset", "query-p-size"]
+    assert fitting("ioctl /mnt/other query-q") == ["query-qset", "query-quantum"]
     assert fitting("completion ") == ["bash", "zsh", "fish"]
     assert run("bash_complete", COMP_WORDS="scullvfs mount /m") == "dir,\n"
     assert run("bash_complete", COMP_WORDS="scullvfs ioctl /m") == "file,\n"

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from scullvfs.cli import main
 from scullvfs.errors import ExitStatus
 from scullvfs.scull import COMMANDS
-from scullvfs.scull.parameters import PARAMETERS
+from scullvfs.scull.family import SCULLV
 
 LETTERS = {
     "S": "set",
@@ -49,7 +49,7 @@ def test_ioctl_help_has_the_ranges() -> None:
     """As the module has them."""
     text = run("--help").stdout
     for name in ("order", "qset"):
-        low, high = PARAMETERS[f"scullv_{name}"]
+        _, low, high, *_ = SCULLV.parameter(f"scullv_{name}")
         assert re.search(rf"\ban? {name} (is )?{low} to {high}\b", text)
 
 
@@ -122,7 +122,7 @@ def test_ioctl_no_device(tmp_path: Path, command: str) -> None:
     for path in (tmp_path / "file", tmp_path, Path("/dev/null")):
         value = [2] if command == "exchange-order" else []
         line = refusal(run(path, command, *value), ExitStatus.NOT_MOUNTED)
-        assert line == f"{path} is no scullv device, or its mount has no ioctl"
+        assert line == f"{path} is no device of a driver, or its mount has no ioctl"
     assert (tmp_path / "file").read_text() == "kept"
 
 
@@ -130,4 +130,4 @@ def test_ioctl_fifo_does_not_hang(tmp_path: Path) -> None:
     """A fifo that nobody writes to is no device either, and not waited for."""
     os.mkfifo(tmp_path / "fifo")
     line = refusal(run(tmp_path / "fifo", "query-order"), ExitStatus.NOT_MOUNTED)
-    assert line.endswith("is no scullv device, or its mount has no ioctl")
+    assert line.endswith("is no device of a driver, or its mount has no ioctl")

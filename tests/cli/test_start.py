@@ -23,7 +23,7 @@ ENVIRONMENT = {
 }
 
 LARGE = {
-    *("pyfuse3", "trio", "psutil", "matplotlib", "humanize"),
+    *("pyfuse3", "trio", "psutil", "matplotlib", "humanize", "rich", "jinja2", "scullvfs.view"),
     *("importlib.metadata", "logging", "socket", "pathlib", "statistics"),
     *("scullvfs.bench.results", "scullvfs.bench.targets", "scullvfs.fs", "scullvfs.fuse"),
     *("scullvfs.mm.machine", "scullvfs.scull.module", "scullvfs.scull.dev"),
@@ -80,7 +80,7 @@ def large(modules: set[str]) -> set[str]:
 
 def commands(modules: set[str]) -> set[str]:
     """The commands whose modules are among `modules`."""
-    return {name for name in SUMMARIES if f"scullvfs.cli.{name}" in modules}
+    return {name for name in SUMMARIES if f"scullvfs.cli.{name.replace('-', '_')}" in modules}
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

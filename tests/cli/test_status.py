@@ -25,12 +25,19 @@ REPORT = {
     "pid": 17,
     "version": scullvfs.__version__,
     "uptime": 2 * 86400 + 3661.5,
-    "options": {"scullv_order": 3, "mem": 16 << 20, "shuffle": True, "mode": 0o664},
+    "options": {
+        "drivers": "scullv",
+        "scullv_order": 3,
+        "mem": 16 << 20,
+        "shuffle": True,
+        "mode": 0o664,
+    },
     "ram": {"used": 5 << 19, "total": 1 << 30},
     "vmalloc": {"used": 4096, "lazy": 69632, "total": 1 << 45},
     "devices": 4,
     "requests": 123456,
     "calls": {},
+    "faults": {},
     "lowlevel": True,
     "rss": 1023,
     "cpu": 0.5,
@@ -72,6 +79,15 @@ def test_text(monkeypatch: pytest.MonkeyPatch) -> None:
         "  devices   4",
         "  requests  123456",
     ]
+
+
+def test_text_of_several_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many devices each has, and of their options those that are not at their defaults."""
+    options = parse_options(["drivers=scullp:scull,scullp_devs=2,scull_quantum=7"]).as_dict()
+    report = REPORT | {"devices": 6, "options": options | {"fsname": "scullvfs"}}
+    lines = run(monkeypatch, mount(State.RUNNING, report)).stdout.splitlines()
+    assert "  devices   2 of scullp, 4 of scull" in lines
+    assert "  options   drivers=scullp:scull,scullp_devs=2,scull_quantum=7" in lines
 
 
 @pytest.mark.parametrize(

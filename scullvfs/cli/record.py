@@ -1,0 +1,122 @@
+"""`scullvfs record`: the command line of `scullvfs.mounts.recording`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+import click
+
+from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
+from scullvfs.text import shown
+
+from .candidates import complete_file, complete_mounts
+from .help import Command
+
+if TYPE_CHECKING:
+    from scullvfs.mounts.mountinfo import Mount
+
+__all__ = ["record"]
+
+TAIL: Final = 256
+"""Bytes that the last line is shorter than."""
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("scullvfs record /mnt/scullv -o run.scull", "Until Ctrl-C."),
+        ("scullvfs record --data /mnt/scullv -o run.scull &", "With what is written, too."),
+        ("kill %1", "Ends that one."),
+    ],
+    statuses=(ExitStatus.PERMISSION, ExitStatus.NOT_MOUNTED, ExitStatus.BUSY),
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="Write the recording into this file.",
+    shell_complete=complete_file,
+)
+@click.option("--data", is_flag=True, help="With the bytes that are written to devices.")
+@click.argument("mountpoint", shell_complete=complete_mounts)
+def record(output: str, data: bool, mountpoint: str) -> None:
+    """Record every call on a mount, to be made again by 'scullvfs replay'.
+
+    From now on, until Ctrl-C or SIGTERM, or the mount's end. The mount has to be one that nobody
+    has used yet, as a replay begins with a machine that its options make. Without --data FILE has
+    the length of what is written to devices and a sum over it, and a replay writes something else;
+    addresses, frames and all other results are the same.
+    """
+    from scullvfs.mounts.place import find_scullvfs
+    from scullvfs.mounts.recording import begin_recording
+
+    mount = find_scullvfs(mountpoint)
+    with _opened(output, mount) as file:
+        reader = begin_recording(mount, data)
+        click.echo(f"recording {shown(mount.path)}", err=True)
+        last = b""
+        assert reader.stdout is not None
+        with _ending(mount), reader.stdout as lines:
+            while part := os.read(lines.fileno(), 1 << 16):
+                file.write(part)
+                file.flush()
+                last = (last + part)[-TAIL:]
+        reader.wait()
+    click.echo(_ended(last, output, mount))
+
+
+@contextmanager
+def _opened(output: str, mount: Mount) -> Iterator[BinaryIO]:
+    """The file, which must not be in the mount: the recorder would wait for itself."""
+    try:
+        with open(output, "wb") as file:
+            device = os.fstat(file.fileno()).st_dev
+            if f"{os.major(device)}:{os.minor(device)}" == mount.st_dev:
+                raise UsageError(f"{shown(output)} is in the mount that is to be recorded")
+            yield file
+    except OSError as error:
+        raise UsageError(f"cannot write {shown(output)}: {error.strerror}") from None
+
+
+@contextmanager
+def _ending(mount: Mount) -> Iterator[None]:
+    """Within it a stop signal ends the recording, the rest of which comes then."""
+    from scullvfs.inherited import heeded
+    from scullvfs.mounts.recording import end_recording
+
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        if not ended:
+            ended = True
+            end_recording(mount)
+
+    before = {number: signal.signal(number, end) for number in heeded()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _ended(last: bytes, output: str, mount: Mount) -> str:
+    """How many calls are in the recording, whose last bytes these are."""
+    line = last.rstrip(b"\n").rpartition(b"\n")[2]
+    if last.endswith(b"\n") and line.startswith(b'{"end":'):
+        return f"{json.loads(line)['end']} calls are in {shown(output)}"
+    if line.startswith(b'{"lost":'):
+        raise ScullvfsError(
+            f"the mount on {shown(mount.path)} was quicker than {shown(output)} could be written, "
+            "which has the calls before"
+        )
+    raise ScullvfsError(
+        f"the daemon of {shown(mount.path)} has ended; {shown(output)} is cut, "
+        "and has the calls before"
+    )
