@@ -13,12 +13,17 @@ PAGE = Path(__file__).parents[2] / "docs" / "differences.md"
 HEAD = """\
 <!-- Made by tests/truth/differences_page.py from tests/truth/differences.toml; edit that. -->
 
-# Differences from the real driver
+# Differences from the real drivers
 
-System calls on the real module were recorded ([tests/truth](../tests/truth/README.md)), and the
-tests play them on a mount: every call gives what it gave there, or falls under a difference
-below. All of this is about `semantics=device`. What comes after a difference may differ too: a
-`write` that went elsewhere is found elsewhere.
+System calls on the real scullv, scullp, scullc and scull were recorded
+([tests/truth](../tests/truth/README.md)), and the tests play them on a mount: every call gives what
+it gave there, or falls under a difference below, which holds for all four where it names none. All
+of this is about `semantics=device`. What comes after a difference may differ too: a `write` that
+went elsewhere is found elsewhere.
+
+One difference is in no recording: order, quantum and qset can be written
+[in `sys/module/`](ioctl.md#by-file). Of the real drivers scull has them there to be read only, and
+the others have none in sysfs (LDD3: main.c, module_param()).
 """
 
 

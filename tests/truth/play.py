@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Play recorded system calls against a directory with scullv0 .. scullv3.
+"""Play recorded system calls against a directory with the devices of a driver: scullv0 .. scullv3.
 
-    play.py --dir /dev --out golden/ scenarios/*.json
-    play.py --dir MOUNT --mem MOUNT/proc/scullvmem --compare golden/*.json
+    play.py --dir /dev --proc /proc --out golden/ scenarios/*.json
+    play.py --dir MOUNT --compare golden/*.json scullp/*/*.json
 
 The test suite plays with `play()`; run by hand, this prints every step that is not as recorded,
 whether or not differences.toml allows it.
@@ -12,9 +12,14 @@ and write_all) on a file descriptor known by a name.  The player writes the scen
 "result" in each step.  Files that already hold results can be played again: old results are
 ignored, or compared with the new ones under --compare.
 
+Its "driver" is the one whose devices it is about (scullv if there is none), and "insmod" the
+parameters that this must have been loaded with.  The names of ioctl commands end in ORDER for
+scullv and scullp, in QUANTUM for scullc and scull; scull has numbers of its own, and PTSIZE and
+PQSIZE (of scullpipe's buffer).
+
 Before each scenario (unless it says "fresh": false) the devices are put in a known state,
-unrecorded: ioctl RESET on scullv0, then open(O_WRONLY)+close on scullv0..3, which trims them to
-order 4, qset 500.
+unrecorded: ioctl RESET on the first, then open(O_WRONLY)+close on each, which trims them to the
+driver's defaults (for scullv order 4, qset 500).
 
 Data are described, not stored: {"fill": "A", "len": n}, {"seed": 7, "len": n} (SHAKE-128 of the
 seed's decimal text), {"text": "hi"}, {"hex": "00ff"}.
@@ -29,10 +34,12 @@ Steps (fd, map: names; every other key has a default where one is shown):
   fcntl_append fd, on     fallocate fd, off, len   poll      fd            sendfile out, fd, n
   read_bad  fd, n, addr | cliff                    write_bad fd, n, addr | data, cliff
   mmap      map, fd, len, at=0, prot="rw", flags="shared"                  munmap/msync map
-  mread     map, at, n    mwrite map, at, data     scullvmem              sleep   s
+  mread     map, at, n    mwrite map, at, data     scullvmem (and its like, scullseq)   sleep   s
 "guard": seconds runs the step in a forked child (it shares offsets, not new fds): the result is
 then the child's, or {"signal": ...} if it died, or {"timeout": true}.  mread and mwrite are
 guarded by default; an mwrite with "guard": 0 happens in the player, unless it would kill it.
+"uid": n runs it in a child, too, with that user and group (needs root; descriptors stay as root
+opened them).
 """
 
 import argparse
@@ -60,26 +67,43 @@ for name in ("read", "write"):
 WHENCE = {"SET": 0, "CUR": 1, "END": 2, "DATA": 3, "HOLE": 4}
 
 
-def ioc(direction, nr, size=0):
+def ioc(direction, nr, size=0, magic="K"):
     """_IOC() of <linux/ioctl.h>; direction: 0 none, 1 write, 2 read, 3 both."""
-    return direction << 30 | size << 16 | ord("K") << 8 | nr
+    return direction << 30 | size << 16 | ord(magic) << 8 | nr
+
+
+LETTERS = {"S": 1, "T": 0, "G": 2, "Q": 0, "X": 3, "H": 0}
+"""Set, Tell, Get, Query, eXchange, sHift: the direction of each."""
+
+
+def by_parameter(*names):
+    """Commands of magic 'K': those for a parameter follow one another."""
+    pairs = [(letter, name) for name in names for letter in LETTERS]
+    return {"RESET": ioc(0, 0)} | numbered(pairs, "K")
+
+
+def by_letter(*names):
+    """Commands of magic 'k': those of a letter follow one another."""
+    pairs = [(letter, name) for letter in LETTERS for name in names]
+    return {"RESET": ioc(0, 0, magic="k")} | numbered(pairs, "k")
+
+
+def numbered(pairs, magic):
+    return {
+        letter + name: ioc(LETTERS[letter], nr, 4 if LETTERS[letter] else 0, magic)
+        for nr, (letter, name) in enumerate(pairs, start=1)
+    }
 
 
 IOCTLS = {
-    "RESET": ioc(0, 0),
-    "SORDER": ioc(1, 1, 4),
-    "TORDER": ioc(0, 2),
-    "GORDER": ioc(2, 3, 4),
-    "QORDER": ioc(0, 4),
-    "XORDER": ioc(3, 5, 4),
-    "HORDER": ioc(0, 6),
-    "SQSET": ioc(1, 7, 4),
-    "TQSET": ioc(0, 8),
-    "GQSET": ioc(2, 9, 4),
-    "QQSET": ioc(0, 10),
-    "XQSET": ioc(3, 11, 4),
-    "HQSET": ioc(0, 12),
+    "scullv": by_parameter("ORDER", "QSET"),
+    "scullp": by_parameter("ORDER", "QSET"),
+    "scullc": by_parameter("QUANTUM", "QSET"),
+    "scull": by_letter("QUANTUM", "QSET")
+    | {"PTSIZE": ioc(0, 13, magic="k"), "PQSIZE": ioc(0, 14, magic="k")},
 }
+"""Driver -> name of a command -> its number."""
+LISTINGS = {f"{driver}mem" for driver in IOCTLS} | {"scullseq"}
 
 
 def data_of(spec):
@@ -125,19 +149,28 @@ def buffer_with_cliff(good):
 
 
 class Player:
-    def __init__(self, directory, mem):
-        self.directory, self.mem = directory, mem
+    """Plays steps on the devices of a driver.
+
+    Args:
+        directory: where the devices are.
+        proc: where the driver's listings are.
+        pauses: how long a second of sleep takes, in seconds.
+    """
+
+    def __init__(self, directory, proc, driver="scullv", pauses=1):
+        self.directory, self.proc, self.driver, self.pauses = directory, proc, driver, pauses
+        self.ioctls = IOCTLS[driver]
         self.fds, self.maps = {}, {}
 
     def path(self, step):
-        return f"{self.directory}/scullv{step.get('dev', 0)}"
+        return f"{self.directory}/{self.driver}{step.get('dev', 0)}"
 
     def reset(self):
-        fd = os.open(f"{self.directory}/scullv0", os.O_RDWR)
-        libc.ioctl(fd, ctypes.c_ulong(IOCTLS["RESET"]), ctypes.c_ulong(0))
+        fd = os.open(self.path({}), os.O_RDWR)
+        libc.ioctl(fd, ctypes.c_ulong(self.ioctls["RESET"]), ctypes.c_ulong(0))
         os.close(fd)
         for dev in range(4):
-            os.close(os.open(f"{self.directory}/scullv{dev}", os.O_WRONLY))
+            os.close(os.open(self.path({"dev": dev}), os.O_WRONLY))
 
     def close_all(self):
         for name in list(self.maps):
@@ -148,7 +181,8 @@ class Player:
 
     def do(self, step):
         """One step's result, guarded or not."""
-        guard = step.get("guard", 4 if step["op"] in ("mread", "mwrite") else None)
+        risky = step["op"] in ("mread", "mwrite") or "uid" in step
+        guard = step.get("guard", 4 if risky else None)
         if step["op"] == "mwrite" and not guard:
             n = len(data_of(step["data"]))
             tried = self.guarded({**step, "op": "mread", "n": n}, 4)
@@ -163,7 +197,8 @@ class Player:
         ):
             return {"skipped": "not open"}
         try:
-            return getattr(self, "do_" + step["op"])(step)
+            name = "listing" if step["op"] in LISTINGS else step["op"]
+            return getattr(self, "do_" + name)(step)
         except OSError as e:
             return {"errno": errno.errorcode.get(e.errno, e.errno)}
 
@@ -171,10 +206,17 @@ class Player:
         r, w = os.pipe()
         pid = os.fork()
         if pid == 0:
-            faulthandler.disable()  # it may well be killed, and that is a result
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            os.write(w, json.dumps(self.plain(step)).encode())
-            os._exit(0)
+            try:
+                faulthandler.disable()  # it may well be killed, and that is a result
+                resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+                if "uid" in step:
+                    os.setgroups([])
+                    os.setresgid(*[step["uid"]] * 3)
+                    os.setresuid(*[step["uid"]] * 3)
+                os.write(w, json.dumps(self.plain(step)).encode())
+                os._exit(0)
+            finally:
+                os._exit(1)  # whatever it was, its parent goes on
         os.close(w)
         answer, finished = b"", False
         deadline = time.monotonic() + seconds
@@ -277,7 +319,7 @@ class Player:
     def do_ioctl(self, s):
         cmd = s["cmd"]
         if isinstance(cmd, str):
-            cmd = IOCTLS[cmd] if cmd in IOCTLS else int(cmd, 16)
+            cmd = self.ioctls[cmd] if cmd in self.ioctls else int(cmd, 16)
         cell, arg = None, s.get("arg", s.get("bad", 0))
         if "ptr" in s:
             cell = ctypes.c_int(s["ptr"])
@@ -378,14 +420,15 @@ class Player:
         return {"ret": len(data)}
 
     def do_sleep(self, s):
-        time.sleep(s["s"])
+        time.sleep(s["s"] * self.pauses)
         return {"ret": 0}
 
-    def do_scullvmem(self, s):
-        """/proc/scullvmem with each pointer replaced by PTR or NULL."""
-        if not os.path.exists(self.mem):
+    def do_listing(self, s):
+        """/proc/scullvmem or its like, with each pointer replaced by PTR or NULL."""
+        listing = Path(self.proc, s["op"])
+        if not listing.exists():
             return {"skipped": True}
-        text = Path(self.mem).read_text()
+        text = listing.read_text()
         shown = re.sub(
             r"\b(item at |qset at )(\w+)",
             lambda m: m[1] + ("PTR" if m[2].strip("0") else "NULL"),
@@ -395,9 +438,10 @@ class Player:
         return {"text": shown}
 
 
-def play(scenario, directory, mem, verbose=False):
+def play(scenario, directory, proc=None, verbose=False, pauses=1):
     """Play a scenario; yields each step with its new result in it, and the old one."""
-    player = Player(directory, mem)
+    driver = scenario.get("driver", "scullv")
+    player = Player(directory, proc or f"{directory}/proc", driver, pauses)
     try:
         if scenario.get("fresh", True):
             player.reset()
@@ -426,8 +470,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     ap.add_argument("scenarios", nargs="+", type=Path)
-    ap.add_argument("--dir", default="/dev", help="where scullv0..scullv3 are")
-    ap.add_argument("--mem", default="/proc/scullvmem", help="the memory listing, if there is one")
+    ap.add_argument("--dir", default="/dev", help="where the devices are")
+    ap.add_argument("--proc", help="where the listings are, if there are any [DIR/proc]")
     ap.add_argument("--out", type=Path, help="folder for the scenarios with their results")
     ap.add_argument("--compare", action="store_true", help="compare with the results in the files")
     ap.add_argument("-v", "--verbose", action="store_true", help="name each step before playing it")
@@ -436,7 +480,7 @@ def main():
     for file in args.scenarios:
         scenario = json.loads(file.read_text())
         name = scenario["name"]
-        for i, (step, old) in enumerate(play(scenario, args.dir, args.mem, args.verbose)):
+        for i, (step, old) in enumerate(play(scenario, args.dir, args.proc, args.verbose)):
             if args.compare and old != step["result"]:
                 differences += 1
                 shown = {k: v for k, v in step.items() if k != "result"}

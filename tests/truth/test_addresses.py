@@ -20,6 +20,7 @@ import pytest
 
 from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.gfp import GFP_HIGHUSER
+from scullvfs.mm.vm_struct import VA_MASK, VM_SHIFT, objects_of
 
 ROOT = Path(__file__).parents[2]
 RECORDINGS = sorted(Path(__file__).parent.glob("mm/*.json"))
@@ -103,14 +104,13 @@ class Play:
         area = space.busy.pop(given)
         assert area is not None
         start = recorded & -PAGE_SIZE
-        entries = self.machine.pgtable.lookup_pages(
-            area.va_start, area.kind.mapped_size // PAGE_SIZE
-        )
-        self.machine.pgtable.unmap_pages(area.va_start, len(entries))
-        space._free.add(area.va_start, area.kind.size)
-        assert space._free.take_at(start, area.kind.size)
+        chosen, kind, data, objects = area
+        entries = self.machine.pgtable.lookup_pages(chosen, kind.mapped_size // PAGE_SIZE)
+        self.machine.pgtable.unmap_pages(chosen, len(entries))
+        space._give_back([(chosen, chosen + kind.size, objects & VA_MASK)])
+        va = space._take_at(start, kind.size)
         assert self.machine.pgtable.map_pages(start, entries)
-        space.busy.add(start, area.kind, area.data)
+        space.busy.add(start, kind, data, objects_of(objects >> VM_SHIFT, va))
         return recorded
 
     def free(self, h: int) -> None:

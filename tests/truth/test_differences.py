@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import judge
-from .conftest import RECORDINGS, TRANSCRIPTS, Stage
+from . import conditions, differences, judge
+from .conftest import RECORDINGS, TRANSCRIPTS
 from .differences_page import DATA, PAGE, page
 
-DIFFERENCES = judge.load()
+DIFFERENCES = differences.load()
 
 OPEN = {"op": "open", "fd": "a"}, {"ret": 0}, {"ret": 0}
 WRITE = {"op": "write", "fd": "a", "data": {"text": "0123"}}, {"ret": 4}, {"ret": 4}
 
 
-def judged(*steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]]) -> list[str | None]:
+def judged(
+    *steps: tuple[dict[str, Any], dict[str, Any], dict[str, Any]],
+    driver: str = "scullv",
+    insmod: dict[str, int] | None = None,
+) -> list[str | None]:
     """The verdicts on steps with their recorded results and those here."""
-    one = judge.Judge(DIFFERENCES)
+    one = judge.Judge(DIFFERENCES, driver, insmod)
     return [one.step(step, recorded, got) for step, recorded, got in steps]
 
 
@@ -31,15 +36,9 @@ def data(text: str) -> dict[str, Any]:
 # -- the list ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)
-def test_entry_is_needed(stage: Stage, difference: judge.Difference) -> None:
-    """Some step of some recording falls under each entry."""
-    needed = {
-        cause.name
-        for recording in RECORDINGS + TRANSCRIPTS
-        for cause in stage.played(recording).used
-    }
-    assert difference.name in needed
+def test_entries_are_needed() -> None:
+    """Each names a recording, and to play that one fails unless a step falls under the entry."""
+    assert {difference.shown for difference in DIFFERENCES} <= {*RECORDINGS, *TRANSCRIPTS}
 
 
 def test_entries_bear_different_names() -> None:
@@ -51,7 +50,7 @@ def test_entries_bear_different_names() -> None:
 def test_conditions_exist_and_are_used() -> None:
     """An entry's conditions are those that the judge knows."""
     used = {cause.when for difference in DIFFERENCES for cause in difference.steps} - {""}
-    assert used == judge.WHEN.keys()
+    assert used == conditions.WHEN.keys()
 
 
 def test_page_is_up_to_date() -> None:
@@ -137,7 +136,7 @@ def test_judge_position_is_whole_again() -> None:
         OPEN, WRITE, (seek, {"ret": 0}, {"ret": 0}), (readv, data(""), data("0123")),
         (read, data("0123"), data("")), (seek, {"ret": 0}, {"ret": 0}),
         (read, data("0123"), data("")),
-    )[3:] == ["readv", "readv", "", None]  # fmt: skip
+    )[3:] == ["readv and writev", "readv and writev", "", None]  # fmt: skip
 
 
 def test_judge_append_at_the_end() -> None:
@@ -203,9 +202,136 @@ def test_judge_later_item() -> None:
     )[4:] == [None, "later items"]  # fmt: skip
 
 
+@pytest.mark.parametrize("driver", ["scullc", "scull"])
+def test_judge_later_item_of_other_memory(driver: str) -> None:
+    """Quanta that are no pages have their size in later items, too."""
+    write = {"op": "pwrite", "fd": "a", "data": {"fill": "x", "len": 5000}, "at": 1 << 23}
+    assert judged(OPEN, (write, {"ret": 4000}, {"ret": 3999}), driver=driver)[1:] == [None]
+
+
+def test_judge_after_a_crash() -> None:
+    """Who waits for a dead one's lock is excused, until somebody has got it."""
+    qset = {"op": "ioctl", "fd": "a", "cmd": "TQSET", "arg": 0}, {"ret": 0}, {"errno": "EINVAL"}
+    empty = {"op": "open", "fd": "w", "flags": ["O_WRONLY"]}, {"ret": 0}, {"ret": 0}
+    reset = {"op": "ioctl", "fd": "a", "cmd": "RESET"}, {"ret": 0}, {"ret": 0}
+    write = {"op": "write", "fd": "a", "data": {"text": "x"}}
+    again = {"op": "open", "fd": "z", "flags": ["O_WRONLY"], "guard": 2}
+    listing = {"op": "scullpmem", "guard": 2}, {"timeout": True}, {"text": ""}
+    hung, crash = "after a crash", "values out of range"
+    assert judged(
+        OPEN, listing, qset, empty, reset,
+        (write, {"signal": "SIGSEGV"}, {"ret": 1}), (again, {"timeout": True}, {"ret": 0}),
+        listing, (again, {"ret": 0}, {"ret": 0}), listing,
+        (again, {"timeout": True}, {"ret": 0}),
+        driver="scullp",
+    ) == ["", None, crash, "", "", crash, hung, hung, "", None, None]  # fmt: skip
+
+
+def test_judge_crash_with_a_sound_geometry() -> None:
+    """What is in order does not crash, but for scullc where nothing may be copied."""
+    crash = WRITE[0], {"signal": "SIGSEGV"}, {"ret": 4}
+    verdicts = {name: judged(OPEN, crash, driver=name)[1] for name in ("scull", "scullc", "scullp")}
+    assert verdicts == {"scull": None, "scullc": "usercopy check", "scullp": None}
+
+
+@pytest.mark.parametrize(
+    ("insmod", "quantum", "verdict"),
+    [
+        ({}, 4032, None),
+        ({}, 4033, "quanta larger than scullc's objects"),
+        ({"scullc_quantum": 10}, 16, None),
+        ({"scullc_quantum": 10}, 17, "quanta larger than scullc's objects"),
+        ({"scullc_quantum": 65536}, 4033, None),
+        ({}, 0, "values out of range"),
+    ],
+)
+def test_judge_objects_of_a_cache(
+    insmod: dict[str, int], quantum: int, verdict: str | None
+) -> None:
+    """A quantum may have the bytes that an object takes, which are whole parts of a cache line."""
+    tell = {"op": "ioctl", "fd": "a", "cmd": "TQUANTUM", "arg": quantum}
+    refused = tell, {"ret": 0}, {"errno": "EINVAL"}
+    assert judged(OPEN, refused, driver="scullc", insmod=insmod)[1] == verdict
+
+
+def test_judge_command_by_its_number() -> None:
+    """An entry about a command holds for its number, too, which is another in each driver."""
+    result = {"errno": "EPERM"}, {"errno": "EFAULT"}
+    steps = [
+        {"op": "ioctl", "fd": "a", "cmd": hex(nr), "bad": 0} for nr in (0x40046B01, 0x40044B01)
+    ]
+    assert judged(OPEN, *[(step, *result) for step in steps], driver="scull")[1:] == [
+        "forbidden ioctl through a bad pointer",
+        None,
+    ]
+
+
+def test_judge_refused_command() -> None:
+    """Who may not set a value has not set it, and is not told that it is wrong."""
+    tell = {"op": "ioctl", "fd": "a", "cmd": "TQUANTUM", "arg": 0, "uid": 65534}
+    query = {"op": "ioctl", "fd": "a", "cmd": "QQUANTUM"}
+    assert judged(
+        OPEN, (tell, {"errno": "EPERM"}, {"errno": "EINVAL"}), (query, {"ret": 4000}, {"ret": 0}),
+        driver="scull",
+    )[1:] == [None, None]  # fmt: skip
+
+
+def test_judge_parts_of_one_call() -> None:
+    """scull's readv goes on behind a part that ends with its quantum; elsewhere it is as read."""
+    ends = {"op": "readv", "fd": "a", "ns": [4000, 4]}
+    other = {"op": "readv", "fd": "a", "ns": [3999, 4]}
+    results = {"len": 4000}, {"len": 4004}
+    name = "readv and writev"
+    assert judged(OPEN, (ends, *results), driver="scull")[1] == name
+    assert judged(OPEN, (other, *results), driver="scull")[1] is None
+    assert judged(OPEN, (ends, *results), driver="scullc")[1] is None
+
+
+def test_judge_mapping_that_is_only_here() -> None:
+    """What is done with a mapping that the real driver refuses falls under that; no other does."""
+    mmap = {"op": "mmap", "map": "m", "fd": "a", "len": 4096}
+    read = {"op": "mread", "map": "m", "at": 0, "n": 1}, {"skipped": "not open"}, data("x")
+    unmap = {"op": "munmap", "map": "m"}, {"skipped": "not open"}, {"ret": 0}
+    refused = {"errno": "ENODEV"}, {"ret": 0}
+    assert judged(
+        OPEN, (mmap, *refused), read, ({**mmap, "flags": "private"}, *refused), read, unmap, read,
+        driver="scullc",
+    )[1:] == [None, None, "mappings", "mappings", "mappings", None]  # fmt: skip
+
+
+def test_judge_memory_used_up() -> None:
+    """A write may fail in the real machine, and not here, when little of its RAM is left."""
+    write = {"op": "write", "fd": "a", "data": {"fill": "x", "len": 1 << 22}}
+    fails = write, {"errno": "ENOMEM"}, {"ret": 1 << 22}
+    fill = {"op": "pwrite", "fd": "a", "at": 600 << 20, "data": {"text": "x"}}
+    assert judged(OPEN, fails, (fill, {"ret": 1}, {"ret": 1}), fails)[1:] == [
+        None, "", "memory used up",
+    ]  # fmt: skip
+
+
+def test_judge_long_lists() -> None:
+    """Only a list of millions takes long to empty."""
+    empty = (
+        {"op": "open", "fd": "z", "flags": ["O_WRONLY"], "guard": 2},
+        {"timeout": True},
+        {"ret": 0},
+    )
+    for at, verdict in ((1 << 45, "long lists"), (1 << 40, None)):
+        far = {"op": "pwrite", "fd": "a", "at": at, "data": {"text": "x"}}
+        assert judged(OPEN, (far, {"ret": 1}, {"ret": 1}), empty, driver="scull")[2] == verdict
+
+
+def test_judge_listing_that_is_whole() -> None:
+    """/proc/scullseq is never cut."""
+    item = "  item at PTR, qset at PTR\n"
+    cut = "\nDevice 0: qset 1, q 100, sz 0\n" + item * 90
+    steps = [({"op": op}, {"text": cut}, {"text": cut + item}) for op in ("scullmem", "scullseq")]
+    assert judged(*steps, driver="scull") == ["", None]
+
+
 def test_judge_unknown_name() -> None:
     """An entry cannot spoil what the judge does not know."""
-    cause = judge.Cause("wrong", ["close"], spoils=["mood"])
-    entry = judge.Difference("wrong", "", "", "", [cause], [])
+    cause = differences.Cause("wrong", ["close"], spoils=["mood"])
+    entry = differences.Difference("wrong", Path(), "", "", "", [cause], [])
     with pytest.raises(ValueError, match="mood"):
         judge.Judge([entry]).step({"op": "close", "fd": "a"}, {"ret": 0}, {"ret": 0})

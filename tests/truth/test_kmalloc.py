@@ -10,7 +10,7 @@ import pytest
 
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import __GFP_NOWARN, GFP_KERNEL
-from scullvfs.mm.slub import calculate_order
+from scullvfs.mm.slab_order import calculate_order
 
 HERE = Path(__file__).parent
 SLABINFO = (HERE / "text" / "proc_slabinfo.txt").read_text().splitlines()[2:]
