@@ -16,6 +16,7 @@ BUILD = tomllib.loads(PYPROJECT)["build-system"]["requires"]
 PROJECT = tomllib.loads(PYPROJECT)["project"]
 RUNTIME = PROJECT["dependencies"]
 PLOT = PROJECT["optional-dependencies"]["plot"]
+VIEW = PROJECT["optional-dependencies"]["view"]
 EVERY_DEPENDENCY = RUNTIME + [
     d for group in PROJECT["optional-dependencies"].values() for d in group
 ]
@@ -61,7 +62,7 @@ def test_dependencies_are_what_is_imported() -> None:
     for path in set(ROOT.glob("scullvfs/**/*.py")) - {PYTEST_PLUGIN}:
         imported[path == BUILD_SCRIPT] |= third_party_imports(path.read_text())
     assert third_party_imports(PYTEST_PLUGIN.read_text()) == {"pytest"}
-    assert imported[False] <= names(RUNTIME) | names(PLOT)
+    assert imported[False] <= names(RUNTIME) | names(PLOT) | names(VIEW)
     assert imported[True] <= names(BUILD)
     assert names(RUNTIME) <= imported[False] | imported[True]
 
@@ -84,6 +85,26 @@ def test_python_versions() -> None:
     named = [c.removeprefix(python) for c in PROJECT["classifiers"] if c.startswith(f"{python}3.")]
     assert f"{sys.version_info.major}.{sys.version_info.minor}" in named
     assert PROJECT["requires-python"] == f">={named[0]}"
+
+
+def test_data_is_packaged() -> None:
+    """What a package has beside modules is installed with it, but what shells and builds make."""
+    data = tomllib.loads(PYPROJECT)["tool"]["setuptools"]["package-data"]
+    listed = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    there = {
+        path
+        for path in ROOT.glob("scullvfs/**/*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".so")
+    }
+    assert {path.relative_to(ROOT) for path in there - listed} == {
+        Path("scullvfs/cli/shell", name) for name in ("_scullvfs", "scullvfs", "scullvfs.fish")
+    }  # which are data-files
+    assert listed <= there
 
 
 def test_reason_missing() -> None:

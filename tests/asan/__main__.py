@@ -37,6 +37,8 @@ TESTS = (
     "tests/vfs/test_ioctl.py",
     "tests/vfs/test_transfer.py",
     "tests/vfs/test_errors.py",
+    "tests/vfs/test_trace_pipe.py",
+    "tests/vfs/test_held.py",
     "tests/vfs/posix/test_io.py",
     "tests/vfs/posix/test_space.py",
     "tests/vfs/posix/test_mapping.py",

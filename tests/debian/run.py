@@ -53,13 +53,14 @@ chown -R {USER}: /home/{USER}
 DEVICES = "mknod -m 666 /dev/fuse c 10 229"
 """Open to all, as udev makes it, whatever it is on the host."""
 
-PART = "tests/fuse tests/fs tests/bench_cli tests/vfs"
-"""The tests that libfuse, Python or coreutils may spoil."""
+PART = "tests/fuse tests/fs tests/bench_cli tests/vfs --ignore=tests/vfs/commands/test_faults.py"
+"""The tests that libfuse, Python or coreutils may spoil; walks through all allocations are long,
+and the machine's own."""
 
 STEPS = {
     "demo": f"cd {SOURCE} && make demo",
     "test": f"cd {SOURCE} && make test",
-    "part": f"cd {SOURCE} && make pytest TESTS='{PART}'",
+    "part": f"cd {SOURCE} && SCULLVFS_ROUNDS=quick make pytest TESTS='{PART}'",
     "readme": f"python3 {SOURCE}/tests/debian/walk.py /home/{USER}/scullvfs/README.md {USER}",
 }
 """Name -> what root's shell runs in the container."""

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from scullvfs.cli.commands import SUMMARIES
+
 from ..test_imports import ROOMS as ALLOWED
 
 ROOT = Path(__file__).parents[2]
@@ -66,10 +68,29 @@ def test_rows_say_what_is_imported(room: str, below: str) -> None:
             else:
                 continue
             imported |= {name.split(".")[1] for name in names if name.startswith("scullvfs.")}
-    said = {*re.findall(r"`(\w+)`", below)} or ROOMS - {"cli", "bench", "daemon"}
+    above = ("cli", "testing", "bench", "faults", "labs", "test_vmalloc", "daemon", "view")
+    outside = ROOMS - {*above}
+    said = {*re.findall(r"`(\w+)`", below)} or outside
     if below == "nothing":
         said = set()
     assert (imported & ROOMS) - {room} <= said <= ALLOWED[room]
+
+
+@pytest.mark.parametrize("room", sorted(ROOMS))
+def test_rooms_name_their_modules(room: str) -> None:
+    """Each in the room's own description; a command is in the table of commands."""
+    said = ast.get_docstring(ast.parse((PACKAGE / room / "__init__.py").read_text())) or ""
+    modules = {path.stem for path in (PACKAGE / room).glob("[a-z]*.py")}
+    if room == "cli":
+        modules -= {name.replace("-", "_") for name in SUMMARIES}
+    assert modules <= {*re.findall(r"\w+", said)}
+
+
+def test_readme_lists_the_rooms() -> None:
+    """And the modules beside them."""
+    house = (ROOT / "README.md").read_text().partition("## The house")[2].partition("\n## ")[0]
+    modules = {path.name for path in PACKAGE.glob("[a-z]*.py")}
+    assert {f"{room}/" for room in ROOMS} | modules <= {*re.findall(r"\w+(?:/|\.py)", house)}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])

@@ -8,8 +8,9 @@ import pytest
 from scullvfs.bench import plan
 from scullvfs.cli import main
 from scullvfs.daemon import lock, start
+from scullvfs.fs import seq_file
 from scullvfs.host import memory
-from scullvfs.mm import command_line, commands, handles
+from scullvfs.mm import command_line, commands, handles, ring_buffer
 from scullvfs.mounts import status
 from scullvfs.options.parsers import format_size
 
@@ -29,11 +30,15 @@ SIZES = f"{format_size(plan.MIN_SIZE)} to {format_size(plan.MAX_SIZE)}"
         ("mount.md", r"one, or up to (\d+) \|", commands.MAX_PEEK),
         ("mount.md", r"there is none; (\d+) at the most", command_line.MAX_PFNS),
         ("mount.md", r"A name\shas up to (\d+) letters", handles.MAX_NAME),
+        ("tracing.md", r"A record takes (\d+) bytes", ring_buffer.RECORD_BYTES),
         ("mount.md", r"There are up to (\d+) handles", handles.MAX_HANDLES),
         ("troubleshooting.md", r"A name of more than (\d+) characters", handles.MAX_NAME),
         ("troubleshooting.md", r"More than (\d+) handles", handles.MAX_HANDLES),
         ("troubleshooting.md", r"more than (\d+) MiB by one", commands.MAX_BYTES / memory.MIB),
         ("mount.md", r"Beside it the daemon takes (\d+) MiB", memory.DAEMON / memory.MIB),
+        ("mount.md", r"as they are read, (\d+) KiB a read", seq_file.MOST / 1024),
+        ("mount.md", r"takes (\d+) bytes more for each", memory.OWNER),
+        ("mount.md", r"at the most, and (\d+) for each frame", memory.OWNED),
     ],
 )
 def test_number(page: str, sentence: str, number: float) -> None:

@@ -63,11 +63,11 @@ from scullvfs.fs import open_files
 from scullvfs.scull import dev
 leak = lambda machine: None
 {bug}
-trim = dev.ScullvDev.trim
+trim = dev.ScullDev.trim
 def leaking(self, later=False):
     leak(self.machine)
     return trim(self, later)
-dev.ScullvDev.trim = leaking
+dev.ScullDev.trim = leaking
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
@@ -121,7 +121,8 @@ def test_soak_finds(soak: Callable[..., subprocess.Popen[str]], tmp_path: Path, 
     daemon = tmp_path / "daemon.py"
     daemon.write_text(PATCHED_DAEMON.format(bug=code))
     process = soak(
-        *("--devices", "1"),
+        "--devices",
+        "1",
         code=(
             "import tests.soak.__main__ as soak\n"
             f"{IMPATIENT if bug == 'a leaked area' else ''}"

@@ -194,11 +194,16 @@ def _refused(scene: Scene, rng: Random) -> None:
 
 
 def reader(scene: Scene, rng: Random) -> None:
-    """Read every file of proc/ and sys/; what one shows adds up at any moment."""
+    """Read every file of proc/ and sys/; what one shows adds up at any moment.
+
+    But for those that wait for somebody, or cannot be read, and RAM itself, alone or with the rest.
+    """
+    others = {"trace_pipe", "trace_marker", "reset", "kcore"}
+    others |= {"snapshot", "record", "record_data"}
     while not scene.stop.wait(rng.uniform(0.0, 0.1)):
         for top in ("proc", "sys"):
             for directory, _, names in os.walk(scene.path / top):
-                for name in names:
+                for name in {*names} - others:
                     Path(directory, name).read_bytes()
                     scene.counts["files of proc and sys read"] += 1
         _meminfo_adds_up((scene.path / "proc/meminfo").read_text())

@@ -11,40 +11,51 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
+from scullvfs.daemon import assemble as assembly
+from scullvfs.daemon import build as building
 from scullvfs.daemon import server
-from scullvfs.daemon.assemble import assemble
-from scullvfs.daemon.status_report import Report
+from scullvfs.fs.root import build_tree
+from scullvfs.fs.tree import Tree
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine
-from scullvfs.mounts.probe import STATUS_XATTR
 from scullvfs.options.table import MountOptions, parse_options
+from scullvfs.scull import Module
 
 
-def check(machine: Machine, operations: Operations) -> None:
+def check(machine: Machine, operations: Operations, modules: Sequence[Module]) -> None:
     """Check what the requests have left behind, unload the module, and check again."""
-    report = operations.xattrs[STATUS_XATTR.encode()]
-    assert isinstance(report, Report)
-    module = report._module
-    assert len(operations.files) == 0, "a file is open"
-    module.check()
+    assert len(operations.vfs) == 0, "a file is open"
+    machine.workqueue.state()
+    for module in modules:
+        module.check()
     machine.check()
     warnings = [str(record) for record in machine.log.records() if record.level <= 4]
     assert not warnings, warnings
-    module.unload()
+    for module in modules:
+        module.unload()
     machine.vm.vm_unmap_aliases()
     machine.check()
     assert machine.vm.nr_vmalloc_pages == 0
-    assert machine.slab.statistics().objects == 0
+    assert machine.slab.statistics().objects == machine.vmap_space.statistics().vmap_areas
     assert not machine.vmap_space.busy
     print("checked", flush=True)
 
 
 def checked_assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operations]:
     """As the daemon's, with the check before the machine is closed."""
-    machine, operations = assemble(options, undo)
-    undo.callback(check, machine, operations)
+    loaded: list[Module] = []
+
+    def build(machine: Machine, modules: Sequence[Module], **further: Any) -> Tree:
+        loaded.extend(modules)
+        return build_tree(machine, modules, **further)
+
+    building.build_tree = build
+    machine, operations = assembly.assemble(options, undo)
+    undo.callback(check, machine, operations, loaded)
     return machine, operations
 
 

@@ -1,7 +1,7 @@
 """A model of a device in plain Python: bytes and holes.
 
-It knows both sets of rules, those of the driver and those of a file, and is written from
-their description alone: it uses nothing of the package.
+It knows both sets of rules, those of the driver and those of a file, and what the members of the
+family do otherwise.  It is written from their description alone: it uses nothing of the package.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 __all__ = [
+    "FAMILY",
     "KEEP_SIZE",
     "PUNCH_HOLE",
     "ZERO_RANGE",
     "Device",
+    "Driver",
     "Open",
     "Parameters",
     "Rules",
@@ -34,12 +36,62 @@ def error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+@dataclass(frozen=True)
+class Driver:
+    """What a driver has in its own way."""
+
+    name: str
+    word: str
+    """What a quantum is measured by: an order, or bytes."""
+    measure: int
+    """The default."""
+    qset: int = 500
+    most: int = 18
+    """The largest measure."""
+    most_qset: int = 524287
+    magic: int = 0x4B00
+    first: int = 1
+    """Items of an empty list."""
+
+    def quantum(self, measure: int) -> int:
+        """Bytes."""
+        return 4096 << measure if self.word == "order" else measure
+
+    def ioctl(self, name: str, letter: str) -> int:
+        """The number of a command for the measure or the qset."""
+        place, second = "STGQXH".index(letter), name == "qset"
+        number = 1 + 2 * place + second if self.magic == 0x6B00 else 1 + place + 6 * second
+        return (
+            {"S": 1, "G": 2, "X": 3}.get(letter, 0) << 30
+            | (letter in "SGX") << 18
+            | (self.magic | number)
+        )
+
+
+FAMILY = {
+    driver.name: driver
+    for driver in (
+        Driver("scullv", "order", 4),
+        Driver("scullp", "order", 0),
+        Driver("scullc", "quantum", 4000, most=8192, most_qset=(1 << 31) - 1),
+        Driver("scull", "quantum", 4000, 1000, (1 << 31) - 1, (1 << 31) - 1, magic=0x6B00, first=0),
+    )
+}
+"""With objects of 8 KiB for scullc."""
+
+
 @dataclass
 class Parameters:
     """What all devices of a module share."""
 
-    order: int = 4
-    qset: int = 500
+    driver: Driver
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """RESET."""
+        self.measure, self.qset = self.driver.measure, self.driver.qset
 
 
 @dataclass
@@ -49,7 +101,7 @@ class Device:
     rules: Rules
     parameters: Parameters
     size: int = 0
-    items: int = 1
+    items: int = 0
     quanta: dict[int, bytearray] = field(default_factory=dict)
     """Number of the quantum, from the start of the device -> its bytes."""
     mapped: list[Open] = field(default_factory=list)
@@ -61,9 +113,10 @@ class Device:
     def trim(self) -> None:
         """Give everything up, and take the geometry over."""
         self.quanta.clear()
-        self.size, self.items = 0, 1
-        self.order, self.qset = self.parameters.order, self.parameters.qset
-        self.quantum = 4096 << self.order
+        driver = self.parameters.driver
+        self.size, self.items = 0, driver.first
+        self.measure, self.qset = self.parameters.measure, self.parameters.qset
+        self.quantum = driver.quantum(self.measure)
 
     def open(self, mode: int, truncate: bool) -> None:
         """open(2)."""
@@ -95,7 +148,7 @@ class Device:
         """read(2)."""
         if self.rules == "file":
             return self.content(pos, count)
-        if not count or pos > self.size:
+        if not count or pos > self.size - (1 - self.parameters.driver.first):
             return b""
         self.items = max(self.items, pos // self.quantum // self.qset + 1)
         if pos // self.quantum not in self.quanta:

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import scullvfs as package
 from scullvfs.daemon.sd_notify import forget_service_manager
+from scullvfs.mounts.health import PID_FILE
 from scullvfs.mounts.mountinfo import mount_at
-from scullvfs.mounts.probe import PID_XATTR
 from scullvfs.mounts.unmount import unmount
 from scullvfs.scull import COMMANDS
 
@@ -134,7 +134,7 @@ class Scullvfs:
 
     def pid(self, mountpoint: Path) -> int:
         """The pid of the daemon behind *mountpoint*."""
-        return int(os.getxattr(mountpoint, PID_XATTR))
+        return int((mountpoint / PID_FILE).read_bytes())
 
 
 def end(pid: int, number: signal.Signals) -> None:

@@ -1,10 +1,10 @@
 """A FUSE daemon that calls itself scullvfs, and says what it is told to.
 
-    python hostile.py MOUNTPOINT '{"xattr": {"user.scullvfs.pid": "1"}, "hang": ["lookup"]}'
+    python hostile.py MOUNTPOINT '{"files": {"pid": "1"}, "hang": ["lookup"]}'
 
-Of its lies `xattr` has the extended attributes of its root, as text or as an errno; `links`, by
-name, where symbolic links lead; `hang` the requests that it takes and never answers. Every other
-name is that of a directory.
+Of its lies `files` has, by name, what is in a file, as text or as an errno of its open; `links`
+where symbolic links lead; `hang` the requests that it takes and never answers. Every other name is
+that of a directory.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import trio
 class Hostile(pyfuse3.Operations):
     """Keeps no rule but that of the protocol."""
 
-    def __init__(self, xattr: dict[str, str | int], links: dict[str, str], hang: list[str]) -> None:
+    def __init__(self, files: dict[str, str | int], links: dict[str, str], hang: list[str]) -> None:
         super().__init__()
-        self._xattr: Final = {os.fsencode(name): value for name, value in xattr.items()}
+        self._files: Final = {os.fsencode(name): value for name, value in files.items()}
         self._links: Final = {os.fsencode(name): os.fsencode(to) for name, to in links.items()}
         self._hang: Final = hang
         self._names: Final = {pyfuse3.ROOT_INODE: b"/"}
@@ -45,30 +45,41 @@ class Hostile(pyfuse3.Operations):
         """readlink(2)."""
         return self._links[self._names[inode]]
 
-    async def getxattr(self, inode: Any, name: bytes, ctx: Any) -> bytes:
-        """The lies themselves."""
-        await self._take("getxattr")
-        value = self._xattr.get(name, pyfuse3.ENOATTR)
+    async def open(self, inode: Any, flags: int, ctx: Any) -> pyfuse3.FileInfo:
+        """open(2)."""
+        await self._take("open")
+        value = self._files[self._names[inode]]
         if isinstance(value, int):
             raise pyfuse3.FUSEError(value)
-        return os.fsencode(value)
+        return pyfuse3.FileInfo(fh=inode, direct_io=True)
+
+    async def read(self, fh: Any, off: int, size: int) -> bytes:
+        """The lies themselves."""
+        value = self._files[self._names[fh]]
+        assert isinstance(value, str)
+        return os.fsencode(value)[off : off + size]
 
     async def _take(self, request: str) -> None:
         if request in self._hang:
             await trio.sleep_forever()
 
     def _attributes(self, inode: Any) -> pyfuse3.EntryAttributes:
-        link = self._names[inode] in self._links
+        name = self._names[inode]
+        kind = stat.S_IFDIR | 0o755
+        if name in self._links:
+            kind = stat.S_IFLNK | 0o777
+        elif name in self._files:
+            kind = stat.S_IFREG | 0o644
         entry = pyfuse3.EntryAttributes()
         entry.st_ino = inode
-        entry.st_mode = stat.S_IFLNK | 0o777 if link else stat.S_IFDIR | 0o755
+        entry.st_mode = kind
         entry.st_uid, entry.st_gid = os.getuid(), os.getgid()
         return entry
 
 
 def main(mountpoint: str, lies: dict[str, Any]) -> None:
     """Mount, say so on stdout, and serve."""
-    operations = Hostile(lies.get("xattr", {}), lies.get("links", {}), lies.get("hang", []))
+    operations = Hostile(lies.get("files", {}), lies.get("links", {}), lies.get("hang", []))
     pyfuse3.init(operations, mountpoint, {"fsname=scullvfs", "subtype=scullvfs"})
     print("ready", flush=True)
     trio.run(pyfuse3.main)

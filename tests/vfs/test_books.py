@@ -24,6 +24,8 @@ AREA = 300
 SLAB = 450
 """Bytes that a slab, a page of list items, may take, with the list of its free objects."""
 NOBODY = 65534
+LISTINGS = ("sys/kernel/debug/page_tables/kernel", "sys/kernel/debug/vmap_areas")
+"""Long ones beside those of proc/."""
 
 OPEN_ALL = """
 import os, resource, sys
@@ -72,7 +74,7 @@ def test_areas(scullvfs: Any, mount: Callable[[str], Path], order: int, qset: in
     """RAM full of areas takes 300 bytes for each beside it; their listing leaves nothing behind."""
     mnt = mount(f"mem={RAM},devs=1,order={order},qset={qset},semantics=file")
     pid, quantum = scullvfs.pid(mnt), 4096 << order
-    nr_areas = RAM // (quantum + 300)
+    nr_areas = RAM // (quantum + 520)
     with opened(mnt / "scullv0") as fd:
         os.pwrite(fd, b"x", 0)
         before = books(pid)
@@ -80,8 +82,8 @@ def test_areas(scullvfs: Any, mount: Callable[[str], Path], order: int, qset: in
     assert (mnt / "sys/class/scullv/scullv0/quanta").read_text() == f"{nr_areas}\n"
     full = books(pid)
     assert full - before < nr_areas * AREA
-    for name in ("vmallocinfo", "scullvmem"):
-        read_whole(mnt / "proc" / name)
+    for name in ("proc/vmallocinfo", "proc/scullvmem", "proc/kpageflags", *LISTINGS):
+        read_whole(mnt / name)
     assert read_whole(mnt / "proc/vmallocinfo") >= nr_areas * 80
     assert books(pid) - full < MIB
 

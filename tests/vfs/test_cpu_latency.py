@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from scullvfs.fuse.cpu_latency import DEVICE
+from scullvfs.mounts.health import PID_FILE, STATUS_FILE
 
 from .helpers import wait_until
 
@@ -82,7 +83,7 @@ def test_killed_daemon_keeps_no_cpu_awake(
     """The kernel takes the request back when there is nobody left who made it."""
     copy("busy_poll=50")
     wait_until(lambda: latency() == 0, "idle CPUs stay awake")
-    os.kill(int(os.getxattr(tmp_path / "mnt1", "user.scullvfs.pid")), signal.SIGKILL)
+    os.kill(int((tmp_path / "mnt1" / PID_FILE).read_bytes()), signal.SIGKILL)
     wait_until(lambda: latency() == before, "idle CPUs may halt again")
 
 
@@ -92,7 +93,7 @@ def test_busy_poll_0_lets_idle_cpus_halt(
     """Not a single time in a thousand requests."""
 
     def requests() -> int:
-        return int(json.loads(os.getxattr(tmp_path / "mnt1", "user.scullvfs.status"))["requests"])
+        return int(json.loads((tmp_path / "mnt1" / STATUS_FILE).read_bytes())["requests"])
 
     copy("busy_poll=0")
     seen = set()

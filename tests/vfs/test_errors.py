@@ -19,9 +19,8 @@ from .troubles import TROUBLES, fails_as
 
 BROKEN = """
 import errno
-from scullvfs.fs import devices
 from scullvfs.mm import PageFault
-from scullvfs.scull import ScullvDev
+from scullvfs.scull import ScullDev
 
 def read(self, pos, count):
     raise RuntimeError("reading is broken")
@@ -32,13 +31,13 @@ def write(self, pos, data):
 def truncating(self, length):
     raise OSError(errno.EDQUOT, "truncating is refused")
 
-def ioctl(device, cmd, arg, data):
+def ioctl(self, cmd, arg, data, capable):
     if arg:
         return 1 << 40, b""  # no int
     raise ZeroDivisionError("the ioctl is broken")
 
-ScullvDev.read, ScullvDev.write, ScullvDev.truncating = read, write, truncating
-devices.scullv_ioctl = ioctl
+ScullDev.read, ScullDev.write, ScullDev.truncating = read, write, truncating
+ScullDev.ioctl = ioctl
 
 from scullvfs.cli import main
 main()
@@ -72,7 +71,7 @@ def test_broken_driver(scullvfs: Scullvfs, mountpoint: Path) -> None:
 
 
 KEEPING = """
-from scullvfs.scull import ScullvDev
+from scullvfs.scull import ScullDev
 
 kept = []
 
@@ -86,7 +85,7 @@ def read(self, pos, count):
     except ValueError as error:
         return str(error).encode()
 
-ScullvDev.read, ScullvDev.write = read, write
+ScullDev.read, ScullDev.write = read, write
 
 from scullvfs.cli import main
 main()
@@ -134,7 +133,7 @@ def with_breakable(kind):
     handlers = {name: breakable(name, getattr(kind, name)) for name in names if hasattr(kind, name)}
     return type("Broken", (kind,), handlers)
 
-operations.OpenFiles = with_breakable(operations.OpenFiles)
+operations.Vfs = with_breakable(operations.Vfs)
 assemble.Operations = with_breakable(operations.Operations)
 
 from scullvfs.cli import main
@@ -161,8 +160,6 @@ CALLS: dict[str, Call] = {
     "lseek": lambda _, fd: os.lseek(fd, 0, os.SEEK_DATA),
     "fallocate": lambda _, fd: os.posix_fallocate(fd, 0, 1),
     "statfs": lambda mnt, _: os.statvfs(mnt),
-    "getxattr": lambda mnt, _: os.getxattr(mnt, "user.scullvfs.pid"),
-    "listxattr": lambda mnt, _: os.listxattr(mnt),
     "mkdir": lambda mnt, _: os.mkdir(mnt / "new"),
 }
 """Handler -> a call that needs it."""

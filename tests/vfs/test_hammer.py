@@ -1,6 +1,6 @@
 """Many processes at once on all devices: no byte is lost, and no invariant is broken.
 
-SCULLVFS_HAMMER_SECONDS says how long, 10 if it is not set.
+SCULLVFS_HAMMER_SECONDS says how long, if it is set.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from ..fs.books import assert_books_add_up
+from ..thorough import rounds
 from .helpers import DEADLINE, MIB, Scullvfs, foreground, opened
 
-SECONDS = int(os.environ.get("SCULLVFS_HAMMER_SECONDS", "10"))
+SECONDS = int(os.environ.get("SCULLVFS_HAMMER_SECONDS", rounds(10, 2)))
 PROCESSES = 8
 STRIPE = 100_003
 """Bytes of a stripe: more than a quantum, and no two begin at the same place of one."""

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from scullvfs.mounts.probe import PID_XATTR, STATUS_XATTR
-
 from ..mounts.test_answers import REPORT
 from .helpers import DEADLINE, mount_point
 from .troubles import refusal
@@ -70,7 +68,7 @@ def test_status_own_fields_win(scullvfs: Any, lie: Lie, mounted: Path) -> None:
     """Mount point, state, user and pid are what the kernel says, and the next mount is shown."""
     forged = {"mountpoint": "/", "state": "dead", "uid": 7, "user": "x", "source": "y"}
     for report in (REPORT, OTHERS):
-        with lie(xattr={STATUS_XATTR: json.dumps(forged | report)}) as path:
+        with lie(files={"status": json.dumps(forged | report)}) as path:
             done = scullvfs("status", "--json", path, mounted)
             assert (done.returncode, done.stderr) == (0, "")
             lying, honest = json.loads(done.stdout)
@@ -89,7 +87,7 @@ def test_status_own_fields_win(scullvfs: Any, lie: Lie, mounted: Path) -> None:
 def test_status_no_report(scullvfs: Any, lie: Lie) -> None:
     """A line says what is wrong with each, and the next mount is shown, whatever this one says."""
     with ExitStack() as stack:
-        paths = [stack.enter_context(lie(xattr={STATUS_XATTR: text})) for text in NO_REPORTS]
+        paths = [stack.enter_context(lie(files={"status": text})) for text in NO_REPORTS]
         done = scullvfs("status", *paths)
         assert (done.returncode, done.stderr) == (1, "")
         lines = done.stdout.splitlines()
@@ -100,10 +98,20 @@ def test_status_no_report(scullvfs: Any, lie: Lie) -> None:
         assert [answer["state"] for answer in answers] == ["unknown"] * len(paths)
 
 
+def test_view_no_report(scullvfs: Any, lie: Lie) -> None:
+    """A page of what has no status, or that of another version, is not served."""
+    for text in (*NO_REPORTS, json.dumps(OTHERS)):
+        with lie(files={"status": text, "pid": "1"}) as path:
+            done = scullvfs("view", "--no-browser", path)
+            assert (done.returncode, done.stdout) == (8, "")
+            assert len(done.stderr.splitlines()) == 1
+            assert is_clean(done.stderr)
+
+
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT, errno.ENOTDIR, 511])
 def test_status_is_not_hidden_by_an_errno(scullvfs: Any, lie: Lie, number: int) -> None:
     """That another mount lies above it only the kernel can say."""
-    with lie(xattr={STATUS_XATTR: number}) as path:
+    with lie(files={"status": number}) as path:
         done = scullvfs("status", path)
         assert (done.returncode, done.stderr) == (1, "")
         assert f"{path}: unknown, " in done.stdout
@@ -112,7 +120,7 @@ def test_status_is_not_hidden_by_an_errno(scullvfs: Any, lie: Lie, number: int) 
 def test_no_pid_is_believed(scullvfs: Any, lie: Lie) -> None:
     """Nobody is told to kill another process, and nobody waits for it; the mount just goes."""
     for pid in [*PIDS, str(os.getpid())]:
-        with lie(xattr={PID_XATTR: pid}) as path:
+        with lie(files={"pid": pid}) as path:
             refusal(scullvfs("mount", path), "unproven-mount")
             assert scullvfs("umount", "--dead", path).returncode == 0
             done = scullvfs("umount", "--timeout", "60", path)
@@ -122,7 +130,7 @@ def test_no_pid_is_believed(scullvfs: Any, lie: Lie) -> None:
 
 def test_no_command_waits(scullvfs: Any, lie: Lie) -> None:
     """A daemon that takes every request and answers none holds nobody up, nor what reads them."""
-    with lie(hang=["getxattr", "getattr", "lookup"]) as path, ExitStack() as stack:
+    with lie(hang=["open", "getattr", "lookup"]) as path, ExitStack() as stack:
         statuses = {
             ("status",): 8,
             ("status", path): 8,

@@ -12,6 +12,7 @@ import fcntl
 import mmap
 import os
 import re
+import select
 import shlex
 import shutil
 import subprocess
@@ -183,6 +184,9 @@ def test_server_with_the_extension(programs: Path, server: str, mountpoint: Path
             assert os.lseek(fd, 9, os.SEEK_DATA) == 1009
             with pytest.raises(OSError, match=os.strerror(errno.EXDEV)):
                 os.posix_fallocate(fd, 10, 11)
+            poll = select.poll()
+            poll.register(fd, select.POLLIN | select.POLLPRI)
+            assert poll.poll(0) == [(fd, select.POLLPRI)]
             with pytest.raises(OSError, match=os.strerror(errno.EDQUOT)):
                 os.copy_file_range(fd, other, 12, 0, 100)
     assert said == [
@@ -192,6 +196,7 @@ def test_server_with_the_extension(programs: Path, server: str, mountpoint: Path
         f"ioctl fh 33: {0x6B04} at 8",
         f"lseek fh 33: {os.SEEK_DATA} at 9",
         "fallocate fh 33: 11 at 10",
+        "poll fh 33: 0 at 0",
     ]
 
 

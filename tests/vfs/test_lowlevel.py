@@ -13,7 +13,7 @@ import pytest
 
 from scullvfs.errors import ExitStatus
 from scullvfs.fuse import lowlevel
-from scullvfs.mounts.probe import STATUS_XATTR
+from scullvfs.mounts.health import STATUS_FILE
 from scullvfs.scull import COMMANDS
 
 from .helpers import QUANTUM, Scullvfs, read_all, shell, wait_until
@@ -103,7 +103,7 @@ def test_missing_calls_are_counted(bare: Path) -> None:
     with open(bare / "scullv2", "wb", buffering=0) as file:
         assert file.write(b"x" * 100) == 100
     assert read_all(bare / "scullv2") == b"x" * 100
-    calls = json.loads(os.getxattr(bare, STATUS_XATTR))["calls"]
+    calls = json.loads((bare / STATUS_FILE).read_bytes())["calls"]
     assert [*calls] == ["scullv2"]
     write, read = calls["scullv2"]["write"], calls["scullv2"]["read"]
     assert (write["calls"], write["bytes"], write["errors"]) == (1, 100, 0)
@@ -128,7 +128,8 @@ def test_missing_ioctl_command(without: Scullvfs, bare: Path) -> None:
     done = without("ioctl", bare / "scullv0", "query-order")
     assert done.returncode == ExitStatus.NOT_MOUNTED
     assert (
-        done.stderr == f"scullvfs: {bare}/scullv0 is no scullv device, or its mount has no ioctl\n"
+        done.stderr
+        == f"scullvfs: {bare}/scullv0 is no device of a driver, or its mount has no ioctl\n"
     )
 
 

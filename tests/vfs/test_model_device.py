@@ -29,11 +29,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ..thorough import CI, rounds
 from .device_model import (
+    FAMILY,
     KEEP_SIZE,
     PUNCH_HOLE,
     ZERO_RANGE,
     Device,
+    Driver,
     Open,
     Parameters,
     Rules,
@@ -56,10 +59,8 @@ FALLOCATE_MODES = [
     ZERO_RANGE | KEEP_SIZE,
     COLLAPSE_RANGE := 0x08,
 ]
-RESET = 0x4B00
-FIRST = {"order": 1, "qset": 7}
-"""Number of the first of a parameter's six commands."""
-LIMITS = {"order": (0, 18), "qset": (1, 524287)}
+MEASURES = {"order": (0, 1, 2), "quantum": (4096, 3999, 8190)}
+"""How large quanta are at first."""
 
 # -- the machine ---------------------------------------------------------------------------------
 
@@ -102,15 +103,16 @@ class Devices(RuleBasedStateMachine):
 
     fds = Bundle("fds")
 
-    def __init__(self, mount: Path, rules: Rules) -> None:
+    def __init__(self, mount: Path, rules: Rules, driver: Driver) -> None:
         super().__init__()
-        self.paths = [mount / f"scullv{n}" for n in range(NR_DEVICES)]
+        self.driver = driver
+        self.paths = [mount / f"{driver.name}{n}" for n in range(NR_DEVICES)]
         self.sys = mount / "sys"
-        self.parameters = Parameters()
+        self.parameters = Parameters(driver)
         self.open_files: dict[int, Open] = {}
         self.written = 0
         fd = os.open(self.paths[0], os.O_RDONLY)
-        fcntl.ioctl(fd, RESET)
+        fcntl.ioctl(fd, driver.magic)
         os.close(fd)
         for path in self.paths:
             os.truncate(path, 0)
@@ -132,13 +134,13 @@ class Devices(RuleBasedStateMachine):
         return file, self.models[file.device]
 
     @initialize(
-        order=st.integers(0, 2),
+        measure=st.integers(0, 2),
         qset=st.integers(1, 5),
         full=st.lists(st.booleans(), max_size=FAR),
     )
-    def set_geometry_and_fill(self, order: int, qset: int, full: list[bool]) -> None:
+    def set_geometry_and_fill(self, measure: int, qset: int, full: list[bool]) -> None:
         """All devices in a new geometry, with data in the same quanta."""
-        self.ioctl_on(self.paths[0], "order", order)
+        self.ioctl_on(self.paths[0], "measure", MEASURES[self.driver.word][measure])
         self.ioctl_on(self.paths[0], "qset", qset)
         for path, model in zip(self.paths, self.models, strict=True):
             os.truncate(path, 0)
@@ -151,7 +153,7 @@ class Devices(RuleBasedStateMachine):
 
     def ioctl_on(self, path: Path, name: str, value: int) -> None:
         fd = os.open(path, os.O_RDONLY)
-        fcntl.ioctl(fd, RESET + FIRST[name] + 1, value)
+        fcntl.ioctl(fd, self.driver.ioctl(name, "T"), value)
         os.close(fd)
         setattr(self.parameters, name, value)
 
@@ -233,6 +235,9 @@ class Devices(RuleBasedStateMachine):
                 mapping[pos : pos + len(data)] = data
                 mapping.flush()
             model.write(pos, data)
+            first = pos - pos % mmap.PAGESIZE  # whole pages come back, in more quanta, perhaps
+            last = pos + len(data) + -(pos + len(data)) % mmap.PAGESIZE
+            model.write(first, model.content(first, last - first))
 
     @rule(fd=fds)
     def load_through_a_private_mapping(self, fd: int) -> None:
@@ -301,22 +306,23 @@ class Devices(RuleBasedStateMachine):
 
     @rule(
         fd=fds,
-        name=st.sampled_from(["order", "qset"]),
+        name=st.sampled_from(["measure", "qset"]),
         letter=st.sampled_from("STGQXH"),
         value=st.integers(0, 2) | st.sampled_from([3, -1, 19, 524287, 524288]),
     )
     def ioctl(self, fd: int, name: str, letter: str, value: int) -> None:
-        number = FIRST[name] + "STGQXH".index(letter)
+        driver = self.driver
         pointer = bytearray(value.to_bytes(4, "little", signed=True))
-        direction = {"S": 1, "G": 2, "X": 3}.get(letter, 0)
-        cmd = direction << 30 | (4 << 16 if direction else 0) | RESET | number
-        found = outcome(fcntl.ioctl, fd, cmd, pointer if direction else value)
+        found = outcome(
+            fcntl.ioctl, fd, driver.ioctl(name, letter), pointer if letter in "SGX" else value
+        )
         old = getattr(self.parameters, name)
-        low, high = LIMITS[name]
         if letter in "GQ":
             value = old
-        pair = {"order": self.parameters.order, "qset": self.parameters.qset, name: value}
-        if not low <= value <= high or (4096 << pair["order"]) * pair["qset"] >= 1 << 31:
+        pair = {"measure": self.parameters.measure, "qset": self.parameters.qset, name: value}
+        low = 0 if driver.word == "order" else 1
+        possible = low <= pair["measure"] <= driver.most and 1 <= pair["qset"] <= driver.most_qset
+        if not possible or driver.quantum(pair["measure"]) * pair["qset"] >= 1 << 31:
             assert found == "EINVAL"
             return
         if letter in "GX":
@@ -326,8 +332,8 @@ class Devices(RuleBasedStateMachine):
 
     @rule(fd=fds)
     def reset(self, fd: int) -> None:
-        fcntl.ioctl(fd, RESET)
-        self.parameters.order, self.parameters.qset = 4, 500
+        fcntl.ioctl(fd, self.driver.magic)
+        self.parameters.reset()
 
     @rule(number=devices)
     def read_everything(self, number: int) -> None:
@@ -349,7 +355,7 @@ class Devices(RuleBasedStateMachine):
             assert (status.st_size, status.st_blocks, status.st_blksize) == (
                 model.size,
                 blocks,
-                model.quantum,
+                1 << model.quantum.bit_length() - 1,  # the kernel has its logarithm
             )
 
     @invariant()
@@ -359,18 +365,19 @@ class Devices(RuleBasedStateMachine):
 
     @invariant()
     def sysfs_agrees(self) -> None:
-        parameters = self.sys / "module/scullv/parameters"
-        for name in ("order", "qset"):
-            assert number(parameters / f"scullv_{name}") == getattr(self.parameters, name)
+        driver = self.driver
+        parameters = self.sys / f"module/{driver.name}/parameters/{driver.name}_"
+        assert number(Path(f"{parameters}{driver.word}")) == self.parameters.measure
+        assert number(Path(f"{parameters}qset")) == self.parameters.qset
         for path, model in zip(self.paths, self.models, strict=True):
             values = {
-                "order": model.order,
+                driver.word: model.measure,
                 "qset": model.qset,
                 "size": model.size,
                 "items": model.items,
                 "quanta": len(model.quanta),
             }
-            directory = self.sys / "class/scullv" / path.name
+            directory = self.sys / "class" / driver.name / path.name
             assert {name: number(directory / name) for name in values} == values
 
     @invariant()
@@ -390,8 +397,12 @@ class Devices(RuleBasedStateMachine):
 def mounted_by(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Rules]]:
-    """A mount for all examples, and its rules."""
-    options = f"semantics={request.param},devs={NR_DEVICES},mem=256M"
+    """A mount of the family for all examples, and its rules."""
+    options = (
+        f"semantics={request.param},drivers={':'.join(FAMILY)},mem=256M,devs={NR_DEVICES},"
+        f"scullp_devs={NR_DEVICES},scullc_devs={NR_DEVICES},scull_nr_devs={NR_DEVICES},"
+        f"scullc_quantum={FAMILY['scullc'].most}"
+    )
     with (
         program() as scullvfs,
         mount_point(scullvfs, tmp_path_factory.mktemp("model") / "mnt") as path,
@@ -402,15 +413,20 @@ def mounted_by(
 
 # Passing takes seconds; a failure may be shrunk for up to five minutes.
 @pytest.mark.timeout(400)
-def test_devices_are_as_the_model_says(mounted_by: tuple[Path, Rules]) -> None:
-    """Whatever is called, the mount and the model agree in all that can be seen."""
+@pytest.mark.parametrize("name", FAMILY)
+def test_devices_are_as_the_model_says(mounted_by: tuple[Path, Rules], name: str) -> None:
+    """Whatever is called, the mount and the model agree in all that can be seen.
+
+    The rules are written once for the family, so that scullv has most of the examples.
+    """
+    examples = rounds(80, 12)
     run_state_machine_as_test(
-        lambda: Devices(*mounted_by),
+        lambda: Devices(*mounted_by, FAMILY[name]),
         settings=settings(
-            max_examples=110 if "CI" in os.environ else 40,
+            max_examples=examples if name == "scullv" else examples // 4,
             stateful_step_count=40,
             deadline=None,
-            derandomize="CI" in os.environ,
+            derandomize=CI,
             print_blob=True,
             suppress_health_check=[HealthCheck.too_slow],
         ),

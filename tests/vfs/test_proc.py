@@ -6,6 +6,8 @@ import errno
 import os
 import re
 import stat
+import struct
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -19,7 +21,10 @@ from .helpers import MIB, QUANTUM, opened, read_all, shell, write_all
 MODES = {
     "buddyinfo": 0o444,
     "iomem": 0o444,
+    "kcore": 0o400,
     "kmsg": 0o400,
+    "kpagecount": 0o400,
+    "kpageflags": 0o400,
     "meminfo": 0o444,
     "pagetypeinfo": 0o400,
     "scullvmem": 0o444,
@@ -29,12 +34,15 @@ MODES = {
 }
 """What is in proc/, with the permissions that Linux gives it."""
 
+NUMBERS = ("kcore", "kpagecount", "kpageflags")
+"""RAM, and those with eight bytes for each page frame; all others are text."""
+
 files = pytest.mark.parametrize("name", MODES)
 
 
 def test_proc_names(mnt: Path) -> None:
-    """These files, and no others."""
-    assert sorted(os.listdir(mnt / "proc")) == sorted(MODES)
+    """These files, who is looking, and no others."""
+    assert sorted(os.listdir(mnt / "proc")) == sorted([*MODES, "fs", "self", "thread-self"])
 
 
 @files
@@ -52,23 +60,23 @@ def test_proc_cat(mnt: Path, fd: int, tmp_path: Path, name: str) -> None:
     os.write(fd, b"x")
     done = shell("cat $F | tee $C/copy | wc -c; cp $F $C/copy2", F=mnt / "proc" / name, C=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    text = (mnt / "proc" / name).read_text()
+    text = (mnt / "proc" / name).read_bytes()
     assert int(done.stdout) == len(text)
-    assert text.endswith("\n")
-    assert (tmp_path / "copy").read_text() == (tmp_path / "copy2").read_text() == text
+    assert text.endswith(b"\n") or name in NUMBERS
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "copy2").read_bytes() == text
 
 
 @files
 def test_proc_refuses_writing(mnt: Path, name: str) -> None:
     """Root, too, cannot open them for writing, nor change their size."""
     path = mnt / "proc" / name
-    before = path.read_text()
+    before = path.read_bytes()
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDWR | os.O_APPEND):
         with fails(errno.EACCES):
             os.open(path, flags)
     with pytest.raises(OSError, match=r"Invalid argument|Permission denied"):
         os.truncate(path, 0)
-    assert path.read_text() == before
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
@@ -174,6 +182,38 @@ def test_kmsg(mount: Callable[[str], Path]) -> None:
         re.match(r"<4>\[ +\d+\.\d{6}\] dd: vmalloc error: size \d+, failed to allocate", line)
         for line in rest
     )
+
+
+KPF = {"slab": 7, "buddy": 10, "pgtable": 26}
+"""Linux: include/uapi/linux/kernel-page-flags.h"""
+
+
+def kpageflags(mnt: Path, skip: int, count: int) -> list[int]:
+    """The flags of `count` frames from `skip` on, as dd gives them."""
+    done = subprocess.run(
+        ["dd", f"if={mnt}/proc/kpageflags", "bs=8", f"skip={skip}", f"count={count}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    return [flags for (flags,) in struct.iter_unpack("=Q", done.stdout)]
+
+
+def test_kpageflags(mnt: Path, fd: int) -> None:
+    """What page-types would say: free frames, slabs and tables are as many as the others count."""
+    write_all(fd, bytes(20 * QUANTUM))
+    data = (mnt / "proc/kpageflags").read_bytes()
+    frames = [flags for (flags,) in struct.iter_unpack("=Q", data)]
+    assert len(frames) == 256 * MIB // 4096
+    assert frames[0] == 1 << 32
+    for skip, count in ((0, 3), (65530, 100), (12345, 600)):
+        assert kpageflags(mnt, skip, count) == frames[skip : skip + count]
+    meminfo = read_meminfo((mnt / "proc/meminfo").read_text())
+    of_kind = {name: sum(each >> bit & 1 for each in frames) for name, bit in KPF.items()}
+    assert of_kind["slab"] * 4 == meminfo["Slab"]
+    assert of_kind["pgtable"] * 4 == meminfo["PageTables"]
+    assert 0 < of_kind["buddy"] * 4 <= meminfo["MemFree"]
+    assert frames.count(0) * 4 >= meminfo["VmallocUsed"]
 
 
 def test_books_add_up(mnt: Path) -> None:

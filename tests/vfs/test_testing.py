@@ -25,7 +25,8 @@ import pytest
 from scullvfs.errors import BusyError, FuseMissingError, MountPointError, UsageError
 from scullvfs.mounts.mountinfo import read_mounts
 from scullvfs.options.table import OPTIONS
-from scullvfs.testing import FLAGS, Mount, MountInUseWarning, ScullvfsError, mounted, served
+from scullvfs.testing import Mount, MountInUseWarning, ScullvfsError, mounted, served
+from scullvfs.testing.start import FLAGS
 
 from ..scull.helpers import fails
 from .helpers import DEADLINE, SOURCE, opened, wait_until
@@ -84,7 +85,7 @@ def test_mounted() -> None:
         assert (mnt / "scullv0").read_bytes() == b"hello"
         assert os.path.ismount(mnt)
         assert os.fspath(mnt) == str(mnt) == str(mnt.path)
-        assert int(os.getxattr(mnt, "user.scullvfs.pid")) == mnt.pid
+        assert int((mnt / "proc/fs/scullvfs/pid").read_text()) == mnt.pid
         assert mnt.devices == [mnt / f"scullv{number}" for number in range(4)]
         assert mnt.kmsg().count("\n") == 1
         assert mnt.meminfo()["MemTotal"] == (16 << 10) - 4
@@ -103,6 +104,17 @@ def test_mounted_options() -> None:
         (mnt / "scullv0").open("a").close()
         assert os.lseek(os.open(mnt / "scullv0", os.O_RDONLY), 0, os.SEEK_END) == 0
         warnings.simplefilter("ignore", MountInUseWarning)
+
+
+def test_mounted_drivers() -> None:
+    """The devices of all of them, scullv's first, or of one; also where scullv is not."""
+    with mounted(drivers="scullp:scullv", scullp_devs=11, scullv_devs=1, mem="16M") as mnt:
+        names = [path.name for path in mnt.devices]
+        assert names == ["scullv0", *(f"scullp{number}" for number in range(11))]
+        assert mnt.devices_of("scullp") == mnt.devices[1:]
+        assert mnt.devices_of("scull") == []
+    with mounted(drivers="scull", scull_nr_devs=2, mem="16M") as mnt:
+        assert mnt.devices == [mnt / "scull0", mnt / "scull1"]
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -208,7 +220,7 @@ def test_served_by_what_says_nothing(mountpoint: Path) -> None:
 
 def test_served_by_what_never_mounts(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended."""
-    monkeypatch.setattr("scullvfs.testing.READY_TIMEOUT", 0.1)
+    monkeypatch.setattr("scullvfs.testing.daemon.READY_TIMEOUT", 0.1)
     with pytest.raises(BusyError, match=r"^nothing is mounted on "):
         served(["sleep", "1000"], mountpoint).__enter__()
 
@@ -250,7 +262,7 @@ def test_daemon_stopped() -> None:
 
 def test_daemon_stuck(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not end when it should is killed."""
-    monkeypatch.setattr("scullvfs.testing.END_TIMEOUT", 0.1)
+    monkeypatch.setattr("scullvfs.testing.daemon.END_TIMEOUT", 0.1)
     program = shlex.join([sys.executable, "-P", "-m", "scullvfs", "mount", "-f", str(mountpoint)])
     with served(["sh", "-c", f"trap '' TERM; {program}; sleep 1000 & wait"], mountpoint) as mnt:
         pass
@@ -363,7 +375,10 @@ def test_interrupted_at_a_bad_moment(script: Any, moment: str) -> None:
         import os, signal, subprocess
         from scullvfs import testing
         from scullvfs.mounts import mountinfo
-        where = {{"Popen": subprocess, "mount_at": mountinfo}}.get({moment!r}, testing)
+        from scullvfs.testing import daemon, start
+        where = {{"Popen": subprocess, "mount_at": mountinfo, "resolve": start}}.get(
+            {moment!r}, daemon
+        )
         function = getattr(where, {moment!r})
 
         def interrupted(*args, **kwargs):
@@ -377,6 +392,48 @@ def test_interrupted_at_a_bad_moment(script: Any, moment: str) -> None:
     """)
     _, stderr = process.communicate(timeout=DEADLINE)
     assert stderr.endswith("KeyboardInterrupt\n")
+
+
+@pytest.mark.parametrize("moment", ["wait_until_it_answers", "must_answer", "clean_up"])
+def test_killed_at_a_bad_moment(scullvfs: Any, script: Any, here: Path, moment: str) -> None:
+    """Before the mount is there, while it is stopped, and when it is about to be unmounted."""
+    process = script(f"""
+        import os, signal
+        from scullvfs.testing import Mount, mounted
+
+        def killed(mnt):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(Mount, {moment!r}, killed)
+        with mounted() as mnt:
+            if {moment!r} == "must_answer":
+                with mnt.stalled():
+                    mnt.kmsg()
+    """)
+    _, stderr = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, stderr) == (-signal.SIGKILL, "")
+    wait_until(lambda: not scullvfs.processes(), "the daemon has ended")
+    assert mounts_below(here) == []
+    (path,) = here.iterdir()
+    path.rmdir()
+
+
+def test_killed_where_another_mount_is(scullvfs: Any, script: Any, mountpoint: Path) -> None:
+    """One that is not its own stays."""
+    assert scullvfs("mount", mountpoint).returncode == 0
+    process = script(f"""
+        import os, signal
+        from scullvfs.testing import Mount, served
+
+        Mount.wait_until_it_answers = lambda mnt: os.kill(os.getpid(), signal.SIGKILL)
+        with served(["sleep", "1000"], {str(mountpoint)!r}):
+            pass
+    """)
+    process.communicate(timeout=DEADLINE)
+    assert process.returncode == -signal.SIGKILL
+    wait_until(lambda: len(scullvfs.processes()) == 1, "only the daemon of that one is left")
+    assert (mountpoint / "scullv0").exists()
+    assert scullvfs("umount", mountpoint).returncode == 0
 
 
 def test_imports() -> None:

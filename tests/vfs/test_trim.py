@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ..thorough import rounds
 from .helpers import QUANTUM, opened, read_all
 
-QUANTA = 1 << 15
+QUANTA = rounds(1 << 15, 1 << 14)
+"""Of 64 KiB: as many as it takes for a trim of many slices."""
 
 READER = """
 import os, sys, time
@@ -27,7 +29,7 @@ while os.path.exists(sys.argv[2]):
 
 
 def sparse(device: Path) -> None:
-    """Fill a device with 2 GiB of quanta, of which the host gets to see a page each."""
+    """Fill a device with quanta, of which the host gets to see a page each."""
     with opened(device) as fd:
         for number in range(QUANTA):
             os.pwrite(fd, b"x", number * QUANTUM)
@@ -59,7 +61,7 @@ def test_a_large_trim_lets_others_in(
     mount: Callable[[str], Path], tmp_path: Path, trim: Callable[[Path], None]
 ) -> None:
     """Reads of another device go on during the call; at its end the memory is free."""
-    mnt = mount("mem=2200M")
+    mnt = mount(f"mem={QUANTA * QUANTUM + (152 << 20)}")
     before = mem_free(mnt)
     sparse(mnt / "scullv0")
     (mnt / "scullv1").write_bytes(b"y" * 4096)

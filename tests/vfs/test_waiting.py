@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from scullvfs.mounts.health import PID_FILE
+
 from .helpers import Scullvfs, mounted_on, read_all, wait_until
 
 PROGRAM = """
@@ -75,7 +77,7 @@ def test_others_are_served_meanwhile(mounted: Path, go: Path, begun: Path) -> No
 
 def test_unmount_meanwhile(mounted: Path, go: Path, begun: Path) -> None:
     """The daemon ends as soon as the last handler has."""
-    pid = int(os.getxattr(mounted, "user.scullvfs.pid"))
+    pid = int((mounted / PID_FILE).read_bytes())
     with subprocess.Popen(["stat", "--file-system", mounted], stdout=subprocess.DEVNULL) as process:
         wait_until(begun.exists, "the handler waits")
         subprocess.run(["fusermount3", "-u", "-z", mounted], check=True)

@@ -75,8 +75,8 @@ CALLS: list[tuple[str, Call]] = [
     ("allocate", lambda _, fd: os.posix_fallocate(fd, 0, 1)),
     ("map-shared", map_shared),
     ("truncate-negative", lambda _, fd: os.ftruncate(fd, -1)),
-    ("xattr-missing", lambda mnt, _: os.getxattr(mnt / "scullv0", "user.x")),
-    ("xattr-set", lambda mnt, _: os.setxattr(mnt / "scullv0", "user.x", b"1")),
+    ("xattr", lambda mnt, _: os.getxattr(mnt / "scullv0", "user.x")),
+    ("xattr", lambda mnt, _: os.setxattr(mnt / "scullv0", "user.x", b"1")),
 ]
 
 

@@ -19,9 +19,14 @@ NEEDED = {
     "bench": "bench.disturb bench.floor bench.measure bench.plot bench.results daemon.server",
     "doctor": "cli.checks daemon.server",
     "ioctl": "cli.ioctl",
+    "lab": "cli.lab daemon.server labs.begin labs.check",
+    "map": "cli.map view.asked view.map view.memory view.output",
     "mount": "daemon.start daemon.server",
-    "status": "cli.status",
+    "report": "cli.report view.asked view.output view.report",
+    "show": "cli.show view.asked view.output view.show",
+    "status": "cli.status options.table",
     "umount": "mounts.stale",
+    "view": "cli.view view.asked view.serve options.table",
 }
 import click._termui_impl, ctypes, difflib, json, psutil, shutil, statistics, tempfile
 import scullvfs.cli

@@ -1,5 +1,6 @@
 """The kernel's connection is cut: the daemon says so, ends with a failure, and leaves nothing."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -188,3 +189,60 @@ def test_abort_by_an_ordinary_user(
         for name, line in zip(("log-mounted", "log-aborted", "log-gone"), lines, strict=True):
             assert TROUBLES[name].fits(line), line
     assert not [mount for mount in read_mounts() if mount.path == str(theirs)]
+
+
+CANNOT_UNMOUNT = r"""
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* of an older libfuse, as Debian 12 has it */
+int umount2(const char *target, int flags)
+{
+	if (strstr(program_invocation_short_name, "fusermount"))
+		return syscall(SYS_umount2, target, flags);
+	errno = EIO;
+	return -1;
+}
+
+/* in the child in which newer ones have umount(8) do it, with an empty environment */
+int execle(const char *path, const char *arg, ...)
+{
+	char *argv[16];
+	char **envp;
+	va_list more;
+	int i = 0;
+
+	if (!strcmp(basename(path), "umount")) {
+		dprintf(STDERR_FILENO, "umount: %s\n", strerror(EIO));
+		_exit(1);
+	}
+	va_start(more, arg);
+	for (argv[i] = (char *)arg; argv[i] && i < 15; i++)
+		argv[i + 1] = va_arg(more, char *);
+	envp = va_arg(more, char **);
+	va_end(more);
+	return execve(path, argv, envp);
+}
+"""
+
+
+def test_libfuse_cannot_unmount(scullvfs: Scullvfs, mountpoint: Path, tmp_path: Path) -> None:
+    """libfuse tells nobody of it, so the daemon looks, and does it as `scullvfs umount` does."""
+    library = tmp_path / "cannot-unmount.so"
+    compiler = ["cc", "-shared", "-fPIC", "-o", library, "-x", "c", "-"]
+    subprocess.run(compiler, input=CANNOT_UNMOUNT, text=True, check=True)
+    with scullvfs.start_command(
+        ["env", f"LD_PRELOAD={library}", *scullvfs.command, "mount", "-f", str(mountpoint)]
+    ) as daemon:
+        wait_until(lambda: scullvfs.mounted(mountpoint) or daemon.poll() is not None, "mounted")
+        os.stat(mountpoint)
+        daemon.terminate()
+        assert daemon.stderr is not None
+        said = daemon.stderr.read()
+    assert os.strerror(errno.EIO) in said
+    assert (daemon.returncode, scullvfs.mounted(mountpoint)) == (0, False), said

@@ -96,7 +96,7 @@ def test_bench_table(scullvfs: Any) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith("scullvfs ")
-    assert lines[1] == "dd on a temporary mount -o mem=16M"
+    assert lines[1] == "dd on scullv0 of a temporary mount -o mem=16M"
     for call in CALLS:
         start = lines.index(next(line for line in lines if line.startswith(f"{call} ")))
         assert lines[start].split()[1:4] == ["scullvfs", "tmpfs", "floor"]
@@ -225,7 +225,7 @@ def test_bench_mount(scullvfs: Any, mounted: Path) -> None:
     daemon = scullvfs.pid(mounted)
     done = scullvfs("bench", "--sizes", "4K", "--no-floor", *QUICK, mounted)
     assert done.returncode == 0, done.stderr
-    assert f"\ndd on {mounted}\n" in done.stdout
+    assert f"\ndd on {mounted}/scullv0\n" in done.stdout
     assert (mounted / "scullv0").stat().st_size == 0
     assert (mounted / "scullv1").read_bytes() == b"precious"
     assert scullvfs.pid(mounted) == daemon
@@ -245,6 +245,41 @@ def test_bench_mount_device(
     done = scullvfs("bench", "--sizes", "4K", "--no-floor", "--no-tmpfs", *QUICK, *where)
     assert done.returncode == 0, done.stderr
     assert all(f"{mounted}/scullv2" in arguments for arguments, _, _ in records(logged))
+
+
+@pytest.mark.parametrize("where", ["own", "there"])
+def test_bench_of_another_driver(scullvfs: Any, mountpoint: Path, logged: Path, where: str) -> None:
+    """Its own mount loads the driver of the device; of one that is there the first is taken."""
+    quick = ("--sizes", "4K", "--no-floor", "--no-tmpfs", *QUICK)
+    if where == "own":
+        device = "scullp1"
+        what = "scullp1 of a temporary mount -o drivers=scullp -o mem=16M,scullp_order=1"
+        done = scullvfs("bench", "--device", device, "-o", "mem=16M,scullp_order=1", *quick)
+    else:
+        device, what = "scull0", f"{mountpoint}/scull0"
+        assert scullvfs("mount", "-o", "drivers=scull,mem=16M", mountpoint).returncode == 0
+        done = scullvfs("bench", *quick, mountpoint)
+        assert scullvfs("umount", mountpoint).returncode == 0
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"\ndd on {what}\n" in done.stdout
+    assert all(f"/{device}" in arguments for arguments, _, _ in records(logged))
+
+
+def test_bench_of_a_driver_that_is_named(scullvfs: Any) -> None:
+    """Nothing is added where the drivers are named."""
+    options = ("-o", "drivers=scullp,mem=16M", "--device", "scullp0")
+    done = scullvfs("bench", *options, "--sizes", "4K", "--no-floor", "--no-tmpfs", *QUICK)
+    assert (done.returncode, done.stderr) == (0, "")
+    heading = done.stdout.splitlines()[1]
+    assert heading == "dd on scullp0 of a temporary mount -o drivers=scullp,mem=16M"
+
+
+def test_bench_of_a_driver_that_is_not_loaded(scullvfs: Any) -> None:
+    """Whoever names the drivers gets these."""
+    done = scullvfs("bench", "--device", "scullp0", "-o", "drivers=scull,mem=16M", *QUICK)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith("scullvfs: there is no device scullp0 in ")
 
 
 def test_bench_mount_pinned(scullvfs: Any, mounted: Path, logged: Path, tmp_path: Path) -> None:

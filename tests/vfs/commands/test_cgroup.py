@@ -12,6 +12,7 @@ import pytest
 
 from scullvfs.host.memory import V1, V2, Version, needed_memory
 from scullvfs.mounts.mountinfo import read_mounts
+from scullvfs.options.table import MountOptions
 
 from ..helpers import MIB, Scullvfs
 from ..troubles import refusal
@@ -63,7 +64,9 @@ def test_documented_limit(
     """What the daemon and its parent hold already is in what the mount takes, not beside it."""
     mem = 256 * MIB
     version = next(v for v in (V1, V2) if (group / v.limit).exists())
-    (group.parent / version.limit).write_text(str(needed_memory(mem, 0) + 4 * MIB))
+    (group.parent / version.limit).write_text(
+        str(needed_memory(MountOptions(mem=mem, scullv_order=0)) + 4 * MIB)
+    )
     done = in_group(scullvfs, group, "mount", "-o", "mem=256M,order=0", mountpoint)
     assert (done.returncode, done.stderr) == (0, "")
     assert scullvfs("umount", mountpoint).returncode == 0

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from scullvfs.mounts.probe import PID_XATTR, STATUS_XATTR
-
 from ...mounts.test_answers import REPORT
 from .elsewhere import OPEN_DEVICE, Elsewhere, needs_root
 
@@ -32,7 +30,7 @@ exec(source, {"__name__": "__main__"})
 @pytest.mark.usefixtures("open_to_others")
 def test_hostile_user(elsewhere: Elsewhere, theirs: Path) -> None:
     """Root is told the mount's true user, believes no pid, and takes it down."""
-    lies = {"xattr": {PID_XATTR: "1", STATUS_XATTR: json.dumps(REPORT | {"uid": 0})}}
+    lies = {"files": {"pid": "1", "status": json.dumps(REPORT | {"uid": 0})}}
     words = [sys.executable, "-c", AS_NOBODY, HOSTILE.read_text(), str(theirs), json.dumps(lies)]
     script = f"""
         {shlex.join(words)} >{elsewhere.scratch}/said & hostile=$!

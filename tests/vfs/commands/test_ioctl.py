@@ -88,12 +88,27 @@ def test_ioctl_out_of_range(
     assert values(mnt) == INITIAL
 
 
+def test_ioctl_of_a_cache(scullvfs: Scullvfs, mountpoint: Path) -> None:
+    """What scullc's objects have no room for is refused, the default of RESET, too."""
+    options = "drivers=scullc,scullc_quantum=100,mem=16M"
+    assert scullvfs("mount", "-o", options, mountpoint).returncode == 0
+    ranges = (
+        "is not possible; a quantum is 1 to 4194304 but no larger than the objects of its cache, "
+        "which are as at mount, a qset 1 to 2147483647, quantum times qset below 2G\n"
+    )
+    for command, what in (("set-quantum 129", "129"), ("reset", "4000, the default,")):
+        done = scullvfs("ioctl", mountpoint / "scullc0", *command.split())
+        assert (done.returncode, done.stderr) == (2, f"scullvfs: {what} {ranges}")
+    assert scullvfs("ioctl", mountpoint / "scullc0", "tell-quantum", "128").returncode == 0
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
 @pytest.mark.parametrize("name", ["proc/kmsg", "sys/class/scullv/scullv0/order", "sys", "."])
 def test_ioctl_other_files_of_the_mount(scullvfs: Scullvfs, mnt: Path, name: str) -> None:
     """Only the devices take commands."""
     done = scullvfs("ioctl", mnt / name, "reset")
     assert (done.returncode, done.stdout) == (ExitStatus.NOT_MOUNTED, "")
-    assert done.stderr.endswith("is no scullv device, or its mount has no ioctl\n")
+    assert done.stderr.endswith("is no device of a driver, or its mount has no ioctl\n")
 
 
 def test_ioctl_through_the_link(scullvfs: Scullvfs, mnt: Path) -> None:

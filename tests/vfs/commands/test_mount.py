@@ -1,6 +1,7 @@
 """`scullvfs mount`: from the command to a mount that answers, and to its end by a signal."""
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -88,6 +89,32 @@ def test_mount_relative_path(
     assert not scullvfs.mounted(mountpoint)
 
 
+def test_mount_in_small_pieces(scullvfs: Any, mountpoint: Path) -> None:
+    """fragment= is what a look into the mount finds, and what its status says."""
+    assert scullvfs("mount", "-o", "mem=64M,fragment=75", mountpoint).returncode == 0
+    index = (mountpoint / "sys/kernel/debug/extfrag/unusable_index").read_text()
+    assert 0.749 <= float(index.split()[8]) <= 0.751
+    assert "fragment=75" in scullvfs("status", mountpoint).stdout
+    (mountpoint / "scullv0").write_bytes(bytes(40 << 20))
+    (mountpoint / "sys/kernel/debug/validate").write_text("1")
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
+@pytest.mark.parametrize("init_on_alloc", ["0", "1"])
+def test_mount_shows_what_was_there(scullvfs: Any, mountpoint: Path, init_on_alloc: str) -> None:
+    """Under init_on_alloc=0 what a handle has written is in the next one's memory."""
+    options = f"mem=16M,init_on_alloc={init_on_alloc}"
+    assert scullvfs("mount", "-o", options, mountpoint).returncode == 0
+    command = mountpoint / "sys/kernel/debug/mm/command"
+    for line in ("vmalloc a 4096", "poke a 100 65 66 67", "free a", "vmalloc b 4096"):
+        command.write_text(line)
+    command.write_text("peek b 100 3")
+    left = "41 42 43" if init_on_alloc == "0" else "00 00 00"
+    assert command.read_text().split(": ")[1] == f"{left}\n"
+    assert ("init_on_alloc=0" in scullvfs("status", mountpoint).stdout) == (init_on_alloc == "0")
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
 def test_mount_16_gib(scullvfs: Any, mountpoint: Path) -> None:
     """RAM that nobody touches costs nothing, so all that is free can be promised."""
     if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 17 << 30:
@@ -96,15 +123,84 @@ def test_mount_16_gib(scullvfs: Any, mountpoint: Path) -> None:
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
-def test_mount_huge_quantum_warns(scullvfs: Any, mountpoint: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "why", "driver", "row"),
+    [
+        (
+            "order=12,qset=1,mem=16M",
+            "quantum of scullv_order=12 (16M) does not fit into mem=16M",
+            "scullv",
+            "huge-quantum",
+        ),
+        (
+            "drivers=scullp,scullp_order=11,scullp_qset=1",
+            "quantum of scullp_order=11 (8M) is more than __get_free_pages() ever gives, 4M",
+            "scullp",
+            "large-quantum",
+        ),
+        (
+            "drivers=scull,scull_qset=524289,scull_quantum=10",
+            "quantum set of scull_qset=524289 (4194312) is more than kmalloc() ever gives, 4M",
+            "scull",
+            "large-quantum-set",
+        ),
+    ],
+)
+def test_mount_warns_of_large_quanta(
+    scullvfs: Any, mountpoint: Path, options: str, why: str, driver: str, row: str
+) -> None:
     """A quantum that can never be had is allowed, as in the driver, but not silently."""
-    done = scullvfs("mount", "-o", "order=12,qset=1,mem=16M", mountpoint)
+    done = scullvfs("mount", "-o", options, mountpoint)
     assert done.returncode == 0
     assert done.stderr == (
-        "scullvfs: warning: a quantum of order 12 (16M) does not fit into mem=16M; "
-        "every write will fail with ENOMEM\n"
+        f"scullvfs: warning: a {why}; every write to {driver} will fail with ENOMEM\n"
     )
-    refusal(done, "huge-quantum")
+    refusal(done, row)
+    device = os.open(mountpoint / f"{driver}0", os.O_WRONLY)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
+        os.write(device, b"!")
+    os.close(device)
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "row"),
+    [
+        ("drivers=scullv:scully", "drivers"),
+        ("drivers=scullp:scullp", "drivers"),
+        ("drivers=scullp:", "drivers"),
+        ("drivers=", "option-no-value"),
+        ("drivers", "option-no-value"),
+        ("scullc_quantum=4000", "driver-not-loaded"),
+        ("drivers=scull,devs=2", "driver-not-loaded"),
+        ("drivers=scull,scull_quantum=0", "option-value"),
+        ("drivers=scullc,scullc_quantum=4194305", "option-value"),
+        ("scullx_devs=1", "unknown-option"),
+    ],
+)
+def test_mount_of_drivers_that_cannot_be(
+    scullvfs: Any, mountpoint: Path, options: str, row: str
+) -> None:
+    """One line and the status of the table, and no mount."""
+    refusal(scullvfs("mount", "-o", options, mountpoint), row)
+    assert not scullvfs.mounted(mountpoint)
+
+
+@pytest.mark.parametrize("names", ["scullp", "scull:scullc", "scullc:scull:scullp:scullv"])
+def test_mount_drivers(scullvfs: Any, mountpoint: Path, names: str) -> None:
+    """Those that are named are there, with as many devices as each is to have, and no others."""
+    drivers = names.split(":")
+    devs = ",".join(f"{'scull_nr' if d == 'scull' else d}_devs=2" for d in drivers)
+    assert scullvfs("mount", "-o", f"drivers={names},{devs},mem=16M", mountpoint).returncode == 0
+    found = {path.name for path in mountpoint.iterdir()}
+    assert found == {"proc", "sys", *drivers, *(f"{d}{n}" for d in drivers for n in (0, 1))}
+    for driver in drivers:
+        assert os.readlink(mountpoint / driver) == f"{driver}0"
+        (mountpoint / driver).write_bytes(b"through the link")
+        assert (mountpoint / f"{driver}0").read_bytes() == b"through the link"
+    assert {path.name for path in (mountpoint / "sys/class").iterdir()} == {*drivers}
+    assert {path.name for path in (mountpoint / "sys/module").iterdir()} == {*drivers}
+    (mountpoint / "sys/kernel/debug/validate").write_text("1")
     assert scullvfs("umount", mountpoint).returncode == 0
 
 

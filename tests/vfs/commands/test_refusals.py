@@ -345,18 +345,26 @@ def test_unknown_command(scullvfs: Any) -> None:
 
 def test_more_devices_than_memory(scullvfs: Any, mountpoint: Path) -> None:
     """The driver's own structures have to fit; all devices that there may be fit into 4M."""
-    assert scullvfs("mount", "-o", "mem=4M,devs=1000", mountpoint).returncode == 0
-    assert scullvfs("umount", mountpoint).returncode == 0
+    all_of_them = "drivers=scullv:scullp:scullc:scull,devs=1000,scullp_devs=1000,scullc_devs=1000"
+    for options in ("devs=1000", f"{all_of_them},scull_nr_devs=1000"):
+        assert scullvfs("mount", "-o", f"mem=4M,{options}", mountpoint).returncode == 0
+        assert scullvfs("umount", mountpoint).returncode == 0
     program = (
         "import errno\n"
-        "from scullvfs.daemon import assemble\n"
+        "from scullvfs.daemon import build\n"
         "def full(*_, **__): raise OSError(errno.ENOMEM, 'no memory')\n"
-        "assemble.Module = full\n"
+        "build.Module = full\n"
         "from scullvfs.cli import main\n"
         "main()\n"
     )
     scullvfs.command = [sys.executable, "-c", program]
     refusal(scullvfs("mount", "-o", "mem=16M", mountpoint), "mem-devs")
+
+
+def test_more_devices_than_a_block(scullvfs: Any, mountpoint: Path) -> None:
+    """More memory would not help where no block of the structures' order is left."""
+    done = scullvfs("mount", "-o", "fragment=100,devs=1000", mountpoint)
+    refusal(done, "mem-fragment")
 
 
 def test_address_space_limited(scullvfs: Any, mountpoint: Path) -> None:

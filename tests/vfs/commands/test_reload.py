@@ -66,6 +66,28 @@ def test_reload_default(scullvfs: Any, mounted: Path) -> None:
     assert done.stdout == f"{mounted}: scullv_order and scullv_qset are what they were\n{LAST}"
 
 
+def test_reload_of_several_drivers(scullvfs: Any, mountpoint: Path) -> None:
+    """Each in its own directory; one that is not there is a mistake, as is too large a quantum."""
+    drivers = "drivers=scullp:scullc,mem=16M"
+    assert scullvfs("mount", "-o", drivers, mountpoint).returncode == 0
+    done = scullvfs("reload", "-o", f"{drivers},scullp_order=2,scullc_quantum=7", mountpoint)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        f"{mountpoint}: scullp_order was 0 and is 2\n"
+        f"{mountpoint}: scullc_quantum was 4000 and is 7\n{LAST}"
+    )
+    found = mountpoint / "sys/module/scullc/parameters/scullc_quantum"
+    assert found.read_text() == "7\n"
+    refused = f"{drivers},scullp_order=1,scullp_qset=9,scullc_quantum=4097"
+    said = refusal(scullvfs("reload", "-o", refused, mountpoint), 2)
+    assert said.startswith(f"{mountpoint} cannot have such parameters; scullc_quantum is no larger")
+    orders = mountpoint / "sys/module/scullp/parameters/scullp_order"
+    assert orders.read_text() == "2\n"  # nothing of it is carried out
+    said = refusal(scullvfs("reload", mountpoint), 2)
+    assert said.startswith(f"{mountpoint} was not mounted with drivers=scullv; ")
+    assert scullvfs("umount", mountpoint).returncode == 0
+
+
 def test_reload_impossible(scullvfs: Any, mounted: Path) -> None:
     """A bad option changes nothing."""
     done = scullvfs("reload", "-o", "order=2,qset=0", mounted)

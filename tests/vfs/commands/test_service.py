@@ -103,8 +103,9 @@ def test_service_many_signals(
             return process.poll() is not None
 
         wait(ended, "the daemon has ended")
-        assert process.returncode == 0
-    assert not scullvfs.mounted(mountpoint)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        assert (process.returncode, scullvfs.mounted(mountpoint)) == (0, False), said
 
 
 def test_service_watchdog(scullvfs: Any, manager: Manager, mountpoint: Path, wait: Wait) -> None:

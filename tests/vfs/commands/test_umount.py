@@ -41,12 +41,11 @@ def test_umount_then_mount_again(scullvfs: Any, mountpoint: Path) -> None:
 def test_umount_while_another_looks(
     scullvfs: Any, mounted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who uses it for a moment, and cannot be seen, is waited for."""
+    """Who uses it for a moment is waited for, seen or not."""
     device = (mounted / "scullv0").open("rb")
     held = os.dup(device.fileno())
     device.close()
     monkeypatch.setattr(unmount, "PATIENCE", 30)
-    monkeypatch.setattr(unmount, "users_of", lambda path, but_not: [])
     run = subprocess.run
 
     def run_once(*args: Any, **options: Any) -> subprocess.CompletedProcess[bytes]:
@@ -182,11 +181,10 @@ def test_umount_nameless(scullvfs: Any, mountpoint: Path) -> None:
     """A daemon that does not say who it is is not waited for; lazily it needs not be asked."""
     program = (
         "import errno\n"
-        "from scullvfs.fuse.operations import Operations\n"
-        "async def getxattr(*_): raise OSError(errno.EUCLEAN, 'no name')\n"
-        "class Nameless(Operations): getxattr = getxattr\n"
         "from scullvfs.daemon import assemble\n"
-        "assemble.Operations = Nameless\n"
+        "def nameless(): raise OSError(errno.EUCLEAN, 'no name')\n"
+        "assemble.Report = lambda *_, **__: nameless\n"
+        "assemble.own_pid = nameless\n"
         "from scullvfs.cli import main\n"
         "main()\n"
     )

@@ -24,24 +24,26 @@ static void said(const char *what, uint64_t fh, size_t size, int64_t off)
 	fflush(stdout);
 }
 
-static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache)
+static void scullvfs_read(fuse_req_t req, uint64_t fh, size_t size, int64_t off, bool page_cache,
+			  int flags)
 {
+	(void)flags;
 	said(page_cache ? "page cache" : "read", fh, size, off);
 	fuse_reply_buf(req, "extension", 9);
 }
 
 static void scullvfs_write(fuse_req_t req, uint64_t fh, const char *buf, size_t size, int64_t off,
-			   int flags)
+			   bool page_cache, int flags)
 {
 	(void)buf;
-	said((flags & O_ACCMODE) == O_RDWR ? "write" : "write, other flags", fh, size, off);
+	said(page_cache ? "page cache's write" : (flags & O_ACCMODE) == O_RDWR ? "write" : "write, other flags", fh, size, off);
 	fuse_reply_write(req, size);
 }
 
 static void scullvfs_ioctl(fuse_req_t req, uint64_t fh, unsigned int cmd, uintptr_t arg,
-			   const void *in, size_t in_size)
+			   const void *in, size_t in_size, int flags)
 {
-	(void)in, (void)in_size;
+	(void)in, (void)in_size, (void)flags;
 	said("ioctl", fh, cmd, arg);
 	fuse_reply_ioctl(req, 7, NULL, 0);
 }
@@ -57,6 +59,14 @@ static void scullvfs_fallocate(fuse_req_t req, uint64_t fh, int mode, int64_t of
 	(void)mode;
 	said("fallocate", fh, length, off);
 	fuse_reply_err(req, EXDEV);
+}
+
+static void scullvfs_poll(fuse_req_t req, uint64_t fh, struct fuse_pollhandle *handle)
+{
+	said("poll", fh, 0, handle != NULL);
+	if (handle)
+		fuse_pollhandle_destroy(handle);
+	fuse_reply_poll(req, POLLPRI);
 }
 
 void serve(void);
