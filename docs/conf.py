@@ -22,7 +22,7 @@ extensions = [
 ]
 
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/*.md", "tests/truth/README.md"]
+include_patterns = ["*.md", "docs/*.md", "docs/labs/*.md", "tests/truth/README.md"]
 exclude_patterns = ["build", ".*", "venv"]  # not even looked into
 
 smartquotes = False  # would make a dash of the two hyphens of --help
@@ -35,9 +35,21 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 
+# Chinese, of the pages that docs/catalogues.py lists.
+locale_dirs = ["docs/locale"]
+gettext_compact = False  # a catalogue for each page
+gettext_location = False  # line numbers would change with every edit above them
+CATALOGUES = Path(__file__).parent / "locale/zh_CN/LC_MESSAGES"
+
 html_theme = "furo"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["tables.css", "languages.css"]
+templates_path = ["_templates"]
+html_context = {
+    "translated": {
+        path.relative_to(CATALOGUES).with_suffix("").as_posix() for path in CATALOGUES.rglob("*.po")
+    }
+}
 html_title = f"scullvfs {version}"
 html_copy_source = False
 html_show_copyright = False
@@ -76,9 +88,13 @@ def read_sections(
 
 
 def write_front_page(app: Sphinx, exception: Exception | None) -> None:
-    """Lead from the top of the HTML to the index page, which is below docs/."""
+    """Lead from the top of the HTML to the index page, which is below docs/.
+
+    It is English, so in another language it is the README that one is led to.
+    """
     if app.builder.name == "html" and exception is None:
-        front = '<meta http-equiv="refresh" content="0; url=docs/index.html">\n'
+        page = "README" if app.config.language == "zh_CN" else root_doc
+        front = f'<meta http-equiv="refresh" content="0; url={page}.html">\n'
         Path(app.outdir, "index.html").write_text(front)
 
 

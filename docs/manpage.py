@@ -111,11 +111,11 @@ def usage(parameter: click.Parameter, context: click.Context) -> str:
     """One parameter as a synopsis shows it."""
     value = parameter.make_metavar(context)
     if isinstance(parameter, click.Argument):
-        optional = re.fullmatch(r"\[(.*)\](.*)", value)
-        return f"[*{optional[1]}*]{optional[2]}" if optional else f"*{value}*"
+        return re.sub(r"\[(.*?)\]", r"[*\1*]", value) if value[0] == "[" else f"*{value}*"
     assert isinstance(parameter, click.Option)
     name = f"**{parameter.opts[0]}**"
-    return f"[{name}]" if parameter.is_flag else f"[{name} *{value}*]"
+    words = name if parameter.is_flag else f"{name} *{value}*"
+    return words if parameter.required else f"[{words}]"
 
 
 def options() -> str:
@@ -141,7 +141,8 @@ def mount_options() -> str:
     section = MOUNT_PAGE.read_text().partition("\n## Options\n")[2].partition("\n## ")[0]
     table = HelpInMarkdown()
     table.write_dl([(name_of(option), meaning(option)) for option in OPTIONS])
-    return table.sections[""] + section.rpartition("|\n\n")[2] + "\n"
+    below = re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", section.rpartition("|\n\n")[2])  # no links
+    return table.sections[""] + below + "\n"
 
 
 def meaning(option: Option) -> str:
@@ -169,8 +170,13 @@ def helper_options() -> str:
 
 
 REGIONS = (
-    *(synopsis, options, commands, mount_options, exit_status),
-    *(helper_synopsis, helper_options),
+    synopsis,
+    options,
+    commands,
+    mount_options,
+    exit_status,
+    helper_synopsis,
+    helper_options,
 )
 
 
