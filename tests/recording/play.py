@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from random import Random
@@ -94,7 +95,7 @@ class Player:
     Args:
         between: called before each call, and between the steps of one.
         mixed: whether others may come between the steps of a call.
-        traced: whether events are switched on, which tell who has done what.
+        timed: whether it shows who has done what, and when: in events, and in delays.
     """
 
     def __init__(
@@ -103,13 +104,13 @@ class Player:
         seed: int,
         between: Callable[[], None],
         mixed: bool = False,
-        traced: bool = True,
+        timed: bool = True,
     ) -> None:
         self.vfs, self.world = world.vfs, world
         self.rng = Random(seed)
         self.between = between
         self.mixed = mixed
-        self.knobs = [knob for knob in KNOBS if traced or "tracing" not in knob[0]]
+        self.knobs = [knob for knob in KNOBS if timed or not re.search("tracing|delay", knob[0])]
         self.log: list[Any] = []
         self.fhs: list[int] = []
         self.works: list[Steps[Any]] = []
@@ -185,7 +186,7 @@ class Player:
 
     def _result(self, result: Any, ino: int = 0) -> Any:
         """Of what comes in steps some, or all; they change a file, if it is given."""
-        if type(result) is tuple and len(result) == 2 and type(result[0]) is int:
+        if type(result) is tuple and not isinstance(result[1], bytes):  # as an ioctl has them
             fh, left = result
             self.fhs.append(fh)
             return fh, None if left is None else self._work(left)
@@ -274,9 +275,16 @@ def recorded(
     """A recording of random calls, mixed with each other and with idle work."""
     with world(options) as made:
         stream = made.record(whole)
-        Player(made, seed, idling(made.machine, seed), mixed).play(count)
+        idle, parts = idling(made.machine, seed), []
+
+        def between() -> None:
+            """Take the lines, too: while none are taken calls wait, and their files are closed."""
+            idle()
+            parts.append(taken(stream))
+
+        Player(made, seed, between, mixed).play(count)
         stream.stop()
-        return taken(stream)
+        return b"".join(parts) + taken(stream)
 
 
 def lines_of(recording: bytes) -> Lines:

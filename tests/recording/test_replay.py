@@ -35,7 +35,7 @@ VARIETY = [
 @pytest.mark.parametrize("more", VARIETY)
 def test_random_calls_come_to_the_same(more: str) -> None:
     """Calls of all kinds, held ones, interrupted ones, mixed with each other and idle work."""
-    for seed in range(rounds(60, 3)):
+    for seed in range(rounds(20, 3)):
         whole = seed % 2 == 0 or "ldd3" in more or "init_on_alloc" in more
         recording = recorded(f"{OPTIONS},{more}", seed, rounds(300, 100), whole)
         done = replayed(recording)

@@ -68,6 +68,16 @@ def closed_to_others(path: Path) -> Path | None:
     return next((directory for directory in way if not directory.stat().st_mode & 0o001), None)
 
 
+TELLING_ITS_PEAK = """
+import resource, subprocess, sys
+
+status = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+"""A process begins with the peak of who has started it, so that has to be a small one."""
+
+
 class Scullvfs:
     """The program as a user runs it, from this source tree, by this Python."""
 
@@ -104,6 +114,14 @@ class Scullvfs:
             text=True,
             timeout=DEADLINE,
         )
+
+    def peak(self, *arguments: object) -> tuple[subprocess.CompletedProcess[str], int]:
+        """Run `scullvfs` to its end; and the most memory it had, and what it waited for, in KiB."""
+        command = [*self.command, *map(str, arguments)]
+        done = self.run([sys.executable, "-c", TELLING_ITS_PEAK, *command])
+        *lines, last = done.stdout.splitlines(keepends=True)
+        done.stdout = "".join(lines)
+        return done, int(last)
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
         """Run `scullvfs` with *arguments* beside the test."""

@@ -25,7 +25,7 @@ TOP = [
 ]
 """What of a checkout goes into an sdist."""
 
-JUNK = {".pyc", ".so"}
+JUNK = {".mo", ".pyc", ".so"}
 
 
 def files(directory: Path) -> set[str]:

@@ -17,7 +17,7 @@ import pytest
 from scullvfs.errors import ExitStatus
 from scullvfs.mounts.recording import RECORD
 
-from ..helpers import SOURCE, Scullvfs, end, opened, shell, wait_until
+from ..helpers import Scullvfs, end, opened, shell, wait_until
 from ..troubles import TROUBLES, fails_as, refusal
 
 OPTIONS = "mem=64M,seed=9,order=1,drivers=scullv:scullp:scullc:scull"
@@ -289,16 +289,6 @@ def damaged(file: Path, change: Callable[[bytes], bytes]) -> Path:
     return other
 
 
-TELLING_ITS_PEAK = """
-import resource, subprocess, sys
-
-status = subprocess.call([sys.executable, "-m", "scullvfs", *sys.argv[1:]])
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-sys.exit(status)
-"""
-"""A process begins with the peak of who has started it, so that has to be a small one."""
-
-
 def test_damaged_different_and_others(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -341,14 +331,7 @@ def test_damaged_different_and_others(
     with huge.open("wb") as hole:
         hole.write(file.read_bytes()[:-10])
         hole.truncate(1 << 40)
-    done = subprocess.run(
-        [sys.executable, "-c", TELLING_ITS_PEAK, "replay", huge],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-        check=False,
-    )
-    peak, done.stdout = int(done.stdout), ""
+    done, peak = scullvfs.peak("replay", huge)
     refusal(done, "replay-line")
     assert peak < 200_000  # KiB
 

@@ -182,9 +182,10 @@ def test_picture(scullvfs: Scullvfs, family: Path, columns: int) -> None:
     async def person(app: TopApp, pilot: Pilot[None]) -> None:
         await pilot.press("down", "enter")
         text = await until(app, pilot, lambda text: "Quantum 0" in text, "it is drawn")
-        lines = [line.rstrip() for line in text.splitlines()]
-        assert len(lines) > 20
-        assert lines[1:-1] == drawn[1 : len(lines) - 1]
+        lines = [line.rstrip() for line in text.splitlines()][:-1]
+        lines = lines[lines.index(drawn[1]) :]  # the title before it is longer than a long path
+        assert len(lines) > 15
+        assert lines == drawn[1 : len(lines) + 1]
         (family / "scullv1").write_bytes(bytes(QUANTUM))
         await pilot.press("r")
         await until(app, pilot, lambda text: "64 KiB in 1 quantum" in text, "it is drawn anew")

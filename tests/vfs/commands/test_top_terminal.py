@@ -97,7 +97,7 @@ def test_in_tmux(mounted: Path, tmux: Tmux) -> None:
     assert "before" not in shown
     assert shown.rstrip().endswith("F Faults ? Help Q Quit")
     tmux.keys("Down", "Enter")
-    tmux.until(r"^scullv1 in ")
+    tmux.until(r"^scullv1 in\b")
     tmux.keys("Escape")
     tmux.until(r"^DEVICE")
     tmux("resize-window", "-x", "20", "-y", "5")
