@@ -30,7 +30,7 @@ KINDS = (
 def test_goes_on_as_the_saved_one_would(options: str, tmp_path: Path) -> None:
     """The same calls have the same results, and leave the same books and bytes behind."""
     before, after = rounds(400, 150), rounds(600, 150)
-    for seed in range(rounds(5, 1)):
+    for seed in range(rounds(3, 1)):
         plain = Kernel(options)
         play = Play(plain, seed)
         expected = [play.step() for _ in range(before + after)]

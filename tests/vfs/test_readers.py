@@ -114,6 +114,7 @@ OTHERWISE = [
 """The files that wait for somebody, and that say what time it is; and RAM, which has no lines."""
 
 ONE = {
+    "sys/kernel/debug/fail": "sys/kernel/debug/fail_page_alloc/",
     "sys/kernel/tracing/events/": "sys/kernel/tracing/events/kmem/kfree/",
     "sys/kernel/debug/scull/": "sys/kernel/debug/scull/scullv0/write/",
     "sys/kernel/slab/": "sys/kernel/slab/kmalloc-8/",
@@ -161,28 +162,45 @@ def on_each(files: list[Path], command: str, out: Path) -> dict[Path, bytes]:
     return {file: (out / str(n)).read_bytes() for n, file in enumerate(files)}
 
 
+@pytest.fixture(scope="module")
+def texts(tree: Path) -> dict[Path, bytes]:
+    """What the files say."""
+    return {file: file.read_bytes() for file in of_kernel(tree)}
+
+
 @pytest.mark.parametrize("name", COPIES)
-def test_copies(tree: Path, tmp_path: Path, name: str) -> None:
+def test_copies(texts: dict[Path, bytes], tmp_path: Path, name: str) -> None:
     """Every program that copies a file gets the text, whole."""
-    texts = {file: file.read_bytes() for file in of_kernel(tree)}
     assert on_each([*texts], COPIES[name], tmp_path / "out") == texts
 
 
 @pytest.mark.parametrize("copy", CALLS, ids=lambda copy: copy.__name__)
-def test_calls(tree: Path, tmp_path: Path, copy: Callable[[Path, Path], object]) -> None:
+def test_calls(
+    texts: dict[Path, bytes], tmp_path: Path, copy: Callable[[Path, Path], object]
+) -> None:
     """Every function that copies a file gets the text, whole."""
-    for number, file in enumerate(of_kernel(tree)):
+    for number, (file, text) in enumerate(texts.items()):
         copy(file, tmp_path / str(number))
-        assert (tmp_path / str(number)).read_bytes() == file.read_bytes()
+        assert (tmp_path / str(number)).read_bytes() == text
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_answers(tree: Path, tmp_path: Path, name: str) -> None:
+def test_answers(texts: dict[Path, bytes], tmp_path: Path, name: str) -> None:
     """Every program that looks at one end of a file, or counts, does so right."""
     command, answer = ANSWERS[name]
-    texts = {file: file.read_bytes() for file in of_kernel(tree)}
     said = on_each([*texts], f'{command} >"$O"', tmp_path / "out")
     assert said == {file: answer(text) for file, text in texts.items()}
+
+
+def test_ram(tree: Path, tmp_path: Path) -> None:
+    """RAM as a core file, too, which is too large for all of them; nobody can write to it."""
+    file = tree / "proc/kcore"
+    assert (file.stat().st_mode, file.stat().st_blocks) == (stat.S_IFREG | 0o400, 0)
+    done = shell('cat "$F" | cmp - "$F" && cp "$F" "$O" && cmp "$F" "$O"', F=file, O=tmp_path / "o")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "o").stat().st_size == file.stat().st_size > 64 << 20
+    with pytest.raises(PermissionError):
+        file.open("r+b")
 
 
 def test_rsync_of_the_tree(tree: Path, tmp_path: Path) -> None:
