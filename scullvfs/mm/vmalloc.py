@@ -17,6 +17,7 @@ the time with a warning in the kernel log and no harm done.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final, NamedTuple, TypedDict
 
@@ -393,6 +394,7 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
         self._vmap_space.check()
         self._blocks.check()
         mapped = {at: PHYS_PFN(e & self._layout.phys_mask) for at, e in self._pgtable.mappings()}
+        addresses = [*mapped]  # the lowest first
         owned: set[int] = set()
         seen = 0
         for start, kind, _ in self._vmap_space.busy.values():
@@ -401,10 +403,11 @@ class Vmalloc(VmapPages, VmMapRam, Ioremap):
             pages = range(start, end, PAGE_SIZE)
             used = self._blocks.used(start)
             if not kind.flags or used >= 0 or (kind.flags & VM_ALLOC and not kind.nr_pages):
-                inside = [i for i, address in enumerate(pages) if address in mapped]
+                # It may be as large as the window: look at what is mapped, not at each page.
+                inside = addresses[bisect_left(addresses, start) : bisect_left(addresses, end)]
                 if not kind.flags & VM_ALLOC:
                     assert used > 0 or not inside, "a page is mapped that nobody uses"
-                    assert all(used >> i & 1 for i in inside)
+                    assert all(used >> pages.index(address) & 1 for address in inside)
                 seen += len(inside)
                 continue
             frames = {mapped[address] for address in pages}

@@ -182,7 +182,7 @@ def test_free_percpu_of_what_is_none(machine: Machine) -> None:
 @pytest.mark.parametrize("arch", ARCHS)
 def test_alloc_highest_purges(arch: str) -> None:
     """Where only lazily freed addresses are left; where none are, it is None."""
-    machine = Machine(16 * MIB, arch)  # a check of it would look at each page of the window
+    machine = Machine(16 * MIB, arch)
     space, layout = machine.vmap_space, machine.layout
     border = layout.vmalloc_end - 64 * P
     space.reserve(layout.vmalloc_start, border)

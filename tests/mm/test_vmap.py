@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from random import Random
 
@@ -9,6 +10,7 @@ import pytest
 
 from scullvfs.mm import Machine
 from scullvfs.mm.layout import LAYOUTS
+from scullvfs.mm.ram import WORD_FORMAT
 from scullvfs.mm.vm_struct import VmapArea, VmKind
 from scullvfs.mm.vmap import MAX_VA_SIZE_PAGES, VmapSpace
 
@@ -109,6 +111,19 @@ def test_reserve() -> None:
     machine.vm.vm_unmap_aliases()
     assert machine.vm.vmalloc(P) == start
     machine.check()
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_check_of_a_reserved_window(arch: str) -> None:
+    """However large it is, a check ends, and it finds a page that is mapped there."""
+    machine = Machine(16 * MIB, arch, panic_on_warn=True)
+    layout = machine.layout
+    machine.vmap_space.reserve(layout.vmalloc_start, layout.vmalloc_end)
+    machine.check()
+    entry = array(WORD_FORMAT[layout.pointer_size], [layout.page_kernel | 3 * P])
+    assert machine.pgtable.map_pages(layout.vmalloc_end - 2 * P, entry)
+    with pytest.raises(AssertionError, match="a page is mapped that nobody uses"):
+        machine.check()
 
 
 @pytest.mark.parametrize(
