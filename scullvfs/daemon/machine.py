@@ -30,7 +30,7 @@ def build_machine(options: MountOptions) -> Machine:
             options.cpus,
             fragment=options.fragment,
             init_on_alloc=options.init_on_alloc,
-            page_owner=options.page_owner == "on",
+            page_owner=options.page_owner,
             hardened_usercopy=options.hardened_usercopy,
         )
     except ValueError as error:

@@ -75,7 +75,7 @@ def _of_page(options: MountOptions) -> int:
         PAGE_SIZE
         + FRAME
         + max(_books(options, driver) for driver in options.loaded())
-        + (_owners(options) if options.page_owner == "on" else 0)
+        + (_owners(options) if options.page_owner else 0)
     )
 
 

@@ -26,7 +26,6 @@ __all__ = [
     "format_size",
     "group",
     "number",
-    "off_or_on",
     "octal_mode",
     "path",
     "parse_size",
@@ -92,33 +91,26 @@ def number(low: int, high: int) -> Parse:
     )
 
 
-_SWITCH: Final = dict.fromkeys(("0", "off", "n"), False) | dict.fromkeys(("1", "on", "y"), True)
-"""Words as the kernel's parameters take them (Linux: lib/kstrtox.c:kstrtobool())."""
-
-
-def _switched(text: str) -> bool:
-    try:
-        return _SWITCH[text]
-    except KeyError:
-        raise ValueError(text) from None
+WORDS: Final = dict.fromkeys(("0", "n", "off"), False) | dict.fromkeys(("1", "y", "on"), True)
+"""What a boolean may be given as (some of Linux: lib/kstrtox.c:kstrtobool())."""
 
 
 def switch() -> Parse:
-    """0 or 1, or another word for one of them, as a `bool`."""
+    """A boolean, as any of WORDS; written as 0 or 1."""
+
+    def convert(text: str) -> bool:
+        try:
+            return WORDS[text]
+        except KeyError:
+            raise ValueError(text) from None
+
     return Parse(
+        "0 or 1, n or y, off or on",
         "0 or 1",
-        "0 or 1",
-        _switched,
+        convert,
         known=lambda: ("0", "1"),
         format=lambda value: str(int(value)),
     )
-
-
-def off_or_on() -> Parse:
-    """off or on, or another word for one of them, as these words."""
-    words = ("off", "on")
-    brief = ", ".join(words)
-    return Parse(f"one of {brief}", brief, lambda text: words[_switched(text)], known=lambda: words)
 
 
 def fault() -> Parse:

@@ -30,7 +30,6 @@ from .parsers import (
     group,
     number,
     octal_mode,
-    off_or_on,
     path,
     several,
     size,
@@ -89,8 +88,8 @@ class MountOptions:
     """Percent of its free RAM that is in small pieces from the start."""
     init_on_alloc: bool = True
     """Whether its kernel fills with zeros what is allocated."""
-    page_owner: str = "off"
-    """Whether the machine keeps who holds which frames: off or on, as the kernel's parameter."""
+    page_owner: bool = False
+    """Whether its kernel keeps who holds which frames."""
     failslab: str = "off"
     """When kmalloc and caches are made to fail: off, or INTERVAL:PROBABILITY:SPACE:TIMES."""
     fail_page_alloc: str = "off"
@@ -239,7 +238,7 @@ OPTIONS: Final = (
     Option("cpus", number(1, 8192), "CPUs its kernel believes to have"),
     Option("fragment", number(0, 100), "percent of free RAM in small pieces"),
     Option("init_on_alloc", switch(), "what its kernel allocates is zeros"),
-    Option("page_owner", off_or_on(), "keep who holds which frames"),
+    Option("page_owner", switch(), "keep who holds which frames"),
     Option("failslab", fault(), "kmalloc and caches fail"),
     Option("fail_page_alloc", fault(), "the page allocator fails"),
     Option("restore", path(), "snapshot to begin with"),

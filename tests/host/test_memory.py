@@ -80,7 +80,7 @@ def test_needed_memory_with_owners() -> None:
     for order, books in ((0, 8 + 320), (4, 8 + 20)):
         without, kept = (
             memory.needed_memory(replace(asks(GIB, order), page_owner=value))
-            for value in ("off", "on")
+            for value in (False, True)
         )
         assert kept - without == GIB // 4096 * books
 

@@ -34,7 +34,7 @@ class Kernel:
             options.cpus,
             fragment=options.fragment,
             init_on_alloc=options.init_on_alloc,
-            page_owner=options.page_owner == "on",
+            page_owner=options.page_owner,
             hardened_usercopy=options.hardened_usercopy,
         )
         self.modules = [
