@@ -70,26 +70,42 @@ def _of_module(function: str) -> str:
     return f"{function} [test_vmalloc]"
 
 
-def fix_size_alloc_test(at: Setting) -> Steps[bool]:
-    """One area after the other, all of one size."""
-    vm, memory, caller = at.machine.vm, at.machine.memory, _of_module("fix_size_alloc_test")
-    size = at.nr_pages * PAGE_SIZE
+def _one_after_the_other(
+    at: Setting,
+    alloc: Callable[[], int | None],
+    free: Callable[[int], None],
+    *,
+    offset: int = 0,
+    data: bytes = b"",
+) -> Steps[bool]:
+    """Allocate, write `data` at `offset`, give up the turn and free, test_loop_count times."""
     for _ in range(at.parameters.test_loop_count):
-        if at.parameters.use_huge:
-            address = vm.vmalloc_huge(size, caller=caller)
-        else:
-            address = vm.vmalloc(size, caller)
+        address = alloc()
         if address is None:
             return False
-        memory.write(address, b"\0")
+        if data:
+            at.machine.memory.write(address + offset, data)
         yield
-        vm.vfree(address)
+        free(address)
     return True
+
+
+def fix_size_alloc_test(at: Setting) -> Steps[bool]:
+    """One area after the other, all of one size."""
+    vm, caller = at.machine.vm, _of_module("fix_size_alloc_test")
+    size = at.nr_pages * PAGE_SIZE
+
+    def alloc() -> int | None:
+        if at.parameters.use_huge:
+            return vm.vmalloc_huge(size, caller=caller)
+        return vm.vmalloc(size, caller)
+
+    return _one_after_the_other(at, alloc, vm.vfree, data=b"\0")
 
 
 def full_fit_alloc_test(at: Setting) -> Steps[bool]:
     """One page after the other, while there are holes of one page everywhere before."""
-    vm, memory, name = at.machine.vm, at.machine.memory, "full_fit_alloc_test"
+    vm, name = at.machine.vm, "full_fit_alloc_test"
     arrays: list[int] = []
     for _ in range(2):
         array = at.vmalloc(at.junk_length * at.machine.layout.pointer_size, name)
@@ -104,15 +120,9 @@ def full_fit_alloc_test(at: Setting) -> Steps[bool]:
         yield
     for address in junk:
         vm.vfree(address)
-    passed = True
-    for _ in range(at.parameters.test_loop_count):
-        address = at.vmalloc(PAGE_SIZE, name)
-        if address is None:
-            passed = False
-            break
-        memory.write(address, b"\1")
-        yield
-        vm.vfree(address)
+    passed = yield from _one_after_the_other(
+        at, lambda: at.vmalloc(PAGE_SIZE, name), vm.vfree, data=b"\1"
+    )
     for address in [*kept, *arrays]:
         vm.vfree(address)
     return passed
@@ -148,40 +158,32 @@ def long_busy_list_alloc_test(at: Setting) -> Steps[bool]:
 
 def random_size_alloc_test(at: Setting) -> Steps[bool]:
     """One area after the other, of 1 to 100 pages."""
-    vm, memory = at.machine.vm, at.machine.memory
-    for _ in range(at.parameters.test_loop_count):
-        address = at.vmalloc(at.random.randint(1, 100) * PAGE_SIZE, "random_size_alloc_test")
-        if address is None:
-            return False
-        memory.write(address, b"\1")
-        yield
-        vm.vfree(address)
-    return True
+
+    def alloc() -> int | None:
+        return at.vmalloc(at.random.randint(1, 100) * PAGE_SIZE, "random_size_alloc_test")
+
+    return _one_after_the_other(at, alloc, at.machine.vm.vfree, data=b"\1")
 
 
 def fix_align_alloc_test(at: Setting) -> Steps[bool]:
     """One area after the other, all of one size and alignment."""
     align = THREAD_ALIGN[at.machine.layout.name] << 1
-    for _ in range(at.parameters.test_loop_count):
-        address = at.vmalloc_node(5 * PAGE_SIZE, align, "fix_align_alloc_test")
-        if address is None:
-            return False
-        yield
-        at.machine.vm.vfree(address)
-    return True
+
+    def alloc() -> int | None:
+        return at.vmalloc_node(5 * PAGE_SIZE, align, "fix_align_alloc_test")
+
+    return _one_after_the_other(at, alloc, at.machine.vm.vfree)
 
 
 def random_size_align_alloc_test(at: Setting) -> Steps[bool]:
     """One area after the other, of 1 to 10 pages, aligned to a byte and up to 4 MiB."""
-    for _ in range(at.parameters.test_loop_count):
+
+    def alloc() -> int | None:
         number = at.random.randrange(256)
         size, align = (number % 10 + 1) * PAGE_SIZE, 1 << number % 23
-        address = at.vmalloc_node(size, align, "random_size_align_alloc_test")
-        if address is None:
-            return False
-        yield
-        at.machine.vm.vfree(address)
-    return True
+        return at.vmalloc_node(size, align, "random_size_align_alloc_test")
+
+    return _one_after_the_other(at, alloc, at.machine.vm.vfree)
 
 
 def align_shift_alloc_test(at: Setting) -> Steps[bool]:
@@ -215,30 +217,21 @@ def pcpu_alloc_test(at: Setting) -> Steps[bool]:
     return None not in objects
 
 
+def _freed_later(at: Setting, caller: str, free: Callable[[int], None]) -> Steps[bool]:
+    behind = 2 * at.machine.layout.pointer_size  # of a rcu_head
+    return _one_after_the_other(
+        at, lambda: at.vmalloc(PAGE_SIZE, caller), free, offset=behind, data=b"a"
+    )
+
+
 def kvfree_rcu_1_arg_vmalloc_test(at: Setting) -> Steps[bool]:
     """One page after the other, freed a grace period later."""
-    memory, free = at.machine.memory, at.machine.krc.kvfree_rcu_mightsleep
-    for _ in range(at.parameters.test_loop_count):
-        address = at.vmalloc(PAGE_SIZE, "kvfree_rcu_1_arg_vmalloc_test")
-        if address is None:
-            return False
-        memory.write(address + 2 * at.machine.layout.pointer_size, b"a")  # behind a rcu_head
-        yield
-        free(address)
-    return True
+    return _freed_later(at, "kvfree_rcu_1_arg_vmalloc_test", at.machine.krc.kvfree_rcu_mightsleep)
 
 
 def kvfree_rcu_2_arg_vmalloc_test(at: Setting) -> Steps[bool]:
     """The same, where what is freed is linked by what is in it if need be."""
-    memory, free = at.machine.memory, at.machine.krc.kvfree_rcu
-    for _ in range(at.parameters.test_loop_count):
-        address = at.vmalloc(PAGE_SIZE, "kvfree_rcu_2_arg_vmalloc_test")
-        if address is None:
-            return False
-        memory.write(address + 2 * at.machine.layout.pointer_size, b"a")
-        yield
-        free(address)
-    return True
+    return _freed_later(at, "kvfree_rcu_2_arg_vmalloc_test", at.machine.krc.kvfree_rcu)
 
 
 def vm_map_ram_test(at: Setting) -> Steps[bool]:
