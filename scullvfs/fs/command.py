@@ -17,9 +17,9 @@ from scullvfs.mm.access import Buffer
 from scullvfs.mm.command_line import MAX_LINE, Refused, Why
 from scullvfs.mm.commands import Commands
 
+from .node import Directory
 from .seq_file import SeqFile
 from .shown import WritableFile
-from .tree import Directory
 
 __all__ = ["CommandFile", "mm_directory"]
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,12 +33,12 @@ from .devices import DeviceFile
 from .extfrag import extfrag
 from .fail_function import error_injection, fail_function
 from .fault_files import fault_directory
+from .node import Directory, Node, refused
 from .page_owner import PageOwnerListing
 from .page_tables import PageTablesListing
 from .record_file import RecordFile
 from .seq_file import SeqFile
 from .snapshot import SnapshotFile
-from .tree import Directory, Node
 from .vmap_areas import VmapAreas
 
 __all__ = ["debugfs"]
@@ -114,15 +113,15 @@ class _Validator:
                 it has whose and by whom; EOPNOTSUPP, Python runs with -O, without assertions.
         """
         if value != 1:
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise refused(errno.EINVAL)
         if not __debug__:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            raise refused(errno.EOPNOTSUPP)
         broken = self._find_broken()
         found = [*([] if broken is None else [broken]), *self._machine.overruns.report()]
         for line in found:
             self._machine.log.printk(KERN_ERR, line)
         if found:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise refused(errno.EIO)
         self.passed += 1
 
     def _find_broken(self) -> str | None:

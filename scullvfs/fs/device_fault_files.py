@@ -25,9 +25,9 @@ from scullvfs.mm.fault_attr import KNOBS
 from .device_faults import DeviceFaults
 from .fault_files import knob_files, simple_attr
 from .kstrtox import S64, kstrtobool_from_user, kstrtoint, kstrtonumber
+from .node import Directory, LateDirectory, Node, refused
 from .op_fault import BYTES, OPERATIONS, RANDOM, At, DeviceKnob, OpFault
-from .show_store import ShowStoreFile, refused
-from .tree import Directory, LateDirectory, Node
+from .show_store import ShowStoreFile
 
 if TYPE_CHECKING:
     from scullvfs.mm.fault_inject import FaultInjection

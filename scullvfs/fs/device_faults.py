@@ -20,7 +20,6 @@ counts once (`RefusedFills`, `RefusedWrite`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from scullvfs.mm import PAGE_SIZE, outside
 from scullvfs.mm.replacing import Layer, Replaced, around, replace
 
+from .node import refused
 from .op_fault import OPERATIONS, DeviceKnob, OpFault
 from .refused import RefusedFills, RefusedWrite
 from .waiting import Delayed, Waiters
@@ -182,7 +182,7 @@ class DeviceFaults:
         """Raise the error, and have it recorded where the driver's function is traced."""
 
         def fail(*_: Any) -> NoReturn:
-            raise OSError(fault.error, os.strerror(fault.error))
+            raise refused(fault.error)
 
         around(self._file.device, fault.operation, Layer.TRACE, fail)(*arguments)
         raise AssertionError("it has to raise")

@@ -43,8 +43,9 @@ from scullvfs.scull import ScullDev, posix
 
 from .atime import Atime
 from .calls import Statistics
+from .file import File, Handle
+from .node import refused
 from .privileges import CAP_SYS_ADMIN, capable
-from .tree import File, Handle
 
 __all__ = ["FILE_RULES", "DeviceFile", "PosixFile"]
 
@@ -174,7 +175,7 @@ class DeviceHandle(Handle):
     def fallocate(self, mode: int, off: int, length: int) -> Steps[None]:
         """Refused as for any device; for a hole so that cp --sparse=always goes on without it."""
         if mode & FALLOC_FL_PUNCH_HOLE:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            raise refused(errno.EOPNOTSUPP)
         return super().fallocate(mode, off, length)
 
     def write_pages(self, pos: int, data: Buffer) -> int:
@@ -189,7 +190,7 @@ class DeviceHandle(Handle):
         count = posix.write_span(self._device, pos, data)
         self._file.modified()
         if count < len(data):
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+            raise refused(errno.ENOMEM)
         return count
 
     def release(self) -> None:
@@ -262,7 +263,7 @@ class PosixHandle(DeviceHandle):
         elif what == FALLOC_FL_ZERO_RANGE:
             steps = posix.zero_range(self._device, off, length, keep_size)
         else:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            raise refused(errno.EOPNOTSUPP)
         return self._modifying(steps)
 
     def _modifying(self, steps: Steps[None]) -> Steps[None]:

@@ -17,8 +17,8 @@ from typing import Final
 from scullvfs.mm import Machine
 from scullvfs.mm.vmstat import fragmentation_index, unusable_free_index
 
+from .node import Directory
 from .shown import TextFile
-from .tree import Directory
 
 __all__ = ["extfrag", "extfrag_index", "unusable_index"]
 

@@ -21,9 +21,9 @@ from scullvfs.mm.layout import Layout
 
 from .fault_files import knob_files, simple_attr
 from .kstrtox import strim
-from .show_store import ShowStoreFile, refused
+from .node import Directory, Node, Symlink, refused
+from .show_store import ShowStoreFile
 from .shown import TextFile
-from .tree import Directory, Node, Symlink
 
 __all__ = ["error_injection", "fail_function"]
 

@@ -16,8 +16,8 @@ from typing import Final
 from scullvfs.mm.fault_attr import FaultAttr, Knob, KnobKind
 
 from .kstrtox import S64, U64, kstrtobool_from_user, kstrtonumber
+from .node import Directory, Node
 from .show_store import ShowStoreFile
-from .tree import Directory, Node
 
 __all__ = ["fault_directory", "knob_files", "simple_attr"]
 

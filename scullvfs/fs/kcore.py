@@ -15,8 +15,6 @@ Linux: fs/proc/kcore.c:read_kcore_iter(), kernel/vmcore_info.c
 
 from __future__ import annotations
 
-import errno
-import os
 import struct
 from typing import Final
 
@@ -24,7 +22,7 @@ from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.access import View
 from scullvfs.mm.dump_stack import RELEASE
 
-from .tree import File, Handle
+from .file import File, Handle, only_read
 
 __all__ = ["Kcore"]
 
@@ -65,8 +63,7 @@ class Kcore(File):
         Raises:
             OSError: EACCES, opened for writing (only root comes this far).
         """
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        only_read(flags)
         return _KcoreHandle(self)
 
     def bytes_at(self, pos: int, count: int) -> bytes:

@@ -20,8 +20,9 @@ from scullvfs.mm.sched import Running, Task
 from scullvfs.mm.workqueue import Left, Steps
 
 from .calls import ROW_BITS, CallTable, Counting, Kind, Statistics
+from .file import File, Handle
+from .node import refused
 from .privileges import PRIVILEGES, remove_privileges
-from .tree import File, Handle
 from .waiting import WouldWait
 
 __all__ = ["NR_FILE", "OpenFiles"]
@@ -65,7 +66,7 @@ class OpenFiles:
         """
         task = self._running.current
         if len(self._files) >= NR_FILE and task.uid != 0:
-            raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+            raise refused(errno.ENFILE)
         opened = partial(self._opened, file, flags, task)
         try:
             handle = file.open(flags, task.pid)

@@ -20,8 +20,6 @@ Linux: fs/proc/page.c
 
 from __future__ import annotations
 
-import errno
-import os
 from array import array
 from collections.abc import Callable
 from typing import Final
@@ -30,7 +28,7 @@ from scullvfs.mm import Machine
 from scullvfs.mm.access import View
 from scullvfs.mm.ptdump import Ptdump
 
-from .tree import File, Handle
+from .file import File, Handle, only_read
 
 __all__ = ["FrameFile", "kpagecount", "kpageflags"]
 
@@ -101,8 +99,7 @@ class FrameFile(File):
         Raises:
             OSError: EACCES, opened for writing (only root comes this far).
         """
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        only_read(flags)
         return _FrameHandle(self)
 
 

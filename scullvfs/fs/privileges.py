@@ -14,7 +14,7 @@ from typing import Final
 from scullvfs.mm import outside
 from scullvfs.mm.sched import Task
 
-from .tree import Node
+from .node import Node
 
 __all__ = ["CAP_SYS_ADMIN", "PRIVILEGES", "capable", "remove_privileges"]
 

@@ -18,12 +18,12 @@ from scullvfs.scull import Module, ScullProcmem
 
 from .kcore import Kcore
 from .meminfo import meminfo
+from .node import Directory, Node
 from .page import FrameFile, kpagecount, kpageflags
 from .seq_file import Listing, Place, ScannedListing, SeqFile
 from .shown import ShownFile, TextFile
 from .slabinfo import slabinfo
 from .tasks import ProcDirectory
-from .tree import Directory, Node
 from .vmallocinfo import Vmallocinfo
 from .vmstat import buddyinfo, pagetypeinfo, zoneinfo
 

@@ -20,9 +20,9 @@ from typing import Final, Protocol
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.workqueue import Left, Steps
 
+from .file import File, Handle
 from .kstrtox import kstrtobool_from_user
-from .show_store import refused
-from .tree import File, Handle
+from .node import refused
 from .waiting import Waiters, WouldWait
 
 __all__ = ["ENOUGH", "LONGEST", "RecordFile", "Recording"]

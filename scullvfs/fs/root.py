@@ -16,10 +16,11 @@ from scullvfs.scull import Module
 
 from .atime import atime_rules
 from .devices import FILE_RULES, DeviceFile
+from .node import Directory, Symlink
 from .proc import procfs
 from .snapshot import SnapshotFile
 from .sysfs import sysfs
-from .tree import Directory, Symlink, Tree
+from .tree import Tree
 
 __all__ = ["build_tree"]
 

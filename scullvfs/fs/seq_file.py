@@ -14,15 +14,13 @@ Linux: fs/seq_file.c
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator
 from typing import Final, Protocol
 
 from scullvfs.mm.access import View
 from scullvfs.mm.layout import PAGE_MASK
 
-from .tree import File, Handle
+from .file import File, Handle, only_read
 
 __all__ = ["START", "Listing", "Place", "ScannedListing", "SeqFile", "text_of"]
 
@@ -121,8 +119,7 @@ class SeqFile(File):
         Raises:
             OSError: EACCES, opened for writing (only root comes this far).
         """
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        only_read(flags)
         return _SeqHandle(self)
 
 

@@ -13,18 +13,14 @@ from collections.abc import Callable
 
 from scullvfs.mm.access import Buffer, View
 
+from .file import Handle
+from .node import refused
 from .shown import WritableFile
-from .tree import Handle
 
-__all__ = ["ShowStoreFile", "refused"]
+__all__ = ["ShowStoreFile"]
 
 Store = Callable[[bytes], "int | None"]
 """Takes what is written; returns how many bytes of it, None for all."""
-
-
-def refused(number: int) -> OSError:
-    """An error by its number."""
-    return OSError(number, os.strerror(number))
 
 
 class ShowStoreFile(WritableFile):

@@ -23,7 +23,8 @@ from scullvfs.mm import outside
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.workqueue import Left, Steps
 
-from .tree import File, Handle
+from .file import File, Handle
+from .node import refused
 
 __all__ = ["ShownFile", "TextFile", "WritableFile"]
 
@@ -81,7 +82,7 @@ class ShownFile(File):
             OSError: EACCES, a read-only file opened for writing (only root comes this far).
         """
         if flags & os.O_ACCMODE != os.O_RDONLY and not self._writable:
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            raise refused(errno.EACCES)
         made, self._made = self._made, None
         if made is not None and made.pid == pid and outside.monotonic_ns() - made.time < FRESH:
             return self._opened(made.text)

@@ -12,8 +12,8 @@ from scullvfs.mm import PAGE_SIZE, Machine
 from scullvfs.mm.failslab import FailSlab
 from scullvfs.mm.slub import KmemCache
 
-from .show_store import ShowStoreFile, refused
-from .tree import Directory
+from .node import Directory, refused
+from .show_store import ShowStoreFile
 
 __all__ = ["slab"]
 

@@ -21,7 +21,8 @@ from typing import Final
 
 from scullvfs.mm.access import View
 
-from .tree import File, Handle
+from .file import File, Handle
+from .node import refused
 from .waiting import WouldWait
 
 __all__ = ["Begin", "SnapshotFile"]
@@ -85,7 +86,7 @@ class SnapshotFile(File):
         """
         self._reap()
         if self.is_open:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            raise refused(errno.EBUSY)
         if self._busy():
             raise _NotYet(partial(self.open, flags, pid))
         return _SnapshotHandle(self, *self.begin())
@@ -119,7 +120,7 @@ class _SnapshotHandle(Handle):
             if status:
                 code = os.waitstatus_to_exitcode(status)
                 log.error("what writes a snapshot has ended before its end, with status %d", code)
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
+                raise refused(errno.EIO)
         return data
 
     def release(self) -> None:

@@ -23,10 +23,10 @@ from scullvfs.scull import Module, ScullDev
 from .attribute import AttributeFile
 from .debugfs import debugfs
 from .devices import DeviceFile
+from .node import Directory, Node
 from .slab import slab
 from .snapshot import SnapshotFile
 from .tracefs import tracefs
-from .tree import Directory, Node
 
 __all__ = ["sysfs"]
 

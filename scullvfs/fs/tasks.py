@@ -19,7 +19,6 @@ Linux: fs/proc/base.c:proc_fault_inject_write(), proc_fail_nth_write()
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -29,8 +28,8 @@ from scullvfs.mm.fault_tasks import FaultTasks
 from scullvfs.mm.sched import Running, Task
 
 from .kstrtox import kstrtoint, kstrtouint_from_user, strim
+from .node import Directory, Node, Symlink, refused
 from .shown import WritableFile
-from .tree import Directory, Node, Symlink
 
 __all__ = ["ProcDirectory", "TaskLink"]
 
@@ -77,7 +76,7 @@ class _TaskFile(WritableFile):
 
     def _look(self) -> None:
         if not outside.is_alive(self._tid):
-            raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+            raise refused(errno.ESRCH)
 
     def _number(self) -> int:
         raise NotImplementedError
@@ -95,7 +94,7 @@ class _MakeItFail(_TaskFile):
         text = text[:NUMBER_SIZE]
         value = kstrtoint(strim(text))
         if value not in (0, 1):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise refused(errno.EINVAL)
         self._look()
         self._tasks.set_make_it_fail(self._tid, bool(value))
         return len(text)
@@ -199,7 +198,7 @@ class TaskLink(Symlink):
         """
         task = self._running.current
         if not task.pid:
-            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            raise refused(errno.ENOENT)
         return str(self._number(task)).encode()
 
     @property

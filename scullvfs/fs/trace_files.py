@@ -22,8 +22,8 @@ from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.trace import Trace
 from scullvfs.mm.workqueue import Left, Steps
 
+from .file import File, Handle
 from .seq_file import START, Place, ScannedListing, SeqFile
-from .tree import File, Handle
 from .waiting import WouldWait
 
 __all__ = ["TraceFile", "TraceListing", "TracePipe"]

@@ -31,9 +31,9 @@ from scullvfs.mm.trace_filter import FilterError, Refusal
 from scullvfs.mm.trace_format import format_text
 
 from .kstrtox import BLANKS, kstrtonumber, kstrtoul_from_user, strim
-from .show_store import ShowStoreFile, refused
+from .node import Directory, Node, refused
+from .show_store import ShowStoreFile
 from .trace_files import TraceFile, TracePipe
-from .tree import Directory, Node
 
 __all__ = ["tracefs"]
 

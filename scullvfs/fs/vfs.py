@@ -14,7 +14,6 @@ Linux: fs/namei.c, fs/attr.c, fs/read_write.c
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
@@ -23,8 +22,10 @@ from scullvfs.mm import Machine
 from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.workqueue import Left, Steps
 
+from .file import File
+from .node import NAME_MAX, Directory, Node, Symlink, refused
 from .open_files import OpenFiles
-from .tree import NAME_MAX, Directory, File, Node, Symlink, Tree
+from .tree import Tree
 
 __all__ = ["METHODS", "Attributes", "Statfs", "Vfs"]
 
@@ -84,7 +85,7 @@ class Vfs(OpenFiles):
         node = self._nodes[parent].lookup(name)
         if node is None:
             number = errno.ENAMETOOLONG if len(name) > NAME_MAX else errno.ENOENT
-            raise OSError(number, os.strerror(number))
+            raise refused(number)
         node.looked_up(self._running.current.pid)
         return node
 
@@ -99,7 +100,7 @@ class Vfs(OpenFiles):
             OSError: EPERM, permissions and owner of that node stay.
         """
         if self._nodes[ino].frozen and attributes.change_rights:
-            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+            raise refused(errno.EPERM)
 
     def notify_change(self, ino: int, attributes: Attributes) -> Node:
         """chmod(2), chown(2), utimensat(2), and the end of a truncate(2); it was checked who may.
@@ -136,7 +137,7 @@ class Vfs(OpenFiles):
         """
         node = self._nodes[ino]
         if not isinstance(node, File):
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise refused(errno.EISDIR)
         return self.open_file(node, flags)
 
     def readlink(self, ino: int) -> bytes:
@@ -147,7 +148,7 @@ class Vfs(OpenFiles):
         """
         node = self._nodes[ino]
         if not isinstance(node, Symlink):
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            raise refused(errno.EINVAL)
         node.accessed()
         return node.target
 
@@ -159,7 +160,7 @@ class Vfs(OpenFiles):
         """
         node = self._nodes[ino]
         if not isinstance(node, Directory):
-            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            raise refused(errno.ENOTDIR)
         node.accessed()
         return [*node]
 

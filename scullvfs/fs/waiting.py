@@ -16,6 +16,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
+from .node import refused
+
 __all__ = ["Delayed", "Waiters", "WouldWait"]
 
 Waiters = dict[Callable[[], None], None]
@@ -84,4 +86,4 @@ class Delayed(WouldWait):
         Raises:
             OSError: ENODEV.
         """
-        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        raise refused(errno.ENODEV)

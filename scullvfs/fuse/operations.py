@@ -30,7 +30,9 @@ from pyfuse3 import (
 )
 
 from scullvfs.fs.calls import Kind
-from scullvfs.fs.tree import NAME_MAX, File, Node, Tree
+from scullvfs.fs.file import File
+from scullvfs.fs.node import NAME_MAX, Node
+from scullvfs.fs.tree import Tree
 from scullvfs.fs.vfs import Attributes, Vfs
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import PAGE_SIZE, Machine

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from scullvfs.fs.tree import Directory, Tree
+from scullvfs.fs.node import Directory
+from scullvfs.fs.tree import Tree
 from scullvfs.text import shown
 
 from .calls import ARGUMENTS

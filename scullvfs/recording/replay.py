@@ -17,9 +17,10 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
+from scullvfs.fs.node import LateDirectory
 from scullvfs.fs.record_file import RecordFile, Recording
 from scullvfs.fs.snapshot import SnapshotFile
-from scullvfs.fs.tree import LateDirectory, Tree
+from scullvfs.fs.tree import Tree
 from scullvfs.fs.vfs import Vfs
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import Machine

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from json import dumps
 from typing import Any, Final
 
-from scullvfs.fs.tree import Node
+from scullvfs.fs.node import Node
 from scullvfs.fs.vfs import Attributes
 from scullvfs.mm.access import View
 

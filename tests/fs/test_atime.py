@@ -7,7 +7,8 @@ import time
 import pytest
 
 from scullvfs.fs.atime import DAY, Atime, atime_rules
-from scullvfs.fs.tree import Directory, Node, Symlink, Tree
+from scullvfs.fs.node import Directory, Node, Symlink
+from scullvfs.fs.tree import Tree
 
 HOUR = DAY // 24
 

@@ -7,9 +7,9 @@ import os
 import pytest
 
 from scullvfs.fs.calls import MAX_ROWS, ROW_BITS, CallTable, Kind
+from scullvfs.fs.file import File
 from scullvfs.fs.open_files import OpenFiles
 from scullvfs.fs.root import build_tree
-from scullvfs.fs.tree import File
 from scullvfs.mm import Machine
 from scullvfs.scull import MAX_DEVS, Module
 

@@ -10,7 +10,8 @@ import stat
 import pytest
 
 from scullvfs.fs.debugfs import debugfs
-from scullvfs.fs.tree import Directory, File
+from scullvfs.fs.file import File
+from scullvfs.fs.node import Directory
 from scullvfs.mm import Machine
 from scullvfs.mm.command_line import MAX_LINE
 from scullvfs.mm.commands import MAX_BYTES

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from scullvfs.fs.debugfs import debugfs
-from scullvfs.fs.tree import File
+from scullvfs.fs.file import File
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.scull import Module

@@ -9,8 +9,10 @@ import pytest
 
 from scullvfs.fs.device_fault_files import scull_directory
 from scullvfs.fs.devices import DeviceFile
+from scullvfs.fs.file import File
+from scullvfs.fs.node import Directory, Node
 from scullvfs.fs.op_fault import OPERATIONS
-from scullvfs.fs.tree import Directory, File, Node, Tree
+from scullvfs.fs.tree import Tree
 
 from ..scull.helpers import fails
 from .device_files import new_file

@@ -10,8 +10,9 @@ import pytest
 
 from scullvfs.fs.debugfs import debugfs
 from scullvfs.fs.extfrag import extfrag_index, unusable_index
+from scullvfs.fs.file import File
+from scullvfs.fs.node import Directory
 from scullvfs.fs.proc import buddyinfo
-from scullvfs.fs.tree import Directory, File
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.vmstat import fragmentation_index, unusable_free_index

@@ -8,8 +8,9 @@ import stat
 
 import pytest
 
+from scullvfs.fs.file import File
+from scullvfs.fs.node import Directory, Node, Symlink
 from scullvfs.fs.root import build_tree
-from scullvfs.fs.tree import Directory, File, Node, Symlink
 from scullvfs.mm import Machine
 from scullvfs.mm.sched import Task
 from scullvfs.scull import Module

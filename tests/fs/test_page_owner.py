@@ -9,9 +9,9 @@ import pytest
 
 from scullvfs.fs.debugfs import debugfs
 from scullvfs.fs.driver_trace import track_drivers
+from scullvfs.fs.file import File
 from scullvfs.fs.page_owner import PageOwnerListing
 from scullvfs.fs.seq_file import SeqFile, text_of
-from scullvfs.fs.tree import File
 from scullvfs.mm import Machine
 from scullvfs.mm.workqueue import finish
 from scullvfs.scull import Module

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from scullvfs.fs.file import File
 from scullvfs.fs.proc import (
     TEXTS,
     IomemFile,
@@ -25,7 +26,6 @@ from scullvfs.fs.proc import (
 )
 from scullvfs.fs.seq_file import Listing, text_of
 from scullvfs.fs.shown import TextFile
-from scullvfs.fs.tree import File
 from scullvfs.mm import Machine
 from scullvfs.mm.gfp import GFP_HIGHUSER
 from scullvfs.mm.printk import KERN_ERR, KernelLog

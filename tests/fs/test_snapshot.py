@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from scullvfs.fs.file import Handle
 from scullvfs.fs.snapshot import SnapshotFile
-from scullvfs.fs.tree import Handle
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.snapshot import child
 

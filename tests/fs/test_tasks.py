@@ -10,8 +10,8 @@ from threading import Event, Thread, get_native_id
 
 import pytest
 
+from scullvfs.fs.node import Symlink
 from scullvfs.fs.tasks import BASE
-from scullvfs.fs.tree import Symlink
 from scullvfs.mm.sched import NOBODY, Task
 
 from ..scull.helpers import fails

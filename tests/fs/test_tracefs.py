@@ -12,9 +12,11 @@ from select import POLLIN, POLLRDNORM
 
 import pytest
 
+from scullvfs.fs.file import READY, File, Handle
+from scullvfs.fs.node import Directory, Node
 from scullvfs.fs.trace_files import COUNTED
 from scullvfs.fs.tracefs import tracefs
-from scullvfs.fs.tree import READY, Directory, File, Handle, Node, Tree
+from scullvfs.fs.tree import Tree
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import Machine
 from scullvfs.mm.sched import Task

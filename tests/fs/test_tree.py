@@ -9,8 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from scullvfs.fs.devices import DeviceFile
+from scullvfs.fs.file import File, Handle
+from scullvfs.fs.node import Directory, Node, Symlink
 from scullvfs.fs.root import build_tree
-from scullvfs.fs.tree import Directory, File, Handle, Node, Symlink, Tree
+from scullvfs.fs.tree import Tree
 from scullvfs.mm import Machine
 from scullvfs.scull import Module
 

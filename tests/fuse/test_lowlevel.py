@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from scullvfs.fs.calls import CallTable
-from scullvfs.fs.tree import Directory, Tree
+from scullvfs.fs.node import Directory
+from scullvfs.fs.tree import Tree
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.lowlevel import Handlers
 from scullvfs.fuse.operations import Operations

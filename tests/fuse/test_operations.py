@@ -14,7 +14,9 @@ import pyfuse3
 import pytest
 import trio
 
-from scullvfs.fs.tree import Directory, File, Handle, Symlink, Tree
+from scullvfs.fs.file import File, Handle
+from scullvfs.fs.node import Directory, Symlink
+from scullvfs.fs.tree import Tree
 from scullvfs.fuse.errors import errno_of
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine, PageFault

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from scullvfs.fs.debugfs import debugfs
+from scullvfs.fs.file import File
+from scullvfs.fs.node import Directory, Node
 from scullvfs.fs.proc import procfs
-from scullvfs.fs.tree import Directory, File, Node
 from scullvfs.mm import Machine
 from scullvfs.mm.sched import Task
 

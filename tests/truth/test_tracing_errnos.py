@@ -9,8 +9,9 @@ import re
 
 import pytest
 
+from scullvfs.fs.file import File
+from scullvfs.fs.node import Directory, Node
 from scullvfs.fs.tracefs import tracefs
-from scullvfs.fs.tree import Directory, File, Node
 from scullvfs.mm import Machine
 
 from .test_texts import recorded
