@@ -55,6 +55,7 @@ where there is one:
     trace, tracepoints   records of what happens, in a `ring_buffer`; where it happens
     replacing            what stands in the place of methods while it is traced, or may fail
     trace_events         what can happen, and how it reads; `trace_format` says how C reads it
+    trace_output         lines of it, and pointers in them
     trace_filter         which of it is wanted
     commands, handles    all of it by hand: a command a line, and what that has given
     command_line         what such a line means

@@ -6,8 +6,8 @@
                      trace leaves it there                           one pushes the oldest out
 
 A record is a tuple: when, who (pid, name), which event, its values.  Text is made of it when
-somebody reads.  Times are the log's; with `trace_clock` at "counter" they are numbers, and then the
-same calls give the same trace, whoever makes them when.
+somebody reads (`trace_output`).  Times are the log's; with `trace_clock` at "counter" they are
+numbers, and then the same calls give the same trace, whoever makes them when.
 
 Confessed: there is one CPU's ring; what stands for flags of the context, preempt-depth and the
 like, are dots.
@@ -18,7 +18,6 @@ Linux: kernel/trace/trace.c, kernel/trace/trace_events.c
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from hashlib import blake2b
 from typing import Final, NamedTuple, TypedDict
 
 from .layout import Layout
@@ -26,8 +25,9 @@ from .printk import KernelLog
 from .restoring import StateError
 from .ring_buffer import RingBuffer, RingState, TraceRecord
 from .sched import Running, Task
-from .trace_events import EVENTS, PRINT, TraceEvent, Values
+from .trace_events import EVENTS, PRINT, Printer, TraceEvent, Values
 from .trace_filter import Filter
+from .trace_output import HashedPointers, Pointers, heading, line
 from .tracepoints import Recorder, Switch
 
 __all__ = [
@@ -74,8 +74,6 @@ CMDLINES: Final = 6552
 """So many names of processes are kept (Linux: saved_cmdlines_size)."""
 SAME_PROGRAM: Final = 500_000
 """Nanoseconds: a process that was seen so long ago may have become another program since."""
-HASHED: Final = 4096
-"""So many hashed pointers are kept: the same ones come again and again."""
 UNKNOWN: Final = "<...>"
 """In place of a name."""
 
@@ -175,9 +173,8 @@ class Trace(RingBuffer):
         self._now: Final = log.local_clock
         self._running: Final = running
         self._layout: Final = layout
-        self._key: Final = seed.to_bytes(8, "little", signed=seed < 0)
-        self._hashed: dict[int, str] = {}
-        """Address -> what is shown for it, of some that were shown."""
+        self._plain: Final = Pointers(layout)
+        self._hashed: Final = HashedPointers(layout, seed)
         self._count = 0
         self.add(EVENTS, points)
 
@@ -334,48 +331,18 @@ class Trace(RingBuffer):
         """Whether pointers are shown hashed, as Linux shows them unless it is told otherwise."""
         return self.options["hash-ptr"]
 
+    @property
+    def printer(self) -> Printer:
+        """Prints pointers, as `hash_ptr` has it."""
+        return self._hashed if self.hash_ptr else self._plain
+
     def heading(self) -> str:
-        """What stands above all records (Linux: print_func_help_header_irq())."""
-        return (
-            "# tracer: nop\n#\n# entries-in-buffer/entries-written: "
-            f"{len(self._records)}/{self._written}   #P:{self.cpus}\n{_COLUMNS}"
-        )
+        """What stands above all records."""
+        return heading(len(self._records), self._written, self.cpus)
 
     def line(self, record: TraceRecord) -> str:
-        """A record, as the kernel shows it (Linux: print_trace_line(), trace_print_context())."""
-        when, pid, comm, event, values = record
-        if self.clock == "counter":
-            time = f" {when:12d}"
-        else:
-            seconds, rest = divmod(when, 1_000_000_000)
-            time = f" {seconds:5d}.{rest // 1000:06d}"
-        text = event.show(values, self)
-        if event is PRINT:
-            text = text.partition("\0")[0]
-        else:
-            text += "\n"
-        return f"{comm:>16}-{pid:<7} [000] .....{time}: {event.name}: {text}"
-
-    def pointer(self, address: int) -> str:
-        """An address (%p): a number that stands for it and tells nothing of it.
-
-        The same one each time, on each machine with the same seed.
-        Linux: lib/vsprintf.c:ptr_to_id()
-        """
-        if not address or not self.options["hash-ptr"]:
-            return self._layout.pointer(address)
-        shown = self._hashed.get(address)
-        if shown is None:
-            if len(self._hashed) >= HASHED:
-                self._hashed.clear()
-            data = address.to_bytes(8, "little", signed=address < 0)
-            number = int.from_bytes(blake2b(data, digest_size=4, key=self._key).digest()) or 1
-            shown = self._hashed[address] = self._layout.pointer(number)
-        return shown
-
-    def page(self, pfn: int) -> str:
-        """The address of a frame's struct page, likewise."""
-        return self.pointer(self._layout.vmemmap + pfn * self._layout.page_struct_size)
+        """A record, as the kernel shows it."""
+        return line(record, self.printer, counted=self.clock == "counter")
 
     # -- the books ---------------------------------------------------------------------------
 
@@ -461,16 +428,3 @@ class _Recorder(Recorder):
             trace.record(file, each)
         if skipped and file.filter is None:
             trace.skip(skipped)
-
-
-_COLUMNS: Final = """\
-#
-#                                _-----=> irqs-off/BH-disabled
-#                               / _----=> need-resched
-#                              | / _---=> hardirq/softirq
-#                              || / _--=> preempt-depth
-#                              ||| / _-=> migrate-disable
-#                              |||| /     delay
-#           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
-#              | |         |   |||||     |         |
-"""

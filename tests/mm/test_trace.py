@@ -167,22 +167,22 @@ def test_slab_events(traced: Machine) -> None:
     slab.kfree(large)
     slab.kfree(small)
     slab.kfree(None)
-    trace, got = traced.trace, lines(traced)
+    pointer, got = traced.trace.printer.pointer, lines(traced)
     none = "0" * 16
     here = "call_site=test_slab_events"
     assert got == [
-        f"kmalloc: {here} ptr={trace.pointer(small or 0)} bytes_req=100 bytes_alloc=128 "
+        f"kmalloc: {here} ptr={pointer(small or 0)} bytes_req=100 bytes_alloc=128 "
         "gfp_flags=GFP_KERNEL node=-1 accounted=false",
-        f"kmalloc: {here} ptr={trace.pointer(large or 0)} bytes_req=100000 bytes_alloc=131072 "
+        f"kmalloc: {here} ptr={pointer(large or 0)} bytes_req=100000 bytes_alloc=131072 "
         "gfp_flags=GFP_KERNEL|__GFP_ZERO node=-1 accounted=false",
-        f"kmem_cache_alloc: {here} ptr={trace.pointer(mine)} bytes_req=4000 bytes_alloc=4000 "
+        f"kmem_cache_alloc: {here} ptr={pointer(mine)} bytes_req=4000 bytes_alloc=4000 "
         "gfp_flags=GFP_KERNEL|__GFP_ZERO node=-1 accounted=false",
         f"kmalloc: {here} ptr={none} bytes_req={1 << 40} bytes_alloc={1 << 40} "
         "gfp_flags=__GFP_NOWARN node=-1 accounted=false",
-        f"kmem_cache_free: {here} ptr={trace.pointer(mine)} name=scullc",
-        f"kfree: {here} ptr={trace.pointer(large or 0)}",
+        f"kmem_cache_free: {here} ptr={pointer(mine)} name=scullc",
+        f"kfree: {here} ptr={pointer(large or 0)}",
         *(line for line in got if line.startswith("mm_page_free")),
-        f"kfree: {here} ptr={trace.pointer(small or 0)}",
+        f"kfree: {here} ptr={pointer(small or 0)}",
         f"kfree: {here} ptr={none}",
     ]
 
@@ -200,7 +200,7 @@ def test_page_events(traced: Machine) -> None:
         (NO_PFN, 11, GFP_KERNEL | NOWARN, 0),
         (pfn, 3),
     ]
-    page = traced.trace.page(pfn)
+    page = traced.trace.printer.page(pfn)
     assert [line.partition(" migratetype")[0] for line in lines(traced)] == [
         f"mm_page_alloc: page={page} pfn={pfn:#x} order=3",
         f"mm_page_alloc: page={'0' * 16} pfn=0x0 order=11",
@@ -521,12 +521,12 @@ def test_filter(traced: Machine) -> None:
 def test_hash_ptr(machine: Machine) -> None:
     """A pointer is shown hashed, always to the same, and NULL as it is; or all as they are."""
     trace, address = machine.trace, 0xFFFF_8880_0123_4000
-    assert trace.pointer(address) == trace.pointer(address)
-    assert trace.pointer(address)[:8] == "00000000"
-    assert trace.pointer(address + 8) != trace.pointer(address)
-    assert trace.pointer(0) == "0" * 16
+    assert trace.printer.pointer(address) == trace.printer.pointer(address)
+    assert trace.printer.pointer(address)[:8] == "00000000"
+    assert trace.printer.pointer(address + 8) != trace.printer.pointer(address)
+    assert trace.printer.pointer(0) == "0" * 16
     trace.options["hash-ptr"] = False
-    assert trace.pointer(address) == "ffff888001234000"
+    assert trace.printer.pointer(address) == "ffff888001234000"
 
 
 def test_highmem_frames(highmem: Machine) -> None:
