@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
 from scullvfs.mm.dump_stack import syscall_trace
 from scullvfs.mm.fail_function import MAX_ERRNO
-from scullvfs.mm.fault_attr import FaultAttr, FaultAttrState
+from scullvfs.mm.fault_attr import FaultAttr, FaultAttrState, Faulting
 from scullvfs.mm.printk import KERN_NOTICE
 from scullvfs.mm.restoring import StateError
 from scullvfs.plain import checked
@@ -34,7 +34,8 @@ BYTES: Final = frozenset(("read", "write", "fallocate"))
 RANDOM: Final = -1
 """In place of a number of bytes: as many as chance has it."""
 
-CALL, BYTE = "call", "byte"
+CALL: Final = "call"
+BYTE: Final = "byte"
 
 
 class At(NamedTuple):
@@ -48,7 +49,7 @@ class At(NamedTuple):
         return f"{self.unit} {self.number}"
 
 
-def tell_of_setting(faults: FaultInjection, name: str, value: int) -> None:
+def tell_of_setting(faults: Faulting, name: str, value: int) -> None:
     """Have in the log what calls go by from now on."""
     shown = "random" if value == RANDOM else value
     faults.log.printk(KERN_NOTICE, f"FAULT_INJECTION: {name} is {shown}")
@@ -167,7 +168,6 @@ class OpFault(FaultAttr):
         changed: Callable[[], None],
     ) -> None:
         self.function: Final = function
-        self._faults: Final = faults
         self._arch: Final = arch
         self._updated: Final = changed
         super().__init__(name, faults)
@@ -220,7 +220,7 @@ class OpFault(FaultAttr):
     def set_delay(self, microseconds: int) -> None:
         """Set the delay; calls that are delayed already go by it, too."""
         if microseconds != self.delay_us:
-            tell_of_setting(self._faults, f"{self.name}/delay_us", microseconds)
+            tell_of_setting(self._faulting, f"{self.name}/delay_us", microseconds)
         self.delay_us = microseconds
         self._set()
 
