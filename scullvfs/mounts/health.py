@@ -15,11 +15,11 @@ from enum import StrEnum
 from functools import partial
 from typing import Final, NamedTuple
 
-from scullvfs.errors import BusyError, NotMountedError
+from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError
 from scullvfs.text import argument, shown
 
 from .mountinfo import Mount
-from .probe import Question, enter, who_may_enter
+from .probe import ANSWER_TIMEOUT, Question, enter, who_may_enter
 
 __all__ = [
     "ALIVE_TIMEOUT",
@@ -35,6 +35,7 @@ __all__ = [
     "pid_of_daemon",
     "report_of_daemon",
     "state_of",
+    "trouble_of",
 ]
 
 
@@ -163,6 +164,30 @@ def is_dead(path: str) -> NotMountedError:
     return NotMountedError(
         f"the mount on {shown(path)} is dead; 'scullvfs umount {argument(path)}' clears it away"
     )
+
+
+def trouble_of(error: OSError, path: str, verb: str, file: str = "") -> ScullvfsError | None:
+    """What to say of the mount on `path`, on whose files an error has come.
+
+    Args:
+        verb: what was to be done to it, such as "trace".
+        file: that was asked for, if a mount without one of that name is no mount of ours any more.
+
+    Returns:
+        None where the error is that of what was asked, and not of the mount.
+    """
+    state, name = state_of(error), shown(path)
+    if state is State.HUNG:
+        return no_answer(path, ANSWER_TIMEOUT)
+    if state is State.DEAD:
+        return is_dead(path)
+    if state is State.CLOSED:
+        return RefusedError(f"you may not {verb} the mount on {name}; its owner and root may")
+    if error.errno == errno.EROFS:
+        return RefusedError(f"{name} is mounted read-only")
+    if file and error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        return NotMountedError(f"{name} has no {file}, or is gone")
+    return None
 
 
 _SAID: Final = b"+"

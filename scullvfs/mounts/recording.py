@@ -14,10 +14,10 @@ import subprocess
 from collections.abc import Callable
 from typing import Final
 
-from scullvfs.errors import BusyError, NotMountedError, RefusedError
+from scullvfs.errors import BusyError
 from scullvfs.text import shown
 
-from .health import State, is_dead, no_answer, state_of
+from .health import trouble_of
 from .mountinfo import Mount
 from .probe import ANSWER_TIMEOUT, ask, enter, who_may_enter
 from .reader import begin_reader
@@ -88,13 +88,7 @@ def _asked(mount: Mount, question: Callable[[], bytes]) -> None:
                 f"{path} is being recorded already, or files of it are open; "
                 "a recording has to see them opened"
             ) from None
-        state = state_of(error)
-        if state == State.HUNG:
-            raise no_answer(mount.path, ANSWER_TIMEOUT) from None
-        if state == State.DEAD:
-            raise is_dead(mount.path) from None
-        if state == State.CLOSED:
-            raise RefusedError(f"you may not record the mount on {path}") from None
-        if error.errno in (errno.ENOENT, errno.ESTALE):
-            raise NotMountedError(f"{path} has no {RECORD}, or is gone") from None
-        raise BusyError(f"cannot record {path}: {error.strerror}") from None
+        raise (
+            trouble_of(error, mount.path, "record", RECORD)
+            or BusyError(f"cannot record {path}: {error.strerror}")
+        ) from None

@@ -10,11 +10,11 @@ import os
 import stat
 from typing import Final
 
-from scullvfs.errors import RefusedError, ScullvfsError, UsageError
+from scullvfs.errors import ScullvfsError, UsageError
 from scullvfs.options.table import MountOptions
 from scullvfs.text import shown
 
-from .health import State, is_dead, no_answer, state_of
+from .health import trouble_of
 from .mountinfo import Mount
 from .place import find_scullvfs
 from .probe import ANSWER_TIMEOUT, ask, enter
@@ -71,15 +71,9 @@ def reload(options: MountOptions, path: str) -> dict[str, tuple[int, int]]:
 
 
 def _failure(path: str, error: OSError, options: MountOptions) -> ScullvfsError:
-    state = state_of(error)
-    if state == State.HUNG:
-        return no_answer(path, ANSWER_TIMEOUT)
-    if state == State.DEAD:
-        return is_dead(path)
-    if state == State.CLOSED:
-        return RefusedError(f"you may not set the parameters of the mount on {shown(path)}")
-    if error.errno == errno.EROFS:
-        return RefusedError(f"{shown(path)} is mounted read-only")
+    trouble = trouble_of(error, path, "set the parameters of")
+    if trouble is not None:
+        return trouble
     if error.errno == errno.ENOENT:
         return UsageError(
             f"{shown(path)} was not mounted with drivers={options.drivers}; "

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError, UsageError
+from scullvfs.errors import BusyError, NotMountedError, ScullvfsError, UsageError
 from scullvfs.interrupts import put_off_interrupts
 from scullvfs.options.hint import did_you_mean
 from scullvfs.text import shown
 
-from .health import State, is_dead, no_answer, state_of
+from .health import trouble_of
 from .mountinfo import Mount
 from .probe import ANSWER_TIMEOUT, ask, enter, who_may_enter
 from .reader import PATIENCE, begin_reader
@@ -104,24 +104,15 @@ def _means(word: str, names: Sequence[str]) -> bool:
 
 
 def _asked(mount: Mount, question: Callable[[], bytes], events: Sequence[str]) -> bytes:
-    path = mount.path
     try:
         return ask(question, timeout=ANSWER_TIMEOUT, identity=who_may_enter(mount))
     except OSError as error:
         if error.errno == _WRONG:
             raise _unknown(mount, events) from None
-        state = state_of(error)
-        if state == State.HUNG:
-            raise no_answer(path, ANSWER_TIMEOUT) from None
-        if state == State.DEAD:
-            raise is_dead(path) from None
-        if state == State.CLOSED:
-            raise RefusedError(f"you may not trace the mount on {shown(path)}") from None
-        if error.errno in (errno.ENOENT, errno.ESTALE):
-            raise NotMountedError(f"{shown(path)} has no {TRACING}, or is gone") from None
-        if error.errno == errno.EROFS:
-            raise RefusedError(f"{shown(path)} is mounted read-only") from None
-        raise BusyError(f"cannot trace {shown(path)}: {error.strerror}") from None
+        raise (
+            trouble_of(error, mount.path, "trace", TRACING)
+            or BusyError(f"cannot trace {shown(mount.path)}: {error.strerror}")
+        ) from None
 
 
 def _unknown(mount: Mount, events: Sequence[str]) -> ScullvfsError:

@@ -20,12 +20,10 @@ from typing import Final, NoReturn
 from scullvfs.errors import (
     BadFileError,
     BusyError,
-    NotMountedError,
-    RefusedError,
     ScullvfsError,
 )
 from scullvfs.inherited import signals_held
-from scullvfs.mounts.health import State, is_dead, no_answer, state_of
+from scullvfs.mounts.health import no_answer, trouble_of
 from scullvfs.mounts.mountinfo import Mount
 from scullvfs.mounts.place import find_scullvfs
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, become, enter, who_may_enter
@@ -171,13 +169,8 @@ def _explain(number: int, mount: Mount, error: BadFileError | None) -> ScullvfsE
     if number in (0, errno.EPIPE):
         return ScullvfsError(f"{path} gives no snapshot: {error}")
     reason = OSError(number, os.strerror(number))
-    match state_of(reason):
-        case State.DEAD:
-            return is_dead(mount.path)
-        case State.CLOSED:
-            return RefusedError(f"you may not save the mount on {path}; its owner and root may")
     if number == errno.EBUSY:
         return BusyError(f"{path} is being saved by somebody else")
-    if number in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
-        return NotMountedError(f"{path} has no {FILE}, or is gone")
-    return ScullvfsError(f"cannot save {path}: {reason.strerror}; the log of its daemon says why")
+    return trouble_of(reason, mount.path, "save", FILE) or ScullvfsError(
+        f"cannot save {path}: {reason.strerror}; the log of its daemon says why"
+    )

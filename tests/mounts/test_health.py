@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError
 from scullvfs.mounts import health
 from scullvfs.mounts.health import (
     Health,
@@ -17,6 +18,7 @@ from scullvfs.mounts.health import (
     is_dead,
     no_answer,
     state_of,
+    trouble_of,
 )
 from scullvfs.mounts.mountinfo import Mount, read_mounts
 
@@ -44,6 +46,30 @@ def proc() -> Mount:
 def test_state_of(number: int, state: State) -> None:
     """Each errno means one thing, whoever hears it."""
     assert state_of(OSError(number, os.strerror(number))) == state
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.ETIMEDOUT, BusyError, "the daemon of /mnt does not answer within 10 s"),
+        (errno.ENOTCONN, NotMountedError, "the mount on /mnt is dead; "),
+        (errno.EACCES, RefusedError, "you may not try the mount on /mnt; its owner and root may"),
+        (errno.EROFS, RefusedError, "/mnt is mounted read-only"),
+        (errno.ENOENT, NotMountedError, "/mnt has no proc/it, or is gone"),
+        (errno.ESTALE, NotMountedError, "/mnt has no proc/it, or is gone"),
+    ],
+)
+def test_trouble_of(number: int, kind: type[ScullvfsError], words: str) -> None:
+    """One line for each state of a mount, whatever was to be done to it."""
+    trouble = trouble_of(OSError(number, os.strerror(number)), "/mnt", "try", "proc/it")
+    assert type(trouble) is kind
+    assert str(trouble).startswith(words)
+
+
+def test_trouble_of_something_else() -> None:
+    """What is the matter of the question, and where nobody says which file has to be there."""
+    assert trouble_of(OSError(errno.EINVAL, ""), "/mnt", "try", "proc/it") is None
+    assert trouble_of(FileNotFoundError(errno.ENOENT, ""), "/mnt", "try") is None
 
 
 def test_how_is_another_mount() -> None:
