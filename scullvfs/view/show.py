@@ -40,6 +40,8 @@ MANY_GROUPS: Final = 6
 MANY_PAGES: Final = 18
 """Lines for the pages of a quantum."""
 ITEM_WIDTH: Final = 24
+STRIP: Final = 8
+"""Cells of RAM beside a page, at the least."""
 
 TITLE: Final = "bold"
 VIRTUAL: Final = "cyan"
@@ -231,13 +233,13 @@ class _Drawer:
 
     def _pages(self, quantum: Quantum) -> RenderableType:
         """Each page and its frame, with where in RAM that is."""
-        entries = quantum.why == "area" and self.width >= 76
         frames = quantum.frames
         digits = self.layout.pointer_digits
         table = Table(box=None, padding=0, pad_edge=False, header_style=TITLE)
         label = max(len(f"page {len(frames) - 1:,}"), len("guard"))
         number = max(len(f"frame {self.device.nr_frames:,}"), len("none"))
         strip = self.width - digits - 1 - label - 5 - number - 3
+        entries = quantum.why == "area" and strip - digits - 5 >= STRIP
         if entries:
             strip -= digits + 5
         arrow = f" {self.marks.right} "
@@ -249,7 +251,8 @@ class _Drawer:
         table.add_column("", width=5, no_wrap=True)
         table.add_column("PHYSICAL", width=number + 1, style=PHYSICAL, no_wrap=True)
         ram = bytes_words(self.device.nr_frames << PAGE_SHIFT)
-        table.add_column(f" {ram} of RAM", width=strip + 2, no_wrap=True)
+        ends = f" {ram} of RAM" if len(f" {ram} of RAM") <= strip + 2 else " RAM"
+        table.add_column(ends, width=strip + 2, no_wrap=True)
 
         def row(page: int) -> None:
             entry = (f"{arrow}{self.address(quantum.entries[page])}",) if entries else ()
@@ -274,11 +277,11 @@ class _Drawer:
             for page in range(MANY_PAGES - 4):
                 row(page)
             more = len(frames) - MANY_PAGES + 3
-            table.add_row(f"... {more:,} pages")
+            table.add_row("...", f"{more:,} more")
             row(len(frames) - 1)
         if quantum.guard:
             entry = (f"{arrow}{self.address(0)}",) if entries else ()
-            fault = "a page fault"[: strip + 2]
+            fault = "a page fault" if strip + 2 >= len("a page fault") else "a fault"
             table.add_row(
                 self.address(quantum.guard), "guard", *entry, arrow, "none", fault, style=QUIET
             )
