@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scullvfs.errors import ExitStatus
+from scullvfs.errors import ExitStatus, UsageError
 
 from .candidates import complete_mounts
 from .hang import columns
@@ -62,6 +62,8 @@ def map(
     from scullvfs.view.memory import ROWS, SVG_CELLS, Memory, read_memory
     from scullvfs.view.output import check_output, write_output
 
+    if first is not None and last is not None and last <= first:
+        raise UsageError(f"--to {last:x} is not behind --from {first:x}; nothing is in between")
     if output is not None:
         check_output(output, ".svg")
     screen = console(columns()) if output is None else None

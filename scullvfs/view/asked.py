@@ -17,7 +17,7 @@ from scullvfs.mounts.mountinfo import Mount, mount_at
 from scullvfs.mounts.place import find_scullvfs, resolve
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, Question, enter, who_may_enter
 from scullvfs.scull.family import driver_of_device
-from scullvfs.text import shown
+from scullvfs.text import argument, shown
 
 from .files import Files, nonsense
 from .plain import decoded, encoded
@@ -154,7 +154,10 @@ def _explain(error: OSError, mount: Mount, what: str) -> ScullvfsError:
             "try again when nothing writes"
         )
     if error.errno == errno.ERANGE:
-        return UsageError(f"these addresses are no part of the window of {shown(what)}")
+        return UsageError(
+            f"these addresses are no part of the window of {shown(what)}; 'scullvfs map "
+            f"{argument(what)}' says where that is"
+        )
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ESTALE, errno.ENOTDIR):
         return NotMountedError(f"{shown(what)} is not there: {error.strerror}")
     return ScullvfsError(f"{shown(what)}: {error.strerror}")

@@ -263,14 +263,19 @@ def test_window(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     text = drawn(scullvfs, "map", "--from", "ffffc90000000000", "--to", "0xffffc9000000c000", mnt)
     assert "ffffc90000000000  ZZZZZZaa|...\n" in text
     assert "A cell is one page." in text
-    for words in (
-        (),
-        ("--from", "ffffc90000000000", "--to", "ffffc90000000000"),
-        ("--from", "0"),
-        ("--to", "ffffffffffffffff"),
+    assert scullvfs("map", mnt).returncode == 0
+    where = f"part of the window of {mnt}; 'scullvfs map {mnt}' says where that is"
+    for words, why in (
+        (("--from", "ffffc90000003000", "--to", "0xFFFFC90000003000"), "--to ffffc90000003000 is"),
+        (("--from", "ffffc90000003000", "--to", "ffffc90000000000"), "--to ffffc90000000000 is"),
+        (("--from", "0"), where),
+        (("--to", "ffffffffffffffff"), where),
+        (("--to", "ffffc90000000000"), where),
     ):
         done = scullvfs("map", *words, mnt)
-        assert (done.returncode == 0) == (not words)
+        assert (done.returncode, done.stdout) == (ExitStatus.USAGE, "")
+        assert why in done.stderr
+        assert done.stderr.count("\n") == 1
     done = scullvfs("map", "--from", "here", mnt)
     assert done.returncode == ExitStatus.USAGE
     assert "'here' is no address such as ffffc90000000000" in done.stderr
