@@ -179,6 +179,8 @@ class Server:
             query = parse_qs(target.query, max_num_fields=8)
         except ValueError:
             return _refusal(HTTPStatus.BAD_REQUEST)
+        if target.netloc and target.netloc.lower() not in self._hosts:  # it says more than Host
+            return _refusal(HTTPStatus.FORBIDDEN)
         token, slash, name = target.path.removeprefix("/").partition("/")
         once = self._once and _same(token, self._once)
         if not once and not _same(token, self._token):

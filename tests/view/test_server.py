@@ -151,6 +151,18 @@ def test_no_host(page: Server) -> None:
         assert status == "HTTP/1.1 403 Forbidden"
 
 
+@pytest.mark.parametrize(
+    ("authority", "status"),
+    [(LOCAL, "200"), (f"LOCALHOST:{PORT}", "200"), ("evil.example", "403"), (f"a@{LOCAL}", "403")],
+)
+def test_absolute_address(page: Server, authority: str, status: str) -> None:
+    """A request may name the host in its first line, and that counts more than the header."""
+    path = page.address.removeprefix(f"http://{LOCAL}")
+    request = f"GET http://{authority}{path} HTTP/1.1\r\nHost: {LOCAL}\r\n\r\n"
+    ((line, *_),) = exchange(page, request.encode())
+    assert line.split()[1] == status
+
+
 def test_localhost(page: Server) -> None:
     """The other name that is ours."""
     ((status, *_),) = exchange(page, ask(page, "", host=f"LocalHost:{PORT}"))
