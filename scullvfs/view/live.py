@@ -118,7 +118,8 @@ class Live:
         try:
             if self._silence():
                 raise no_answer(self._path, self._silence())
-            chosen = await self._ask(Chosen, lambda files: tell_chosen(files, device, number))
+            what = f"{self._path}/{device}"
+            chosen = await self._ask(Chosen, lambda files: tell_chosen(files, device, number), what)
             return json.dumps(as_json(chosen))
         except ScullvfsError as error:
             return json.dumps({"trouble": str(error)})
@@ -165,8 +166,11 @@ class Live:
             self._took = self._mapped - begun
             self._mapping = None
 
-    async def _ask(self, kind: type[T], read: Callable[[Files], T]) -> T:
+    async def _ask(self, kind: type[T], read: Callable[[Files], T], what: str = "") -> T:
         """What `read` makes of the files of the mount.
+
+        Args:
+            what: the path of what is asked for, if that is not the mount.
 
         Raises:
             ScullvfsError: why it cannot be had.
@@ -177,7 +181,7 @@ class Live:
         except OSError as error:  # no process can be had
             raise ScullvfsError(f"cannot ask {shown(mount.path)}: {error.strerror}") from None
         await _answered(question)
-        return answer_of(question, mount, kind, mount.path)
+        return answer_of(question, mount, kind, what or mount.path)
 
     def _mount(self) -> Mount:
         mount = mount_at(self._path)

@@ -155,7 +155,7 @@ def test_quantum_is_what_the_files_say(scullvfs: Scullvfs, mounted: Path) -> Non
         assert not page.quantum("scullv1", 3)["there"]
         assert not page.quantum("scullv0", 0)["there"]
         assert page.quantum("scullv9", 0)["trouble"].endswith(
-            "is not there: No such file or directory"
+            "/scullv9 is not there: No such file or directory"
         )
 
 
