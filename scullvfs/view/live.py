@@ -29,8 +29,8 @@ from scullvfs.text import shown
 
 from .asked import answer_of, question_to
 from .files import Files
-from .state import Chosen, Maps, Now, Tree, as_json
-from .telling import tell_chosen, tell_maps, tell_now, tell_tree
+from .state import Cells, Chosen, Maps, Now, Tree, as_json
+from .telling import tell_band, tell_chosen, tell_maps, tell_now, tell_tree
 
 __all__ = ["Glance", "Live", "glance"]
 
@@ -115,16 +115,26 @@ class Live:
 
     async def chosen(self, device: str, number: int) -> str:
         """A quantum of a device, as JSON; or why it cannot be had."""
+        what = f"{self._path}/{device}"
+        return await self._told(Chosen, lambda files: tell_chosen(files, device, number), what)
+
+    async def band(self, first: int, last: int) -> str:
+        """A part of the window, as JSON; or why it cannot be had.
+
+        Args:
+            first, last: from an address, to before another one.
+        """
+        return await self._told(Cells, lambda files: tell_band(files, first, last), self._path)
+
+    # -- asking ------------------------------------------------------------------------------
+
+    async def _told(self, kind: type[T], read: Callable[[Files], T], what: str) -> str:
         try:
             if self._silence():
                 raise no_answer(self._path, self._silence())
-            what = f"{self._path}/{device}"
-            chosen = await self._ask(Chosen, lambda files: tell_chosen(files, device, number), what)
-            return json.dumps(as_json(chosen))
+            return json.dumps(as_json(await self._ask(kind, read, what)))
         except ScullvfsError as error:
             return json.dumps({"trouble": str(error)})
-
-    # -- asking ------------------------------------------------------------------------------
 
     async def _look(self) -> None:
         try:

@@ -6,7 +6,7 @@ import errno
 import os
 from typing import NamedTuple
 
-from scullvfs.mm.layout import PAGE_SHIFT, PAGE_SIZE, page_align
+from scullvfs.mm.layout import PAGE_SHIFT, PAGE_SIZE, Layout, page_align
 
 from .core import Core
 from .files import Files
@@ -14,7 +14,7 @@ from .listing import BUSY, areas
 from .ram import Ram, read_devices, read_ram
 from .window import Window, read_window
 
-__all__ = ["ROWS", "SVG_ACROSS", "SVG_CELLS", "Memory", "read_memory"]
+__all__ = ["ROWS", "SVG_ACROSS", "SVG_CELLS", "Memory", "read_memory", "read_part"]
 
 ROWS = 16
 """Rows of cells that each part of a picture in a terminal has at the most."""
@@ -44,20 +44,42 @@ def read_memory(files: Files, first: int | None, last: int | None, nr_cells: int
             said does not fit together.
     """
     with Core(files) as core:
-        layout = core.layout
-        bounds = None
-        if first is not None or last is not None:
-            start = (layout.vmalloc_start if first is None else first) & -PAGE_SIZE
-            end = start + (nr_cells << PAGE_SHIFT) if last is None else page_align(last)
-            end = min(end, layout.vmalloc_end) if last is None else end
-            if not layout.vmalloc_start <= start < end <= layout.vmalloc_end:
-                raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
-            bounds = start, end
+        bounds = _bounds(core.layout, first, last, nr_cells)
         devices = read_devices(files, core)
         ranges, owners = sorted(areas(files)), devices.owners()
         others = [each for each in ranges if each.kind == BUSY and each.start not in owners]
         return Memory(
             ram=read_ram(files, core, devices, others),
             window=read_window(core, devices.names, owners, ranges, bounds, nr_cells),
-            digits=layout.pointer_digits,
+            digits=core.layout.pointer_digits,
         )
+
+
+def read_part(files: Files, first: int, last: int, nr_cells: int) -> tuple[Window, int]:
+    """The window alone, and the digits of an address; all else is as for `read_memory`.
+
+    Raises:
+        OSError: as `read_memory`.
+    """
+    with Core(files) as core:
+        bounds = _bounds(core.layout, first, last, nr_cells)
+        devices = read_devices(files, core)
+        ranges = sorted(areas(files))
+        window = read_window(core, devices.names, devices.owners(), ranges, bounds, nr_cells)
+        return window, core.layout.pointer_digits
+
+
+def _bounds(
+    layout: Layout, first: int | None, last: int | None, nr_cells: int
+) -> tuple[int, int] | None:
+    """The addresses of the band, in whole pages; None, as many as are in use."""
+    if first is None and last is None:
+        return None
+    start = (layout.vmalloc_start if first is None else first) & -PAGE_SIZE
+    if last is None:
+        end = min(start + (nr_cells << PAGE_SHIFT), layout.vmalloc_end)
+    else:
+        end = page_align(last)
+    if not layout.vmalloc_start <= start < end <= layout.vmalloc_end:
+        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+    return start, end

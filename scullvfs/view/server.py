@@ -3,6 +3,7 @@
     GET /TOKEN/                                the page; view.css and *.js beside it
     GET /TOKEN/state?have=VERSION              what has changed since (`live`)
     GET /TOKEN/quantum?device=NAME&number=N    a quantum (`state.Chosen`)
+    GET /TOKEN/band?from=ADDRESS&to=ADDRESS    a part of the window (`state.Cells`)
     GET /ONCE/                                 once: leads to /TOKEN/
 
 Another user of this machine can reach the port, and another site can have a browser ask it; neither
@@ -195,21 +196,28 @@ class Server:
 
     async def _content(self, name: str, query: dict[str, list[str]]) -> Answer:
         """What is behind the token."""
-        if name in ("state", "quantum"):
-            asked = {key: values[-1] for key, values in query.items()}
-            number = _number(asked.get("have" if name == "state" else "number", "0"))
-            device = asked.get("device", "")
-            if number is None or (name == "quantum" and not DEVICE.fullmatch(device)):
+        if name in ("state", "quantum", "band"):
+            said = await self._said(name, {key: values[-1] for key, values in query.items()})
+            if said is None:
                 return _refusal(HTTPStatus.BAD_REQUEST)
-            if name == "state":
-                said = await self._live.state(number)
-            else:
-                said = await self._live.chosen(device, number)
             return Answer(HTTPStatus.OK, "application/json", said.encode())
         file = self._files.get(name or "index.html")
         if file is None:
             return _refusal(HTTPStatus.NOT_FOUND)
         return Answer(HTTPStatus.OK, *file)
+
+    async def _said(self, name: str, asked: dict[str, str]) -> str | None:
+        """What the mount says, as JSON; None, that is no question."""
+        if name == "band":
+            first, last = _address(asked.get("from", "")), _address(asked.get("to", ""))
+            return None if first is None or last is None else await self._live.band(first, last)
+        number = _number(asked.get("have" if name == "state" else "number", "0"))
+        if number is None:
+            return None
+        if name == "state":
+            return await self._live.state(number)
+        device = asked.get("device", "")
+        return await self._live.chosen(device, number) if DEVICE.fullmatch(device) else None
 
 
 def _same(token: str, right: str) -> bool:
@@ -219,3 +227,7 @@ def _same(token: str, right: str) -> bool:
 
 def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,19}", text) and int(text) <= MOST else None
+
+
+def _address(text: str) -> int | None:
+    return int(text, 16) if re.fullmatch(r"[0-9a-f]{1,16}", text) else None

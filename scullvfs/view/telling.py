@@ -16,7 +16,7 @@ from .cells import cells_of, ram_notes, share_words, window_notes
 from .core import NONE
 from .device import Device, Group, Quantum, read_device, read_tree
 from .files import Files, nonsense
-from .memory import Memory, read_memory
+from .memory import Memory, read_memory, read_part
 from .ram import LETTERS, RESERVED
 from .state import (
     FULL,
@@ -33,6 +33,7 @@ from .state import (
     Step,
     Tree,
 )
+from .window import Window
 from .words import (
     bytes_words,
     count_words,
@@ -48,6 +49,7 @@ from .words import (
 )
 
 __all__ = [
+    "tell_band",
     "tell_chosen",
     "tell_maps",
     "tell_now",
@@ -198,11 +200,10 @@ def tell_maps(files: Files) -> Maps:
 
 def told_maps(memory: Memory) -> Maps:
     """RAM and the window, as they were read."""
-    ram, window, digits = memory.ram, memory.window, memory.digits
+    ram, window = memory.ram, memory.window
     share, letters = cells_of(ram.letters, RAM_CELLS)
     owners = [owner for owner in ram.owners if owner.letter != RESERVED]
     total = sum(owner.frames for owner in owners)
-    band = window.band
     words = share_words(share, "frame", letters, {owner.letter for owner in ram.owners})
     if share > 1:
         words += " A strip at the foot of a cell: the device of that colour has some of it, too."
@@ -219,21 +220,39 @@ def told_maps(memory: Memory) -> Maps:
         ram_rows=tuple(Row(*owner, _kilobytes(owner.frames)) for owner in owners),
         total=Row("", "MemTotal", total, _kilobytes(total)),
         ram_notes=tuple(ram_notes(ram)),
-        band=Cells(
-            hexadecimal(band.start, digits),
-            hexadecimal(band.end, digits),
-            digits,
-            band.cell,
-            band.letters,
-            "",
-            next(window_notes(window, 0)),
-        ),
-        window=f"{hexadecimal(window.start, digits)}-{hexadecimal(window.end, digits)}, "
+        band=_band(window, memory.digits),
+        window=f"{hexadecimal(window.start, memory.digits)}-"
+        f"{hexadecimal(window.end, memory.digits)}, "
         f"{bytes_words(window.end - window.start)} of addresses",
         band_rows=tuple(
             Row(each.letter, each.name, each.ranges, bytes_words(each.pages << PAGE_SHIFT))
             for each in window.totals
         ),
+    )
+
+
+def tell_band(files: Files, first: int, last: int) -> Cells:
+    """Read a part of the window.
+
+    Args:
+        first, last: from an address, to before another one.
+
+    Raises:
+        OSError: as `memory.read_part`.
+    """
+    return _band(*read_part(files, first, last, BAND_CELLS))
+
+
+def _band(window: Window, digits: int) -> Cells:
+    band = window.band
+    return Cells(
+        hexadecimal(band.start, digits),
+        hexadecimal(band.end, digits),
+        digits,
+        band.cell,
+        band.letters,
+        "",
+        next(window_notes(window, 0)),
     )
 
 

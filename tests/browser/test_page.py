@@ -183,6 +183,60 @@ def test_by_number(show: Open, family: Path) -> None:
     assert page.locator('.q[aria-pressed="true"]').get_attribute("data-key") == "scullv1/700"
 
 
+@pytest.fixture
+def many_areas(mount: Callable[[str], Path]) -> Path:
+    """A mount whose window has more pages than the page has cells for."""
+    mnt = mount("mem=64M,order=0,qset=4000")
+    with open(mnt / "scullv0", "wb", buffering=0) as file:
+        for _ in range(3000):
+            file.write(bytes(4096))
+    return mnt
+
+
+def band(page: Page) -> str:
+    """Its letters."""
+    return "".join(page.locator("#band .letters").all_text_contents())
+
+
+def first_address(page: Page) -> int:
+    """Where it begins."""
+    return int(page.locator("#band .cells .address").first.text_content() or "", 16)
+
+
+def test_zoom(show: Open, many_areas: Path) -> None:
+    """Closer, a cell is a page and the guard pages can be seen; what is chosen stays in sight."""
+    page = drawn(show(many_areas))
+    closer, farther, whole = page.locator("#band .zoom button").all()
+    start = first_address(page)
+    everything = band(page)
+    assert "|" not in everything.strip("|")[:700]
+    expect(farther).to_be_disabled()
+    page.fill("#number", "2000")
+    page.click("#pick [type=submit]")
+    page.wait_for_selector("#quantum .moral")
+    while closer.is_enabled():
+        before = page.locator("#band .cells").text_content() or ""
+        closer.click()
+        expect(page.locator("#band .cells")).not_to_have_text(before)
+    assert page.locator("#band .quiet").last.inner_text().startswith("A cell is one page.")
+    assert first_address(page) > start
+    assert re.search(r"(a\|){100}", band(page))
+    expect(page.locator("#band .lit .area")).to_have_count(2)
+    # The keys do the same, and what is written meanwhile is seen in that part, too.
+    page.focus("#band .cells")
+    at = first_address(page)
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("#band .cells .address").first).not_to_have_text(f"{at:016x}"[4:])
+    page.keyboard.press("ArrowRight")
+    (many_areas / "scullv0").write_bytes(b"")
+    expect(page.locator("#band .letters").first).to_contain_text("ZZZZ")
+    page.keyboard.press("0")
+    expect(whole).to_be_disabled()
+    assert first_address(page) == start
+    page.keyboard.press("-")
+    assert first_address(page) == start
+
+
 def test_keyboard(show: Open, family: Path) -> None:
     """One Tab for each set, arrows within it, Enter chooses; the focus stays while it changes."""
     page = drawn(show(family))

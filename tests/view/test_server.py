@@ -201,6 +201,11 @@ def test_head(page: Server) -> None:
         ("quantum?device=scullv0&number=1e9", 400),
         ("quantum?device=scullv0%0a&number=1", 400),
         ("quantum?device=scullv&number=1", 400),
+        ("band", 400),
+        ("band?from=0", 400),
+        ("band?from=0x10&to=20", 400),
+        ("band?from=-1&to=20", 400),
+        ("band?from=0&to=10000000000000000", 400),
     ],
 )
 def test_bad_paths(page: Server, path: str, status: int) -> None:
@@ -291,9 +296,10 @@ def test_state_of_no_mount(page: Server, tmp_path: Path) -> None:
     assert json.loads(body) == {"version": state["version"], "silence": 0, "behind": False}
 
 
-def test_quantum_of_no_mount(page: Server) -> None:
-    """The same for a quantum."""
-    ((status, _, body),) = exchange(page, ask(page, "quantum?device=scullv0&number=3"))
+@pytest.mark.parametrize("path", ["quantum?device=scullv0&number=3", "band?from=0&to=1000"])
+def test_parts_of_no_mount(page: Server, path: str) -> None:
+    """The same for a quantum, and for a part of the window."""
+    ((status, _, body),) = exchange(page, ask(page, path))
     assert status == "HTTP/1.1 200 OK"
     assert "is not mounted" in json.loads(body)["trouble"]
 

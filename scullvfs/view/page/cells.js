@@ -101,17 +101,29 @@ export class CellMap {
         y: Math.floor(cell / this.columns) * HIGH + 0.5, width: WIDE, height: HIGH })));
   }
 
-  // What is under the pointer.
-  tell(event) {
-    if (!this.columns) return;
+  // The number of the cell under the pointer; -1, there is none.
+  cellAt(event) {
+    if (!this.columns) return -1;
     const box = this.picture.firstChild.getBoundingClientRect();
     const column = Math.floor((event.clientX - box.left - this.left) / WIDE);
     const cell = Math.floor((event.clientY - box.top - 1) / HIGH) * this.columns + column;
-    const letter = this.cells.letters[cell];
-    if (column < 0 || column >= this.columns || letter === undefined) {
+    return column < 0 || column >= this.columns || this.cells.letters[cell] === undefined ? -1 : cell;
+  }
+
+  // Where that begins; null, there is none.
+  addressAt(event) {
+    const cell = this.cellAt(event);
+    return cell < 0 ? null : this.start + BigInt(cell) * this.size;
+  }
+
+  // What is under the pointer.
+  tell(event) {
+    const cell = this.cellAt(event);
+    if (cell < 0) {
       this.readout.replaceChildren();
       return;
     }
+    const letter = this.cells.letters[cell];
     const address = (this.start + BigInt(cell) * this.size).toString(16);
     const other = this.cells.others[cell] ?? " ";
     const also = other === " " ? "" : `; some of ${this.names.get(other) ?? other}`;

@@ -4,6 +4,7 @@ import { byId, h, swatch, count } from "./dom.js";
 import { CellMap } from "./cells.js";
 import { Tree } from "./tree.js";
 import { litCells, quantumWords } from "./quantum.js";
+import { Zoom } from "./zoom.js";
 
 const EVERY = 500; // milliseconds between an answer and the next question
 const LATER = 2000; // the same where nobody has answered
@@ -12,6 +13,7 @@ const ram = new CellMap(byId("ram"), "RAM");
 const ramLegend = byId("ram").appendChild(h("div"));
 const bandHead = byId("band").appendChild(h("p", { class: "quiet" }));
 const band = new CellMap(byId("band"), "The window");
+const zoom = new Zoom(byId("band"), band, ask, light);
 const bandLegend = byId("band").appendChild(h("div"));
 const tree = new Tree(byId("tree"), choose);
 
@@ -42,7 +44,7 @@ function showMaps(maps) {
     legend("Whose the frames are", ["whose", "frames", "size"], maps.ram_rows, maps.total),
     ...maps.ram_notes.map((note) => h("p", { class: "quiet" }, note)));
   bandHead.textContent = maps.window;
-  band.show(maps.band, names);
+  zoom.show(maps.band, names);
   bandLegend.replaceChildren(
     legend("What the addresses are", ["what", "ranges", "size"], maps.band_rows));
 }
@@ -58,6 +60,8 @@ function showTree(said) {
 }
 
 function light() {
+  if (!band.cells) return;
+  zoom.lit = chosen?.there ? BigInt(`0x${chosen.start}`) : null;
   const [inRam, inBand] = litCells(chosen, ram, band);
   ram.light(inRam);
   band.light(inBand);

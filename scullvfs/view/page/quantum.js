@@ -42,7 +42,7 @@ export function litCells(chosen, ram, band) {
   for (const step of chosen.path) inRam.set(step.cell, "table");
   for (const cell of chosen.cells) inRam.set(cell, "frame");
   const start = BigInt(`0x${chosen.start}`), end = BigInt(`0x${chosen.end}`);
-  if (start >= band.start)
+  if (end > band.start) // the linear mapping may be below
     for (const cell of band.cellsOf(start, end)) inBand.set(cell, "area");
   return [inRam, inBand];
 }

@@ -72,7 +72,11 @@ class Page:
 
     def quantum(self, device: str, number: int) -> dict[str, Any]:
         """What is told of a quantum."""
-        status, body = self.get(f"quantum?device={device}&number={number}")
+        return self.told(f"quantum?device={device}&number={number}")
+
+    def told(self, path: str) -> dict[str, Any]:
+        """What is told of a part."""
+        status, body = self.get(path)
         assert status == 200
         told: dict[str, Any] = json.loads(body)
         return told
@@ -131,6 +135,12 @@ def test_state_is_what_the_files_say(scullvfs: Scullvfs, mount: Callable[[str], 
             state["maps"]["band"]["letters"].rstrip(".")
             == (tree(state)["scullv0"]["letter"] * 16 + "|") * 5
         )
+        # A part of it, by page; and none of it.
+        first = int(state["maps"]["band"]["start"], 16)
+        part = page.told(f"band?from={first + 4096 * 15:x}&to={first + 4096 * 18:x}")
+        assert (part["share"], part["letters"]) == (1, state["maps"]["band"]["letters"][15:18])
+        assert int(part["start"], 16) == first + 4096 * 15
+        assert "no part of the window" in page.told("band?from=0&to=1000")["trouble"]
 
 
 def test_quantum_is_what_the_files_say(scullvfs: Scullvfs, mounted: Path) -> None:
