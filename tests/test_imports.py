@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MODULES = sorted(path.relative_to(ROOT) for path in ROOT.glob("scullvfs/**/*.py"))
 
-GROUND = {"errors", "inherited", "interrupts", "plain", "stand_ins", "text"}
+GROUND = {"errors", "inherited", "interrupts", "plain", "stand_ins", "text", "whole_files"}
 """Modules at the top level that every room may import, and that import none."""
 
 INSIDE = {

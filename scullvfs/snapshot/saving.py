@@ -1,9 +1,8 @@
 """From a mount into a file: what `scullvfs snapshot save` does.
 
-    mount's `snapshot` --> a child, who may hang --> pipe --> looked at --> FILE.XXXXXX --> FILE
+    mount's `snapshot` --> a child, who may hang --> pipe --> looked at --> `whole_files` --> FILE
 
-The file comes into being as a whole: under another name at first, and under its own when all is
-written, right, and on the disk.  What was there before stays if anything goes wrong.
+The file comes into being as a whole, when all is right.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from tempfile import mkstemp
+from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from scullvfs.errors import (
@@ -28,6 +26,7 @@ from scullvfs.mounts.mountinfo import Mount
 from scullvfs.mounts.place import find_scullvfs
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, become, enter, who_may_enter
 from scullvfs.text import shown
+from scullvfs.whole_files import whole_file
 
 from .file import Chunks
 
@@ -52,54 +51,15 @@ def save(path: str, output: str) -> None:
         ScullvfsError: the file cannot be written, or the mount gives no snapshot.
     """
     mount = find_scullvfs(path)
-    with _written(output) as write, _reader(mount) as (reader, ended):
+    with whole_file(output) as file, _reader(mount) as (reader, ended):
         try:
-            for _ in Chunks(lambda count: _read(reader, min(count, READ), mount), FILE, write):
+            for _ in Chunks(lambda count: _read(reader, min(count, READ), mount), FILE, file.write):
                 pass
         except BadFileError as error:
             os.close(reader.pop())
             raise _explain(ended(), mount, error) from None
         if (status := ended()) != 0:
             raise _explain(status, mount, None)
-
-
-@contextmanager
-def _written(path: str) -> Iterator[Callable[[bytes], object]]:
-    """What writes into a file that is there when all is done.
-
-    Raises:
-        ScullvfsError: it cannot be written.
-    """
-    directory, name = os.path.split(os.path.abspath(path))
-    try:
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        fd, temporary = mkstemp(prefix=f"{name[:200]}.", dir=directory)
-        try:
-            umask = os.umask(0o077)
-            os.umask(umask)
-            os.fchmod(fd, 0o666 & ~umask)
-            with open(fd, "wb") as file:
-                yield file.write
-                file.flush()
-                os.fsync(fd)
-            os.rename(temporary, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
-        _sync_directory(directory)
-    except OSError as error:
-        raise ScullvfsError(f"cannot write {shown(path)}: {error.strerror}") from None
-
-
-def _sync_directory(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(OSError):  # not every file system can
-            os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 @contextmanager

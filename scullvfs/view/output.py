@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
-import stat
 
-from scullvfs.errors import ScullvfsError, UsageError
+from scullvfs.errors import UsageError
 from scullvfs.text import shown
+from scullvfs.whole_files import whole_file
 
 __all__ = ["check_output", "write_output"]
 
@@ -37,19 +36,5 @@ def write_output(path: str, text: str) -> None:
     Raises:
         ScullvfsError: it cannot be written.
     """
-    place = os.path.realpath(path)
-    directory, name = os.path.split(place)
-    draft = os.path.join(directory, f".{name[:64]}.{secrets.token_hex(4)}")
-    try:
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        try:
-            with open(fd, "w", encoding="utf-8") as file:
-                if os.path.exists(place):
-                    os.fchmod(fd, stat.S_IMODE(os.stat(place).st_mode))
-                file.write(text)
-            os.replace(draft, place)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        raise ScullvfsError(f"cannot write {shown(path)}: {error.strerror}") from None
+    with whole_file(path) as file:
+        file.write(text.encode())

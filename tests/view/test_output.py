@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -30,16 +29,6 @@ def test_link(tmp_path: Path) -> None:
     write_output(str(link), "new")
     assert link.is_symlink()
     assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", 0o640)
-
-
-def test_permissions(tmp_path: Path) -> None:
-    """Of a new one they are what the user's mask says."""
-    before = os.umask(0o027)
-    try:
-        write_output(str(tmp_path / "picture.svg"), "")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "picture.svg").stat().st_mode & 0o777 == 0o640
 
 
 def test_what_was_there_stays(tmp_path: Path) -> None:
