@@ -24,12 +24,14 @@ from .words import (
     count_words,
     few_groups,
     frame_words,
+    given_words,
     group_heading,
     group_words,
     heading,
     hexadecimal,
     moral,
     step_words,
+    where_words,
     why_nothing,
 )
 
@@ -161,49 +163,23 @@ class _Drawer:
 
     def quantum(self, quantum: Quantum) -> Iterator[RenderableType]:
         """All about one."""
-        end = quantum.start + self.device.quantum - 1
         yield Text.assemble(
-            (f"Quantum {quantum.number:,}", TITLE),
-            f": bytes {quantum.start:,} to {end:,} of the device; place {quantum.place:,} in the "
-            f"set of item {quantum.item:,}",
+            (f"Quantum {quantum.number:,}", TITLE), f": {where_words(quantum, self.device)}"
         )
         if not quantum.length:
             yield Text(why_nothing(quantum, self.device))
             return
-        if quantum.why == "area":
-            yield from self._area(quantum)
-        else:
-            yield from self._linear(quantum)
-
-    def _area(self, quantum: Quantum) -> Iterator[RenderableType]:
-        pages = len(quantum.frames)
-        guard = ", and a guard page behind it" if quantum.guard else ""
-        yield Text.assemble(
-            "vmalloc() gave it an area of addresses: ",
-            (self.address(quantum.address), VIRTUAL),
-            f", {count_words(pages, 'page')} of 4 KiB{guard}.",
-        )
+        before, address, behind = given_words(quantum, self.device)
+        yield Text.assemble(before, (address, VIRTUAL), behind)
         yield Text()
         yield from self._walk(quantum)
         yield Text()
-        yield self._pages(quantum)
-        yield Text()
-        yield Text(moral(quantum, self.device))
-
-    def _linear(self, quantum: Quantum) -> Iterator[RenderableType]:
-        offset = self.address(self.device.page_offset)
-        yield Text.assemble(
-            f"{self.driver.memory}() gave it ",
-            (self.address(quantum.address), VIRTUAL),
-            ", an address of the linear mapping.",
-        )
-        yield Text()
-        yield from self._walk(quantum)
-        yield Text()
-        yield Text(
-            f"{self.address(quantum.address)} - {offset} = "
-            f"{quantum.address - self.device.page_offset:#x}, and that is the address in RAM:"
-        )
+        if quantum.why != "area":
+            offset = self.device.page_offset
+            yield Text(
+                f"{address} - {self.address(offset)} = {quantum.address - offset:#x}, and that is "
+                "the address in RAM:"
+            )
         yield self._pages(quantum)
         yield Text()
         yield Text(moral(quantum, self.device))

@@ -21,6 +21,7 @@ from .words import (
     heading,
     hexadecimal,
     moral,
+    where_words,
     why_nothing,
 )
 
@@ -137,14 +138,8 @@ class _Drawer:
         """All about one."""
         canvas = self.canvas
         canvas.line(f"M{LEFT} {y - 20}H{WIDTH - LEFT}", QUIET, 0.6)
-        end = quantum.start + self.device.quantum - 1
         canvas.text(LEFT, y + 6, f"quantum {quantum.number:,}", 16, bold=True)
-        canvas.text(
-            LEFT,
-            y + 30,
-            f"bytes {quantum.start:,} to {end:,} of the device; place {quantum.place:,} in the set "
-            f"of item {quantum.item:,}",
-        )
+        canvas.text(LEFT, y + 30, where_words(quantum, self.device))
         y += 60
         if not quantum.length:
             return canvas.paragraph(LEFT, y, why_nothing(quantum, self.device), WIDTH - 2 * LEFT)

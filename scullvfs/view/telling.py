@@ -39,12 +39,14 @@ from .words import (
     count_words,
     few_groups,
     frame_words,
+    given_words,
     group_heading,
     group_words,
     heading,
     hexadecimal,
     moral,
     step_words,
+    where_words,
     why_nothing,
 )
 
@@ -291,13 +293,9 @@ def told_chosen(device: Device) -> Chosen:
     quantum = device.quanta[0]
     layout = LAYOUTS[device.arch]
     digits = layout.pointer_digits
-    end = quantum.start + device.quantum - 1
-    where = (
-        f"bytes {quantum.start:,} to {end:,} of the device; place {quantum.place:,} in the set of "
-        f"item {quantum.item:,}"
-    )
     nothing = Chosen(
-        device.name, quantum.number, where, False, "", "", "", "", (), (), "", (),
+        device.name, quantum.number, where_words(quantum, device), False,
+        "", "", "", "", (), (), "", (),
         why_nothing(quantum, device) if not quantum.length else "",
     )  # fmt: skip
     if not quantum.length:
@@ -308,7 +306,7 @@ def told_chosen(device: Device) -> Chosen:
     pages, left = _pages(quantum, device, share)
     return nothing._replace(
         there=True,
-        words=_given(quantum, device),
+        words="".join(given_words(quantum, device)),
         byte=f"byte {quantum.start + quantum.at:,} of the device, at "
         f"{hexadecimal(quantum.address + quantum.at, digits)}",
         start=hexadecimal(base, digits),
@@ -337,17 +335,6 @@ def _ram_share(nr_frames: int) -> int:
     while nr_frames > share * RAM_CELLS:
         share *= 2
     return share
-
-
-def _given(quantum: Quantum, device: Device) -> str:
-    """Where it comes from, and what it is."""
-    memory = "vmalloc" if quantum.why == "area" else DRIVERS[device.driver].memory
-    address = hexadecimal(quantum.address, LAYOUTS[device.arch].pointer_digits)
-    if quantum.why != "area":
-        return f"{memory}() gave it {address}, an address of the linear mapping."
-    guard = ", and a guard page behind it" if quantum.guard else ""
-    pages = count_words(len(quantum.frames), "page")
-    return f"{memory}() gave it an area of addresses: {address}, {pages} of 4 KiB{guard}."
 
 
 def _pages(quantum: Quantum, device: Device, share: int) -> tuple[tuple[Page, ...], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT, PAGE_SIZE
+from scullvfs.scull.family import DRIVERS
 
 from .core import NONE
 from .device import Device, Group, Quantum, Run
@@ -14,6 +15,7 @@ __all__ = [
     "count_words",
     "few_groups",
     "frame_words",
+    "given_words",
     "group_heading",
     "group_words",
     "heading",
@@ -21,6 +23,7 @@ __all__ = [
     "moral",
     "places_words",
     "step_words",
+    "where_words",
     "why_nothing",
 ]
 
@@ -96,6 +99,26 @@ def places_words(runs: Iterable[Run]) -> str:
 def _nr_pieces(frames: Sequence[int]) -> int:
     """How many runs of frames that follow one another."""
     return sum(1 for at, frame in enumerate(frames) if not at or frame != frames[at - 1] + 1)
+
+
+def where_words(quantum: Quantum, device: Device) -> str:
+    """Which bytes of the device a quantum has, and where in the list its pointer is."""
+    end = quantum.start + device.quantum - 1
+    return (
+        f"bytes {quantum.start:,} to {end:,} of the device; place {quantum.place:,} in the set of "
+        f"item {quantum.item:,}"
+    )
+
+
+def given_words(quantum: Quantum, device: Device) -> tuple[str, str, str]:
+    """Where a quantum comes from: what is said before its address, that, and what it is."""
+    memory = "vmalloc" if quantum.why == "area" else DRIVERS[device.driver].memory
+    address = hexadecimal(quantum.address, LAYOUTS[device.arch].pointer_digits)
+    if quantum.why != "area":
+        return f"{memory}() gave it ", address, ", an address of the linear mapping."
+    guard = ", and a guard page behind it" if quantum.guard else ""
+    pages = count_words(len(quantum.frames), "page")
+    return f"{memory}() gave it an area of addresses: ", address, f", {pages} of 4 KiB{guard}."
 
 
 def why_nothing(quantum: Quantum, device: Device) -> str:
