@@ -143,13 +143,14 @@ locale: $(BIN)/.testable ## bring docs/locale up to date with the pages that are
 
 # On a mount whose path and seed are always the same, as they are in the pictures.
 pictures: MOUNT = /tmp/scullv
-pictures: $(BIN)/.installed ## draw the pictures of the documentation anew
+pictures: $(BIN)/.browsable ## draw the pictures of the documentation anew
 	@mkdir -p $(MOUNT) docs/pictures
 	@$(BIN)/scullvfs mount -o mem=64M,drivers=scullv:scullp $(MOUNT)
 	@dd if=/dev/zero of=$(MOUNT)/scullv0 bs=64k count=20 status=none
 	@dd if=/dev/zero of=$(MOUNT)/scullp0 bs=4k count=500 status=none
 	@$(BIN)/scullvfs show --at 200000 -o docs/pictures/show.svg $(MOUNT)/scullv0
 	@$(BIN)/scullvfs map -o docs/pictures/map.svg $(MOUNT)
+	@$(BIN)/python docs/screens.py $(MOUNT) docs/pictures
 	@$(BIN)/scullvfs umount $(MOUNT)
 	@rmdir $(MOUNT)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import runpy
 import select
 import shlex
 import signal
@@ -339,6 +340,25 @@ def test_pictures_of_the_documentation(mount: Callable[[str], Path]) -> None:
     ):
         assert drawn_now == (SOURCE / "docs/pictures" / name).read_text(), "run `make pictures`"
         assert len(drawn_now) < 50_000
+
+
+def test_pictures_of_what_moves(mount: Callable[[str], Path], tmp_path: Path) -> None:
+    """Times and rates are others each time; what `top` has is there, nothing from elsewhere."""
+    mnt = mount("mem=64M,drivers=scullv:scullp")
+    script = runpy.run_path(str(SOURCE / "docs/screens.py"))
+    script["draw_top"](str(mnt), tmp_path / "top.svg", 2)
+    kept = SOURCE / "docs/pictures/top.svg"
+    for picture in (tmp_path / "top.svg", kept):
+        text = picture.read_text()
+        assert text.count("://") == text.count("http://www.w3.org/2000/svg") + text.count("<!--")
+        assert len(text) < 60_000
+        words = [each.text or "" for each in ElementTree.fromstring(text).iter(f"{SVG}text")]
+        shown = "\n".join(words).replace("\xa0", " ")
+        for name in ("scullv3", "scullp3", "DEVICE", "WRITE/s", "kernel log", "largest: order 10"):
+            assert name in shown, "run `make pictures`"
+    page = (SOURCE / "docs/pictures/view.png").read_bytes()
+    assert (page[:8], int.from_bytes(page[16:20])) == (b"\x89PNG\r\n\x1a\n", script["WIDTH"])
+    assert len(page) < 150_000
 
 
 def test_large_machine(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path) -> None:
