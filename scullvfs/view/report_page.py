@@ -37,7 +37,8 @@ th { font-weight: 600; white-space: nowrap; }
 th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .wide { overflow-x: auto; }
 figure { margin: 1rem 0; overflow-x: auto; }
-figure svg { display: block; width: 100%; min-width: 900px; max-width: 1200px; height: auto; }
+figure svg { display: block; width: 100%; min-width: 720px; max-width: 1200px; height: auto; }
+@media screen and (max-width: 960px) { figure { margin: 1rem -1.5rem; } }
 @page { size: landscape; margin: 12mm; }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }

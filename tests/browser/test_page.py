@@ -474,3 +474,21 @@ def test_one_server_for_two_tabs(browser: Browser, scullvfs: Scullvfs, mounted: 
             tab.wait_for_selector('[data-key="scullv0/0"]')
             tab.close()
         assert isinstance(process, subprocess.Popen)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_report_fits(browser: Browser, scullvfs: Scullvfs, family: Path, width: int) -> None:
+    """Pictures of a report are in the window as a whole, and nothing else sticks out of it."""
+    page_file = family.parent / "report.html"
+    done = scullvfs("report", "-o", page_file, family)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = browser.new_page(viewport={"width": width, "height": 1000})
+    page.goto(f"file://{page_file}")
+    assert page.locator("figure svg").count() > 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for box in ("figure", ".wide"):
+        too_wide = page.locator(box).evaluate_all(
+            "all => all.filter(each => each.scrollWidth > each.clientWidth + 1).length"
+        )
+        assert too_wide == 0, box
+    page.close()
