@@ -28,8 +28,9 @@ from .waiting import WouldWait
 
 __all__ = ["TraceFile", "TraceListing", "TracePipe"]
 
-COUNTED: Final = 4096
-"""Records whose text is counted for the size of `trace`; with more of them it is 0, as Linux's."""
+COUNTED: Final = 1024
+"""Records whose text is counted for the size of `trace`, while others wait, up to 5 ms; with more
+of them it is 0, as Linux's is always."""
 _ERRORS: Final = "surrogateescape"
 
 
