@@ -41,6 +41,17 @@ gettext_compact = False  # a catalogue for each page
 gettext_location = False  # line numbers would change with every edit above them
 CATALOGUES = Path(__file__).parent / "locale/zh_CN/LC_MESSAGES"
 
+CAPTIONS = {
+    "zh_CN": {
+        "Start here": "从这里开始",
+        "Labs": "实验",
+        "Reference": "参考",
+        "Behind it": "背后",
+    }
+}
+"""Language -> the captions of the index page, which stand in the sidebar of every page; the page
+itself is not translated."""
+
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["tables.css", "languages.css"]
@@ -59,7 +70,7 @@ man_pages = [(f"docs/{name}", name.removesuffix(".8"), "", [], 8) for name in MA
 today = "2026-11-22"  # the date of the manual pages, to be moved on when they say something else
 
 
-def add_toctree(_app: Sphinx, docname: str, source: list[str]) -> None:
+def add_toctree(app: Sphinx, docname: str, source: list[str]) -> None:
     """Make the index page's lists of links the table of contents, a caption a heading.
 
     So they are written once, and the page has no directive that a forge would show as code.
@@ -67,10 +78,12 @@ def add_toctree(_app: Sphinx, docname: str, source: list[str]) -> None:
     """
     if docname != root_doc:
         return
+    captions = CAPTIONS.get(app.config.language, {})
     for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
         caption = section.partition("\n")[0]
         pages = re.findall(r"^\* \[[^]]*\]\((\S+)\.md\)", section, re.MULTILINE)
         if pages:
+            caption = captions.get(caption, caption)
             lines = ["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""]
             source[0] += "\n".join(lines)
 

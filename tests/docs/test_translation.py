@@ -6,6 +6,7 @@ import runpy
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from babel.messages.catalog import Catalog, Message
@@ -124,6 +125,23 @@ def test_html_is_in_its_language(guide: str) -> None:
     blocks = re.findall(r"^```.*?\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     shown = re.findall(r"<pre>(.*?)</pre>", guide, re.DOTALL)
     assert [html.unescape(re.sub("<[^>]+>", "", block)) for block in shown] == blocks
+
+
+@pytest.mark.parametrize("language", ["en", "zh_CN"])
+def test_captions_of_the_sidebar(language: str) -> None:
+    """They are the headings of the index page's lists, each in the language of what is built."""
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    source = [(ROOT / "docs/index.md").read_text()]
+    lists = re.findall(r"^## ([^\n]*)\n\n\* ", source[0], re.MULTILINE)
+    app = SimpleNamespace(config=SimpleNamespace(language=language))
+    conf["add_toctree"](app, conf["root_doc"], source)
+    captions = re.findall(r"^:caption: (.*)", source[0], re.MULTILINE)
+    if language == "en":
+        assert captions == lists
+    else:
+        assert [*conf["CAPTIONS"][language]] == lists
+        assert captions == [*conf["CAPTIONS"][language].values()]
+        assert not any(map(str.isascii, captions))
 
 
 @pytest.mark.parametrize(
