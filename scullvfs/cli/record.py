@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -59,6 +60,8 @@ def record(output: str, data: bool, mountpoint: str) -> None:
     mount = find_scullvfs(mountpoint)
     with _opened(output, mount) as file:
         reader = begin_recording(mount, data)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.truncate()  # what was there before: another recorder may be writing it
         click.echo(f"recording {shown(mount.path)}", err=True)
         last = b""
         assert reader.stdout is not None
@@ -73,9 +76,10 @@ def record(output: str, data: bool, mountpoint: str) -> None:
 
 @contextmanager
 def _opened(output: str, mount: Mount) -> Iterator[BinaryIO]:
-    """The file, which must not be in the mount: the recorder would wait for itself."""
+    """The file, as it is; it must not be in the mount: the recorder would wait for itself."""
     try:
-        with open(output, "wb") as file:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
+        with open(fd, "wb") as file:
             device = os.fstat(file.fileno()).st_dev
             if f"{os.major(device)}:{os.minor(device)}" == mount.st_dev:
                 raise UsageError(f"{shown(output)} is in the mount that is to be recorded")
@@ -108,6 +112,9 @@ def _ending(mount: Mount) -> Iterator[None]:
 
 def _ended(last: bytes, output: str, mount: Mount) -> str:
     """How many calls are in the recording, whose last bytes these are."""
+    from scullvfs.mounts.health import State, how_is
+    from scullvfs.mounts.probe import ANSWER_TIMEOUT
+
     line = last.rstrip(b"\n").rpartition(b"\n")[2]
     if last.endswith(b"\n") and line.startswith(b'{"end":'):
         return f"{json.loads(line)['end']} calls are in {shown(output)}"
@@ -115,6 +122,11 @@ def _ended(last: bytes, output: str, mount: Mount) -> str:
         raise ScullvfsError(
             f"the mount on {shown(mount.path)} was quicker than {shown(output)} could be written, "
             "which has the calls before"
+        )
+    if not last and how_is(mount, timeout=ANSWER_TIMEOUT).state == State.RUNNING:
+        raise ScullvfsError(
+            f"{shown(mount.path)} gives no recording; a mount without its extension has nothing "
+            "that waits for calls"
         )
     raise ScullvfsError(
         f"the daemon of {shown(mount.path)} has ended; {shown(output)} is cut, "

@@ -13,7 +13,8 @@ import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NoReturn
+from time import sleep
+from typing import Final, NoReturn, TypeVar
 
 from scullvfs.errors import (
     BadFileError,
@@ -39,6 +40,10 @@ SILENCE: Final = 60.0
 made in one go."""
 READ: Final = 1 << 20
 """Bytes that are read at once."""
+PAUSE: Final = 0.01
+"""Seconds after which is asked again what was not to be waited for."""
+
+T = TypeVar("T")
 
 
 def save(path: str, output: str) -> None:
@@ -104,9 +109,10 @@ def _child(
     status = errno.EIO
     try:
         become(identity, sender, let_go)
-        fd = os.open(f"{enter(mount)}/{FILE}", os.O_RDONLY | os.O_CLOEXEC)
+        path = f"{enter(mount)}/{FILE}"
+        fd = _patiently(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         with open(sender, "wb", buffering=0) as pipe:
-            while data := os.read(fd, READ):
+            while data := _patiently(lambda: os.read(fd, READ)):
                 rest = memoryview(data)
                 while rest:
                     rest = rest[pipe.write(rest) :]
@@ -115,6 +121,15 @@ def _child(
         status = error.errno or errno.EIO
     finally:
         os._exit(status)
+
+
+def _patiently(call: Callable[[], T]) -> T:
+    """What a call gives when it is time: a mount without the extension has nobody wait."""
+    while True:
+        try:
+            return call()
+        except BlockingIOError:
+            sleep(PAUSE)
 
 
 def _read(reader: list[int], count: int, mount: Mount) -> bytes:

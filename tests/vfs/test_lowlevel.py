@@ -17,7 +17,7 @@ from scullvfs.mounts.health import STATUS_FILE
 from scullvfs.scull import COMMANDS
 
 from .helpers import QUANTUM, Scullvfs, read_all, shell, wait_until
-from .troubles import TROUBLES
+from .troubles import TROUBLES, refusal
 
 BLOCK = """
 import sys
@@ -138,3 +138,20 @@ def test_missing_parameters(bare: Path) -> None:
     (bare / "sys/module/scullv/parameters/scullv_order").write_text("1\n")
     (bare / "scullv0").write_bytes(b"")
     assert (bare / "sys/class/scullv/scullv0/order").read_text() == "1\n"
+
+
+def test_missing_recording(without: Scullvfs, bare: Path, tmp_path: Path) -> None:
+    """`scullvfs record` says that it is the extension that is missing, not the daemon."""
+    done = without("record", bare, "-o", tmp_path / "run.scull")
+    assert done.stderr.startswith(f"recording {bare}\n")
+    done.stderr = done.stderr.partition("\n")[2]
+    refusal(done, "record-extension")
+
+
+def test_missing_snapshot(without: Scullvfs, bare: Path, tmp_path: Path) -> None:
+    """A mount is saved all the same: who saves it asks again."""
+    (bare / "scullv1").write_bytes(b"x" * 1000)
+    done = without("snapshot", "save", bare, "-o", tmp_path / "machine.snap")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = without("snapshot", "show", tmp_path / "machine.snap")
+    assert "scullv1: order 4, qset 500, 1000 bytes, 1 quanta" in done.stdout.splitlines()

@@ -237,6 +237,23 @@ def test_file_that_cannot_be(scullvfs: Scullvfs, mounted: Path, place: str) -> N
     assert scullvfs("record", "/", "-o", "/dev/null").returncode == ExitStatus.NOT_MOUNTED
 
 
+def test_a_second_recorder_spoils_nothing(
+    scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Refused, it leaves the file alone that the first one is writing."""
+    mnt, file = mount(OPTIONS), tmp_path / "run.scull"
+    with recording(scullvfs, mnt, file):
+        for _ in range(50):
+            (mnt / "scullv0").write_bytes(b"x")
+        has_a_write(file)
+        refusal(scullvfs("record", mnt, "-o", file), "record-busy")
+    done = scullvfs("replay", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    with recording(scullvfs, mount(OPTIONS), file):
+        pass  # and of a longer one nothing is left behind its end
+    assert scullvfs("replay", file).returncode == 0
+
+
 def test_end_of_the_mount_ends_it(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:
