@@ -11,7 +11,8 @@
     BOOK     name of a part, a NUL, and a piece of the JSON of its state; pieces follow each other
     DONE     how many chunks came before, 8 bytes; the last chunk, and the end of the file
 
-A reader needs no more memory than one chunk, and the books.
+A reader needs no more memory than one chunk, and the books.  These are of `LARGEST` bytes and
+`VALUES` values at the most, so whoever reads a file, whatever is in it, stays below 200 MB.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ PIECE: Final = 1 << 20
 """Bytes of a part's JSON in one chunk."""
 MOST: Final = PIECE + 256
 """Bytes of the data of a chunk."""
+LARGEST: Final = 16 << 20
+"""Bytes of all books together."""
+VALUES: Final = 1 << 20
+"""Values in them: items of lists, and three for each name.  A quantum takes five."""
 LENGTH: Final = 8
 CRC: Final = 4
 
@@ -145,11 +150,17 @@ class Chunks:
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         """(kind, data) of each chunk of PAGE and BOOK, until DONE and the end of the file."""
         count = 1
+        length = values = 0
         while True:
             kind, data = self._next()
             if kind == DONE:
                 break
-            if kind not in (PAGE, BOOK):
+            if kind == BOOK:
+                length += len(data)
+                values += _values(data)
+                if length > LARGEST or values > VALUES:
+                    raise self.wrong("has more in its books than fits into a snapshot")
+            elif kind != PAGE:
                 raise self.wrong("is damaged: it has a chunk of an unknown kind")
             yield kind, data
             count += 1
@@ -180,14 +191,19 @@ class Chunks:
         return data
 
 
-def parsed(data: bytes, chunks: Chunks) -> Any:
-    """What JSON says.
+def _values(text: bytes) -> int:
+    """About how many values JSON has, or a piece of it: memory goes by that, not by its length."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{") + 2 * text.count(b":")
+
+
+def parsed(data: bytes | bytearray, chunks: Chunks) -> Any:
+    """What JSON says, in ASCII as the writer has it.
 
     Raises:
         BadFileError: it is none.
     """
     try:
-        return json.loads(data)
+        return json.loads(data.decode("ascii"))
     except (ValueError, RecursionError):
         raise chunks.wrong("is damaged: what it says is no JSON") from None
 

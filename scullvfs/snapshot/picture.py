@@ -97,7 +97,7 @@ def read_books(chunks: Chunks, page: Callable[[int, bytes], None]) -> books.Book
     found: dict[str, Any] = {"machine": {}}
     for name in [*texts]:
         text = name.decode("ascii", "replace")
-        state = parsed(bytes(texts.pop(name)), chunks)
+        state = parsed(texts.pop(name), chunks)
         if text.startswith(MACHINE):
             found["machine"][text.removeprefix(MACHINE)] = state
         else:

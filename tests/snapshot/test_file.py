@@ -16,7 +16,7 @@ import pytest
 
 import scullvfs
 from scullvfs.errors import BadFileError
-from scullvfs.snapshot.file import FORMAT, MAGIC, Chunks, opened
+from scullvfs.snapshot.file import FORMAT, LARGEST, MAGIC, PIECE, VALUES, Chunks, opened
 from scullvfs.snapshot.options import options_of
 from scullvfs.snapshot.picture import read_books
 from scullvfs.snapshot.summary import summary
@@ -187,12 +187,40 @@ def test_chunks_that_are_right_but_wrong(good: bytes) -> None:
     assert "cut short" in refused(joined([head, *middle]))
     huge = MAGIC + chunk(*head) + b"PAGE" + (1 << 62).to_bytes(8, "little")
     assert "too long" in refused(huge + bytes(1000))
-    for text in (b"[" * 100_000, b"{", b"1" * 5000, b"\xff"):
+    for text in (b"[" * 100_000, b"{", b"1" * 5000, b"\xff", '"\u00e4"'.encode()):
         books = [head, (b"BOOK", b"clock\0" + text), (b"DONE", (2).to_bytes(8, "little"))]
         assert "no JSON" in refused(joined(books))
     for text in (b"7", b"null", b"[]"):
         books = [head, (b"BOOK", b"clock\0" + text), (b"DONE", (2).to_bytes(8, "little"))]
         assert "says what cannot be" in refused(joined(books))
+
+
+def with_book(good: bytes, name: bytes, text: bytes) -> bytes:
+    """The file with another book of that name, of any length."""
+    kept = [chunk for chunk in [*chunks_of(good)][:-1] if not chunk[1].startswith(name + b"\0")]
+    kept += [(b"BOOK", name + b"\0" + text[at : at + PIECE]) for at in range(0, len(text), PIECE)]
+    return joined([*kept, (b"DONE", len(kept).to_bytes(8, "little"))])
+
+
+@pytest.mark.parametrize(
+    ("item", "count"),
+    [
+        (b"[],", VALUES),
+        (b"{},", VALUES),
+        (b"0,", VALUES),
+        (b'{"a":0},', VALUES // 4),
+        (b'"' + b"x" * 1000 + b'",', LARGEST // 1000),
+    ],
+)
+def test_books_that_are_too_large(good: bytes, item: bytes, count: int) -> None:
+    """They are refused before anything is made of them, as it may be thirty times as large."""
+    data = with_book(good, b"clock", b"[" + item * count + b"0]")
+    tracemalloc.start()
+    try:
+        assert refused(data) == "has more in its books than fits into a snapshot"
+        assert tracemalloc.get_traced_memory()[1] < 3 * LARGEST
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: None])

@@ -36,6 +36,21 @@ def future(data: bytes) -> bytes:
     return data[:8] + head + crc32(head).to_bytes(4, "little") + data[end + 4 :]
 
 
+def with_large_books(data: bytes) -> bytes:
+    """More JSON than a machine has."""
+    return of_books(data, [b"clock\0" + b"[]," * 300_000] * 2)
+
+
+def of_books(data: bytes, books: list[bytes]) -> bytes:
+    """A file of the header and these."""
+    made = data[: 24 + int.from_bytes(data[12:20], "little")]
+    done = (len(books) + 1).to_bytes(8, "little")
+    for kind, body in [*((b"BOOK", book) for book in books), (b"DONE", done)]:
+        chunk = kind + len(body).to_bytes(8, "little") + body
+        made += chunk + crc32(chunk).to_bytes(4, "little")
+    return made
+
+
 def without_page(data: bytes) -> bytes:
     """A file from which a run of frames is left out, and which is well otherwise."""
     chunks, at = [], 8
@@ -238,6 +253,7 @@ def test_damaged(scullvfs: Any, saved: tuple[Path, Path], mountpoint: Path, tmp_
         (data[:-50_000] + bytes([data[-50_000] ^ 1]) + data[-49_999:], "restore-damaged"),
         (future(data), "restore-format"),
         (b"#!/bin/sh\n", "restore-foreign"),
+        (with_large_books(data), "restore-large"),
         (without_page(data), "restore-impossible"),
     ):
         file.write_bytes(changed)
@@ -247,6 +263,18 @@ def test_damaged(scullvfs: Any, saved: tuple[Path, Path], mountpoint: Path, tmp_
             assert says(name, "snapshot", "show", file) == line
     assert not os.path.ismount(mountpoint)
     assert not scullvfs.processes()
+
+
+def test_books_of_the_largest_size(scullvfs: Any, saved: tuple[Path, Path], tmp_path: Path) -> None:
+    """What is as large as may be, and costs the most for that, costs less than 200 MB."""
+    item = b'"\\ud83d\\ude00",'
+    pieces = [b"clock\0" + item * ((1 << 20) // len(item))] * 15
+    pieces[0] = pieces[0].replace(b"\0", b"\0[")
+    file = tmp_path / "machine.snap"
+    file.write_bytes(of_books(saved[1].read_bytes(), [*pieces, b"clock\0" + b"0]"]))
+    done, peak = scullvfs.peak("snapshot", "show", file)
+    assert refusal(done, 10) == f"{file} says what cannot be: other names"
+    assert peak < 200_000  # KiB
 
 
 def test_what_was_there_stays(
