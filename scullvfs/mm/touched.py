@@ -39,11 +39,14 @@ class Touched:
 
     def __init__(self) -> None:
         self._words: list[str] = []
+        self.any = False
+        """Whether there is something."""
         self._more = 0
         self._sum = 0
 
     def add(self, words: str) -> None:
         """Note it, in ASCII."""
+        self.any = True
         if len(self._words) < MOST:
             self._words.append(words)
         else:
@@ -57,6 +60,7 @@ class Touched:
     def take(self) -> list[str]:
         """All of it, and begin anew."""
         words, self._words = self._words, []
+        self.any = False
         if self._more:
             words.append(f"and {self._more} more {self._sum:08x}")
             self._more = self._sum = 0

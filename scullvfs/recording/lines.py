@@ -12,6 +12,7 @@ flipped bit.  `docs/repeat.md` has all fields.
 from __future__ import annotations
 
 import json
+from binascii import hexlify
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -43,7 +44,8 @@ class Sums:
         """A line, of a JSON object in ASCII without its last brace."""
         body = text.encode()
         self._sum = number = crc32(body, self._sum)
-        return b'%b,"sum":"%08x"}\n' % (body, number)
+        # Twice as quick as a format with %08x.
+        return b"".join((body, b',"sum":"', hexlify(number.to_bytes(4)), b'"}\n'))
 
     def body(self, line: bytes) -> bytes | None:
         """The object of a line; None if the sum is another one."""

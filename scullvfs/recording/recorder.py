@@ -178,7 +178,7 @@ class Recorder:
         if self._asks:
             line += f',"asks":[{",".join(self._asks)}]'
             self._asks.clear()
-        if self._touched:
+        if self._touched.any:
             line += ',"touched":["' + '","'.join(self._touched.take()) + '"]'
         self._emit(line)
 
@@ -264,8 +264,11 @@ class Recorder:
             else:
                 what = f'"crc":"{crc32(data):08x}"'
             mode = "null" if flags is None else flags
-            head = self._head_of(
-                name, f'"fh":{fh},"off":{off},"size":{len(data)},"flags":{mode},{what},'
+            begin = self._begin()
+            self.calls = number = self.calls + 1
+            head = (
+                f'{{"n":{number},{begin},"call":"{name}",'
+                f'"fh":{fh},"off":{off},"size":{len(data)},"flags":{mode},{what},'
             )
             try:
                 count = plain(fh, off, data, flags)
