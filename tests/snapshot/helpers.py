@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from scullvfs.daemon.machine import build_machine
 from scullvfs.fs.root import build_tree
 from scullvfs.mm import KernelBug, Machine
 from scullvfs.mm.commands import Commands, Refused
@@ -26,17 +27,7 @@ class Kernel:
     def __init__(self, arguments: str) -> None:
         self.options: MountOptions = parse_options([arguments])
         options = self.options
-        self.machine = Machine(
-            options.mem,
-            options.arch,
-            options.shuffle,
-            options.seed,
-            options.cpus,
-            fragment=options.fragment,
-            init_on_alloc=options.init_on_alloc,
-            page_owner=options.page_owner,
-            hardened_usercopy=options.hardened_usercopy,
-        )
+        self.machine = build_machine(options)
         self.modules = [
             Module(
                 self.machine,
