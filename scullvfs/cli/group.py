@@ -57,6 +57,8 @@ class OneLineErrors(OnDemand):
             fail("scullvfs", f"unknown option '{error.option_name}'{hint}", error.exit_code)
         except click.UsageError as error:
             message = error.format_message().rstrip(".")
+            if isinstance(error, click.MissingParameter):  # with the choices on lines of their own
+                message = " ".join(message.split())
             fail("scullvfs", message + _see_help(error), error.exit_code)
         except click.ClickException as error:
             fail("scullvfs", error.format_message(), error.exit_code)

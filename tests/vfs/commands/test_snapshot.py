@@ -292,6 +292,8 @@ def test_what_was_there_stays(
     done = scullvfs("snapshot", "save", saved[0], "-o", tmp_path / "none/machine.snap")
     assert refusal(done, 1).endswith(os.strerror(errno.ENOENT))
     assert "needs a file to write: -o FILE" in refusal(scullvfs("snapshot", "save", saved[0]), 2)
+    line = refusal(scullvfs("snapshot"), 2)
+    assert line.startswith("Missing argument 'save|show'. Choose from: save, show; 'scullvfs snap")
     assert "-o is for" in refusal(scullvfs("snapshot", "show", file, "-o", file), 2)
 
 
