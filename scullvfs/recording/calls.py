@@ -14,7 +14,17 @@ from zlib import crc32
 from scullvfs.fs.vfs import Attributes
 from scullvfs.mm.sched import Task
 
-__all__ = ["ARGUMENTS", "TEXT", "U64", "Shape", "arguments", "list_of", "matches", "task_of"]
+__all__ = [
+    "ARGUMENTS",
+    "TEXT",
+    "U64",
+    "Shape",
+    "arguments",
+    "is_given",
+    "list_of",
+    "matches",
+    "task_of",
+]
 
 Shape = Callable[[Any], bool] | type
 """Whether a value is one that can be."""
@@ -79,6 +89,13 @@ ARGUMENTS: Final[dict[str, dict[str, Shape]]] = {
     "release": {"fh": U64},
 }
 """Call -> its arguments.  Of a write there is one of `text`, `data` and `crc` besides."""
+
+
+def is_given(value: Any) -> bool:
+    """Whether it is what a call may give: nothing, a number, a text, or a list of these two."""
+    return value is None or any(
+        _is(value, shape) for shape in (int, str, list_of(lambda item: type(item) in (int, str)))
+    )
 
 
 def matches(line: Mapping[str, Any], shape: Mapping[str, Shape]) -> bool:

@@ -10,7 +10,7 @@ from scullvfs.fs.node import Directory
 from scullvfs.fs.tree import Tree
 from scullvfs.text import shown
 
-from .calls import ARGUMENTS
+from .calls import ARGUMENTS, task_of
 from .lines import Line
 from .replay import COMPARED, Difference
 
@@ -43,7 +43,8 @@ def _what(line: Line) -> str:
     at = f"at {line['at'] / 1e9:.6f} s"
     if "idle" in line:
         return f"idle work {at}"
-    by = f", by pid {line['by'][0]}" if "by" in line else ""
+    task = task_of(line)
+    by = f", by pid {task.pid}" if task is not None else ""
     if "of" in line:
         return f"call {line['of']}, which went on {at}{by}"
     names = ARGUMENTS[line["call"]]
@@ -52,7 +53,9 @@ def _what(line: Line) -> str:
 
 
 def _name(line: Line, tree: Tree, inos: dict[int, int]) -> str:
-    """The file that it is about."""
+    """The file that a call is about."""
+    if "call" not in line:
+        return ""
     ino = line.get("ino", inos.get(line.get("fh", -1)))
     path = None if ino is None else next(_paths(tree.root, ino, b""), None)
     return f" of {shown(path)}" if path else ""

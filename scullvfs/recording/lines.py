@@ -31,6 +31,10 @@ FORMAT: Final = 1
 LONGEST: Final = 4 << 20
 """Bytes of a line at the most; the largest has a write of 1 MiB."""
 
+LISTS: Final = (1 << 20) + (1 << 10)
+"""Brackets in a line at the most, of which a text of 1 MiB may be made; as lists they take fifty
+times as much memory."""
+
 Line = dict[str, Any]
 
 
@@ -174,6 +178,8 @@ class Lines:
     def _object(self, raw: bytes) -> Line:
         body = self._sums.body(raw)
         if body is not None:
+            if len(body) > LISTS and body.count(b"[") + body.count(b"{") > LISTS:
+                raise self.wrong()
             try:
                 line = json.loads(body)
             except (ValueError, RecursionError):

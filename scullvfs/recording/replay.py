@@ -28,17 +28,25 @@ from scullvfs.mm.sched import IDLE
 from scullvfs.mm.workqueue import Steps
 
 from .answers import Answers, are_answers
-from .calls import TEXT, U64, arguments, matches, task_of
+from .calls import TEXT, U64, Shape, arguments, is_given, list_of, matches, task_of
 from .lines import Line, Lines
 from .recorder import Recorder
 
 __all__ = ["Difference", "Replay", "Replayed"]
 
-COMPARED: Final = (
-    *("gives", "sum_of_data", "errno", "left", "waits", "later"),
-    *("again", "steps", "idle", "touched"),
-)
-"""The fields of a line that have to be the same."""
+COMPARED: Final[dict[str, Shape]] = {
+    "gives": is_given,
+    "sum_of_data": TEXT,
+    "errno": TEXT,
+    "left": bool,
+    "waits": bool,
+    "later": bool,
+    "again": bool,
+    "steps": U64,
+    "idle": U64,
+    "touched": list_of(TEXT),
+}
+"""The fields of a line that have to be the same, and what each may be."""
 
 
 class Difference(NamedTuple):
@@ -144,7 +152,8 @@ class Replay:
 
     def _play(self, line: Line) -> None:
         asks = line.get("asks", [])
-        if not matches(line, {"at": U64}) or not are_answers(asks):
+        compared = {name: shape for name, shape in COMPARED.items() if name in line}
+        if not matches(line, {"at": U64, **compared}) or not are_answers(asks):
             raise self._lines.wrong()
         self._answers.begin(line["at"], asks)
         if "idle" in line:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from scullvfs.daemon.build import build
+from scullvfs.daemon.replaying import report
 from scullvfs.fs.tree import Tree
 from scullvfs.fs.vfs import Attributes, Vfs
 from scullvfs.fs.waiting import WouldWait
@@ -303,6 +304,9 @@ def replayed(recording: bytes, to: int | None = None) -> Replayed:
 
         replay = Replay(lines, make)
         try:
-            return replay.run(to)
+            done = replay.run(to)
+            if done.difference is not None:  # which can be told, whatever the recording says
+                assert all(map(str.isprintable, report(replay, done.difference)))
+            return done
         finally:
             replay.close()
