@@ -82,7 +82,10 @@ def make_streams_safe() -> None:
 
 def _utf8(value: Bytes) -> str:
     """The bytes of `value` as UTF-8, whatever the locale has made of them."""
-    return os.fsencode(value).decode("utf-8", "surrogateescape")
+    try:
+        return os.fsencode(value).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # of no bytes: half of a character, from somebody's JSON
+        return str(value)
 
 
 def _is_unicode(text: str) -> bool:

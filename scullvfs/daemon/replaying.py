@@ -49,7 +49,7 @@ def options_of(lines: Lines) -> MountOptions:
     """
     try:
         options = parse_options([lines.header.options])
-    except UsageError as error:
+    except (UsageError, UnicodeEncodeError) as error:  # the latter of half a character
         raise lines.bad(f"has options of a mount that this version has not: {error}") from None
     return replace(options, allow_other=False, remount_stale=False)
 

@@ -51,7 +51,7 @@ def options_of(chunks: Chunks) -> MountOptions:
     """
     try:
         options = parse_options([chunks.header.options])
-    except UsageError as error:
+    except (UsageError, UnicodeEncodeError) as error:  # the latter of half a character
         raise chunks.wrong(f"has options that this scullvfs has not: {error}") from None
     if of_machine(options) != chunks.header.options:
         raise chunks.wrong("has other options than those of a machine")

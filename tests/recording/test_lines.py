@@ -141,7 +141,8 @@ def test_not_a_recording(text: bytes, what: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", ["mem=5T", "mem=4M,devs=0", "arch=vax", "nonsense", "order=18,qset=524287", "\\"]
+    "options",
+    ["mem=5T", "mem=4M,devs=0", "arch=vax", "nonsense", "order=18,qset=524287", "\\", "\ud800=1"],
 )
 def test_options_of_no_mount(small: bytes, options: str) -> None:
     """A header that asks for a mount that cannot be."""
@@ -194,7 +195,13 @@ def test_lines_that_no_recorder_writes(small: bytes, line: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b'{"at":1,"idle":9,"by":7,"fh":[]', b'{"at":1,"idle":9,"by":[],"ino":{},"of":[]']
+    "line",
+    [
+        b'{"at":1,"idle":9,"by":7,"fh":[]',
+        b'{"at":1,"idle":9,"by":[],"ino":{},"of":[]',
+        b'{"at":1,"idle":9,"touched":["\\ud800\\n"]',
+        b'{"at":1,"idle":9,"errno":"\\udc80\\ud800"',
+    ],
 )
 def test_a_difference_of_what_is_no_call(small: bytes, line: bytes) -> None:
     """What else stands in its line, nobody looks at."""

@@ -165,6 +165,7 @@ def test_fuzzed_in_little_memory(good: bytes) -> None:
         ([], "has a header that says nothing"),
         ({"format": FORMAT, "version": "1", "options": 7}, "has a header that says nothing"),
         ({"format": FORMAT, "version": "1", "options": "mem=7"}, "has options that this scullvfs"),
+        ({"format": FORMAT, "version": "1", "options": "\ud800"}, "has options that this scullvfs"),
         ({"format": FORMAT, "version": "1", "options": "mum=8M"}, "has options that this scullvfs"),
         ({"format": FORMAT, "version": "1", "options": "mem=8M"}, "has other options than those"),
         ({"format": FORMAT, "version": "1", "options": "restore=/x"}, "has other options than"),
