@@ -1,14 +1,15 @@
 """Single frames, seen as the blocks that they would make.
 
-One bit a frame.  Two neighbours of an order that are both free make one of the next order; for many
-frames at once that is a shift and an AND of one large number:
+One byte a frame, as to set and to clear it is all that most calls do.  To count, it becomes one bit
+a frame.  Two neighbours of an order that are both free make one of the next order; for many frames
+at once that is a shift and an AND of one large number:
 
-    order 0    0 1 1 1  1 1 0 1        bit n: the block that begins at frame n is free
-    order 1    0 . 1 .  1 . 0 .        bit n, n even: so are n and n + 1
+    order 0    0 1 1 1  1 1 0 1        a bit: the block that begins at that frame is free
+    order 1    0 . 1 .  1 . 0 .        its neighbour, too
     order 2    0 . . .  0 . . .
 
-That is done for a chunk of 32 MiB at a time, and only where its bits are others than when they were
-last counted, which is quick to see, as there is a copy of them.  The chunks are looked at in turns,
+That is done for a chunk of 32 MiB at a time, and only where its frames are others than when they
+were last counted, which is quick to see, as there is a copy.  The chunks are looked at in turns,
 some at each change and some in idle work, so that who asks finds few that are still to be counted:
 
     looked at since the last change  |  `pending`, to be looked at
@@ -29,8 +30,7 @@ __all__ = ["FreeMap"]
 
 CHUNK_SHIFT: Final = 13
 """A chunk is 2**13 frames: eight of the largest blocks."""
-CHUNK_SIZE: Final = 1 << CHUNK_SHIFT >> 3
-"""Bytes of a chunk."""
+CHUNK_SIZE: Final = 1 << CHUNK_SHIFT
 LOOKED_AT: Final = 64
 """Chunks that are looked at when frames were put in or taken out."""
 RECOUNTED: Final = 4
@@ -40,10 +40,10 @@ _ORDERS: Final = range(1, MAX_PAGE_ORDER + 1)
 _STARTS: Final = tuple(
     sum(1 << bit for bit in range(0, 1 << CHUNK_SHIFT, 1 << order)) for order in _ORDERS
 )
-"""For each order from 1 on, the bits where a block may begin."""
-_BITS: Final = tuple(1 << bit for bit in range(8))
+"""For each order from 1 on, the lowest bits of the blocks that there may be."""
 _NONE: Final = bytes(CHUNK_SIZE)
-_ALL: Final = b"\xff" * CHUNK_SIZE
+_ALL: Final = b"\1" * CHUNK_SIZE
+_DIGITS: Final = bytes.maketrans(b"\0\1", b"01")
 
 
 class FreeMap:
@@ -51,9 +51,9 @@ class FreeMap:
 
     def __init__(self, end_pfn: int) -> None:
         self._nr_chunks: Final = (end_pfn >> CHUNK_SHIFT) + 1
-        self._bits: Final = bytearray(self._nr_chunks * CHUNK_SIZE)
-        self._counted: Final = bytearray(len(self._bits))
-        """The bits when they were last counted."""
+        self._is_free: Final = bytearray(self._nr_chunks * CHUNK_SIZE)
+        self._counted: Final = bytearray(len(self._is_free))
+        """The same when they were last counted."""
         nothing = (0,) * (MAX_PAGE_ORDER + 1)
         self._counts: Final = [nothing] * self._nr_chunks
         """Blocks of each order in each chunk."""
@@ -64,16 +64,16 @@ class FreeMap:
 
     def add(self, frames: array[int]) -> None:
         """Put frames in."""
-        bits, masks = self._bits, _BITS
+        is_free = self._is_free
         for pfn in frames:
-            bits[pfn >> 3] |= masks[pfn & 7]
+            is_free[pfn] = 1
         self._changed(len(frames))
 
     def discard(self, frames: array[int]) -> None:
         """Take frames out."""
-        bits, masks = self._bits, _BITS
+        is_free = self._is_free
         for pfn in frames:
-            bits[pfn >> 3] &= ~masks[pfn & 7]
+            is_free[pfn] = 0
         self._changed(len(frames))
 
     def _changed(self, nr_frames: int) -> None:
@@ -87,13 +87,13 @@ class FreeMap:
         while self.pending > end and nr_chunks > 0:
             number = self._cursor
             at = number * CHUNK_SIZE
-            bits = self._bits[at : at + CHUNK_SIZE]
-            if bits != self._counted[at : at + CHUNK_SIZE]:
-                counts = _count(bits)
+            frames = self._is_free[at : at + CHUNK_SIZE]
+            if frames != self._counted[at : at + CHUNK_SIZE]:
+                counts = _count(frames)
                 pairs = zip(self._total, counts, self._counts[number], strict=True)
                 self._total = [total + new - old for total, new, old in pairs]
                 self._counts[number] = counts
-                self._counted[at : at + CHUNK_SIZE] = bits
+                self._counted[at : at + CHUNK_SIZE] = frames
                 nr_chunks -= 1
             self.pending -= 1
             self._cursor = (number + 1) % self._nr_chunks
@@ -105,24 +105,24 @@ class FreeMap:
 
     def frames(self) -> set[int]:
         """All of them.  Slow: for tests."""
-        return {pfn for pfn in range(len(self._bits) << 3) if self._bits[pfn >> 3] >> (pfn & 7) & 1}
+        return {pfn for pfn, is_free in enumerate(self._is_free) if is_free}
 
     def __repr__(self) -> str:
         return f"<FreeMap chunks={self._nr_chunks} pending={self.pending}>"
 
     def check(self) -> None:
-        """Assert that the counts are those of the bits that were counted.  Slow: for tests."""
-        parts = range(0, len(self._bits), CHUNK_SIZE)
+        """Assert that the counts are those of the frames that were counted.  Slow: for tests."""
+        parts = range(0, len(self._is_free), CHUNK_SIZE)
         assert self._counts == [_count(self._counted[at : at + CHUNK_SIZE]) for at in parts]
         assert self._total == [sum(counts) for counts in zip(*self._counts, strict=True)]
-        assert self.pending or self._counted == self._bits
+        assert self.pending or self._counted == self._is_free
 
 
-def _count(bits: bytearray) -> tuple[int, ...]:
+def _count(frames: bytearray) -> tuple[int, ...]:
     """The blocks of each order in a chunk."""
-    if bits in (_NONE, _ALL):
-        return *(0,) * MAX_PAGE_ORDER, bits[0] and CHUNK_SIZE << 3 >> MAX_PAGE_ORDER
-    blocks = int.from_bytes(bits, "little")
+    if frames in (_NONE, _ALL):
+        return *(0,) * MAX_PAGE_ORDER, frames[0] and CHUNK_SIZE >> MAX_PAGE_ORDER
+    blocks = int(frames.translate(_DIGITS), 2)  # the first frame is the highest bit
     counts = [blocks.bit_count()]
     for order, starts in zip(_ORDERS, _STARTS, strict=True):
         # Of the places that blocks may begin at, every second may begin one of twice the size.
