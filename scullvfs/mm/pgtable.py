@@ -11,7 +11,10 @@ and 0 maps nothing.  On x86_64 an address is cut like this:
                table   table   table   table --> page frame
 
 The levels come from the layout.  Everything that reads or writes entries (mapping,
-unmapping, looking up, reporting a fault) goes through `_walk()`.
+unmapping, looking up, reporting a fault) goes through `_walk()`.  As a CPU does, it keeps which
+table of the lowest level it has come to last, and goes on from there for an address near by; the
+entries of that table are looked at each time.  (Intel SDM, volume 3, "Caches for Paging
+Structures".)
 
 The linear mapping (`linear_mapping`) is made when the machine is switched on, and nobody writes to
 it again; its entries may be those of large pages.
@@ -101,6 +104,10 @@ class PageTables:
         """Gives how many entries of the table in a frame are set."""
         self._empty: dict[int, int] = {}
         """Frame of each table that may be empty -> an address that it covers."""
+        self._walked = -1
+        """Addresses whose lowest-level table was looked for last, `>> self._lowest_upper`,"""
+        self._walked_table = 0
+        """and the place of its first entry."""
         self._linear_end: Final = page_alloc.high_memory
         self.direct_pages: Final[dict[str, int]] = {}
         """Level -> how many of its entries map a page of the linear mapping (DirectMap)."""
@@ -125,6 +132,8 @@ class PageTables:
         -1 if a table on the way is missing; with `create`, if there is no frame for it.
         `path` gets the place of each entry that was looked at, top level first.
         """
+        if path is None and address >> self._lowest_upper == self._walked:
+            return self._walked_table + (address >> PAGE_SHIFT & self._pte_mask)
         if address < self._linear_end:
             return self._walk_linear(address, path)
         words, phys_mask, word_shift = self._words, self._phys_mask, self._word_shift
@@ -142,6 +151,8 @@ class PageTables:
         place = table + (address >> PAGE_SHIFT & self._pte_mask)
         if path is not None:
             path.append(place)
+        else:
+            self._walked, self._walked_table = address >> self._lowest_upper, table
         return place
 
     def _walk_linear(self, address: int, path: list[int] | None) -> int:
@@ -213,13 +224,13 @@ class PageTables:
         then, and `unmap_pages()` takes them away.
         Linux: mm/vmalloc.c:vmap_small_pages_range_noflush()
         """
-        done, nr_pages, words = 0, len(entries), self._words
+        done, nr_pages, words, mask = 0, len(entries), self._words, self._pte_mask
         while done < nr_pages:
-            count = self._span(address, nr_pages - done)
             place = self._walk(address, create=True)
             if place < 0:
                 return False
-            assert not any(words[place : place + count]), "mapped already"
+            count = min(nr_pages - done, mask + 1 - (place & mask))
+            assert not words[place], "mapped already"
             words[place : place + count] = entries[done : done + count]
             self._entries[place >> self._table_bits] += count
             self.entries_written += count
@@ -373,6 +384,7 @@ class PageTables:
 
     def free_empty_tables(self) -> None:
         """Give the frames of empty tables back, of all levels but the top one."""
+        self._walked = -1
         for table, address in self._empty.items():
             if self._entries.get(table):
                 continue  # in use again
@@ -427,6 +439,7 @@ class PageTables:
         if boot != {pfn for pfn, _ in state["entries"][: len(boot)]}:
             raise StateError("the boot has made other page tables")
         claims.take_each(pfn for pfn, _ in state["entries"])
+        self._walked = -1
         self._entries.clear()
         self._entries.update(state["entries"])
         self._empty.clear()

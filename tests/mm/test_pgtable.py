@@ -22,7 +22,7 @@ class Tables:
 
     def __init__(self, arch: str, mem: int = 16 * MIB) -> None:
         self.layout: Layout = LAYOUTS[arch]
-        ram = Ram(mem, self.layout.pointer_size)
+        ram = self.ram = Ram(mem, self.layout.pointer_size)
         self.page_alloc = PageAllocator(ram, self.layout, shuffle=True, seed=0)
         self.pgtable = PageTables(self.page_alloc, ram, self.layout)
         self.free = self.page_alloc.nr_free
@@ -201,6 +201,23 @@ def test_free_empty_tables_spares_a_table_in_use_again(tables: Tables) -> None:
 
     assert dict(tables.pgtable.mappings()) == expected
     tables.pgtable.check()
+
+
+def test_a_table_that_is_freed_is_looked_for_anew(tables: Tables) -> None:
+    """Whoever has its frame next may write what he wants: it translates no address any more."""
+    pgtable, address = tables.pgtable, tables.boundary
+    tables.map(address, [5])
+    assert pgtable.lookup(address)
+    pgtable.unmap_pages(address, 1)
+    pgtable.free_empty_tables()
+    frames = take_all(tables.page_alloc)
+    for pfn in frames:
+        tables.ram.bytes[pfn * P : (pfn + 1) * P] = b"\xff" * P
+    assert not pgtable.lookup(address)
+    tables.ram.clear_pages(frames)
+    tables.page_alloc.free_frames(frames)
+    tables.map(address, [6])
+    assert pgtable.lookup(address) == tables.entries([6])[0]
 
 
 def test_walk_shows_the_entry_of_each_level(tables: Tables) -> None:
