@@ -1,7 +1,7 @@
 """Reading and writing kernel addresses, as the CPU does: through the page tables.
 
 An address in the linear mapping is translated by subtracting PAGE_OFFSET, which is what its page
-tables say, too; any other is looked up in the page tables, page by page, at every call.  Nothing
+tables say, too; any other is looked up in the page tables, page by page, at every call.  No entry
 is cached.  What the tables do not map is a `PageFault`, a guard page included, and then nothing was
 written.
 
@@ -236,7 +236,10 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
-        self._words[self._word(address, self._pointer_size, write=True)] = value
+        phys = self._contiguous(address, self._pointer_size, False)
+        if phys < 0:
+            self._fault(address, address & PAGE_MASK, write=True)
+        self._words[phys >> self._word_shift] = value
 
     def load_array(self, address: int, count: int) -> list[int]:
         """Read `count` pointers that follow each other in the linear mapping.

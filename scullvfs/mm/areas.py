@@ -82,19 +82,26 @@ class BusyAreas:
             chunk = 0
             self._firsts[0] = start
         starts, its_numbers, its_data, its_objects = self._chunks[chunk]
-        at = len(starts) if start > starts[-1] else bisect_right(starts, start)
-        if len(starts) < CHUNK:
+        last = start > starts[-1]  # as they come when addresses rise
+        if len(starts) == CHUNK:
+            if last:  # the chunk stays full
+                self._new_chunk(chunk + 1, start, number, data, objects)
+            else:
+                self._split(chunk)
+                self.counts[number] -= 1
+                self.nbytes -= kind[0]
+                self.add(start, kind, data, objects)
+        elif last:
+            starts.append(start)
+            its_numbers.append(number)
+            its_data.append(data)
+            its_objects.append(objects)
+        else:
+            at = bisect_right(starts, start)
             starts.insert(at, start)
             its_numbers.insert(at, number)
             its_data.insert(at, data)
             its_objects.insert(at, objects)
-        elif at == CHUNK:  # as they come when addresses rise: the chunk stays full
-            self._new_chunk(chunk + 1, start, number, data, objects)
-        else:
-            self._split(chunk)
-            self.counts[number] -= 1
-            self.nbytes -= kind[0]
-            self.add(start, kind, data, objects)
 
     def _new_chunk(self, chunk: int, start: int, number: int, data: int, objects: int) -> None:
         self._firsts.insert(chunk, start)

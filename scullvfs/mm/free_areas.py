@@ -59,6 +59,10 @@ class FreeAreas:
         """
         self.freed: list[int] = []
         """Those of ranges that are no more, in that order: who takes or adds frees them."""
+        self._lowest: FreeRange | None = None
+        """The range found last, if no lower one has `_fitted` bytes, which one call after another
+        asks for; None when that is not known."""
+        self._fitted = 0
 
     def take(self, size: int, align: int) -> int | None:
         """Take `size` bytes at a multiple of `align`, or None.
@@ -70,11 +74,20 @@ class FreeAreas:
 
         Linux: mm/vmalloc.c:__alloc_vmap_area()
         """
-        found = self._lowest_match(size, align)
-        if found is None:
-            return None
+        found, first = self._lowest, self.start
+        if (
+            found is None
+            or size < self._fitted
+            or align > 1
+            or (found.start if found.start > first else first) + size > found.end
+        ):
+            found = self._lowest_match(size, align)
+            if found is None:
+                return None
+            if align == 1:
+                self._lowest, self._fitted = found, size
         start = found.start
-        at = ((start if start > self.start else self.start) + align - 1) & -align
+        at = ((start if start > first else first) + align - 1) & -align
         if at + size > self.end:
             return None
         self._clip(found, at, size)
@@ -129,6 +142,7 @@ class FreeAreas:
         end = at + size
         if node.start == at:
             if node.end == end:
+                self._lowest = None
                 # |<-------- taken -------->|
                 self._tree.erase(node)
                 self.freed.append(node.va)
@@ -144,6 +158,7 @@ class FreeAreas:
             # |  free  |<- taken ->|  free  |
             if self.spare is None:
                 raise NoSpareError
+            self._lowest = None
             low = FreeRange(node.start, at, self.spare)
             self.spare = None
             node.start = end
@@ -163,6 +178,7 @@ class FreeAreas:
         Linux: mm/vmalloc.c:__merge_or_add_vmap_area()
         """
         tree, end = self._tree, start + size
+        self._lowest = None
         parent: FreeRange | None = None
         before: FreeRange | None = None
         after: FreeRange | None = None
@@ -269,6 +285,7 @@ class FreeAreas:
         """Have these ranges free, with what `vas()` has given."""
         if any(len(row) != 3 for row in state) or not 0 <= len(vas) - len(state) <= 1:
             raise StateError("no free ranges of addresses")
+        self._lowest = None
         self._tree.restore(state)
         self._tree.check()
         for node, va in zip(self._tree, vas, strict=False):
@@ -281,5 +298,10 @@ class FreeAreas:
 
         - ranges are in order, not empty, and no two touch
         - it is a red-black tree, and each range knows the largest size below it
+        - no range below `_lowest` has `_fitted` bytes
         """
         self._tree.check()
+        if self._lowest is not None:
+            below = [size for start, size in self if start < self._lowest.start]
+            assert self._lowest in list(self._tree)
+            assert not below or max(below) < self._fitted
