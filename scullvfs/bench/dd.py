@@ -27,8 +27,9 @@ from scullvfs.text import shell_word, shown
 
 __all__ = ["CALLS", "Outcome", "command", "parse", "run"]
 
-CALLS: Final = ("write", "rewrite", "read")
-"""What is measured, in the order in which it must run on one file."""
+CALLS: Final = ("cold", "write", "rewrite", "read")
+"""What is measured, in the order in which it must run on one file; `cold` is a write, too, of a
+file that has been empty for a while."""
 
 COPIED: Final = re.compile(r"^(\d+) bytes?\b.* copied, (\S+) s(?:econds)?\b", re.MULTILINE)
 """coreutils: src/dd.c:print_xfer_stats(); busybox writes the unit out."""
@@ -62,9 +63,9 @@ def command(call: str, file: str, size: int, blocks: int) -> list[str]:
     if call == "read":  # to the end of the file: a short read counts as a block for count=
         return ["dd", f"if={file}", "of=/dev/null", bs]
     write = ["dd", "if=/dev/zero", f"of={file}", bs]
-    if call == "write":
-        return [*write, f"count={blocks}"]
-    return [*write, f"count={blocks - 1}", "seek=1", "conv=notrunc"]
+    if call == "rewrite":
+        return [*write, f"count={blocks - 1}", "seek=1", "conv=notrunc"]
+    return [*write, f"count={blocks}"]
 
 
 def run(call: str, file: str, size: int, blocks: int) -> Outcome:

@@ -2,8 +2,11 @@
 
 What a machine can do changes within seconds. So the targets are not measured one after the
 other but each number of all of them at once, and the next round begins with another target.
+
+Before a cold write all of them are emptied, and then left alone for a moment.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,12 +44,16 @@ def measure(
     """Run all that the plan asks for, and yield every run as it is done.
 
     Raises:
-        ScullvfsError: a run failed, or a target has no room.
+        ScullvfsError: a run failed, or a target has no room or cannot be emptied.
     """
     blocks = {size: _blocks(plan, targets, size, tell) for size in plan.sizes}
     for number in range(plan.rounds):
         for size in plan.sizes:
             for call in CALLS:
+                if call == "cold":
+                    for target in targets:
+                        target.empty()
+                    time.sleep(plan.rest)
                 for target in _rotated(targets, number):
                     outcome = _run(call, target, size, blocks[size], tell)
                     yield Sample(target.name, call, size, number, outcome)

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_SIZE",
     "MIN_BLOCKS",
     "MIN_SIZE",
+    "REST",
     "ROUNDS",
     "SECONDS",
     "Plan",
@@ -34,6 +35,7 @@ DEFAULT_SIZES: Final = "512-4M"
 ROUNDS: Final = 5
 SECONDS: Final = 0.1
 LIMIT: Final = 64 << 20
+REST: Final = 0.2
 """What a `Plan` has by default."""
 
 MIN_BLOCKS: Final = 4
@@ -57,6 +59,9 @@ class Plan:
     """About how long one run of dd takes on the slowest target."""
     limit: int = LIMIT
     """The most bytes that one run moves, if that is MIN_BLOCKS blocks at least."""
+    rest: float = REST
+    """Seconds that an empty file is left alone before a cold write: in a twentieth of one a daemon
+    begins to give its memory back to the host, and 64 MiB take it less than that."""
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:

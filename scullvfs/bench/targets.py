@@ -76,6 +76,23 @@ class Target:
         own = os.stat(self.file).st_blocks * 512  # given back before it is written again
         return (space.f_bavail * space.f_frsize + own) // 2
 
+    def empty(self) -> None:
+        """Empty it, as truncate(1) does.
+
+        Raises:
+            ScullvfsError: it cannot be emptied, or nobody answers.
+        """
+
+        def truncate() -> bytes:
+            os.truncate(self.file, 0)
+            return b""
+
+        try:
+            ask(truncate, timeout=ANSWER_TIMEOUT)
+        except OSError as error:
+            why = error.strerror or "no answer"
+            raise ScullvfsError(f"cannot empty {shown(self.file)}: {why}") from None
+
 
 @contextmanager
 def tmpfs() -> Iterator[Target]:
@@ -141,16 +158,8 @@ def existing_mount(path: str, device: str | None, cpu: int | None) -> Iterator[T
         try:
             yield target
         finally:
-            with suppress(OSError):  # if its daemon has died, there is no data either
-                undisturbed(_empty, target.file)
-
-
-def _empty(file: str) -> None:
-    def empty() -> bytes:
-        os.truncate(file, 0)
-        return b""
-
-    ask(empty, timeout=ANSWER_TIMEOUT)
+            with suppress(ScullvfsError):  # if its daemon has died, there is no data either
+                undisturbed(target.empty)
 
 
 def _find(path: str) -> tuple[Mount, str]:

@@ -89,7 +89,7 @@ def test_run_agrees_with_dd_by_hand(tmp_path: Path, call: str, size: int, blocks
     assert f"\n{size * moved} byte" in by_hand
     assert (outcome.bytes, outcome.full, outcome.partial) == (size * moved, moved, 0)
     assert file.read_bytes() == after
-    zeros = {"write": blocks, "rewrite": blocks - 1, "read": 0}[call]
+    zeros = {"read": 0, "rewrite": blocks - 1}.get(call, blocks)
     assert after == b"\xa5" * (size * (blocks - zeros)) + bytes(size * zeros)
 
 

@@ -1,5 +1,6 @@
 """The order of the runs, on plain files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from scullvfs.bench.dd import CALLS, Outcome
 from scullvfs.bench.measure import measure, runs
 from scullvfs.bench.plan import Plan
 from scullvfs.bench.targets import Target
+from scullvfs.errors import ScullvfsError
 
-PLAN = Plan(sizes=(512, 4096), rounds=2, seconds=0.001, limit=8192)
+PLAN = Plan(sizes=(512, 4096), rounds=2, seconds=0.001, limit=8192, rest=0)
 
 
 @pytest.fixture
@@ -43,6 +45,24 @@ def test_measure_moves_the_same_everywhere(targets: list[Target]) -> None:
         (again,) = {s.outcome.bytes for s in samples if s.size == size and s.call == "rewrite"}
         assert written - again == size
         assert 4 * size <= written <= max(PLAN.limit, 4 * size)
+
+
+def test_a_cold_write_finds_every_file_empty(targets: list[Target]) -> None:
+    """All targets are emptied before the first of them is written to; other writes find data."""
+    empty: dict[tuple[int, int, str], bool] = {}
+    for sample in measure(PLAN, targets):
+        (other,) = (target.file for target in targets if target.name != sample.target)
+        number = sample.round, sample.size, sample.call
+        empty.setdefault(number, os.stat(other).st_size == 0)  # after the first of both
+    assert {call for (_, _, call), is_empty in empty.items() if is_empty} == {"cold"}
+    assert len(empty) == PLAN.rounds * len(PLAN.sizes) * len(CALLS)
+    assert sum(empty.values()) == PLAN.rounds * len(PLAN.sizes)
+
+
+def test_a_file_that_cannot_be_emptied(tmp_path: Path) -> None:
+    """It ends the benchmark, in one line."""
+    with pytest.raises(ScullvfsError, match=r"cannot empty .*: No such file or directory$"):
+        Target("tmpfs", str(tmp_path / "none")).empty()
 
 
 def test_measure_tells_every_run(targets: list[Target]) -> None:

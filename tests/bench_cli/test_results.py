@@ -79,7 +79,7 @@ def test_table() -> None:
     """Medians with spreads, ratios, and the mark where calls are short."""
     text = table(rows(samples()))
     lines = text.splitlines()
-    assert lines[0].split() == ["write", "scullvfs", "tmpfs", "floor", "/", "tmpfs", "/", "floor"]
+    assert lines[0].split() == ["cold", "scullvfs", "tmpfs", "floor", "/", "tmpfs", "/", "floor"]
     assert " ".join(lines[1].split()) == "1000 20.0 ± 5.00 60.0 ± 15.0 20.0 ± 0.00 0.25 1.00"
     assert lines[2].split()[:5] == ["1000000", "20.0", "±", "5.00", "*"]
     assert len({len(line) for line in lines[:3]}) == 1
@@ -99,16 +99,16 @@ def test_table_fits_a_terminal() -> None:
 def test_table_without_others() -> None:
     """No columns for what was not measured, and no mark that nothing bears."""
     text = table(rows(sample for sample in samples(("scullvfs",)) if sample.size == 1000))
-    assert text.splitlines()[0].split() == ["write", "scullvfs"]
+    assert text.splitlines()[0].split() == ["cold", "scullvfs"]
     assert "*" not in text
 
 
 def test_csv() -> None:
     """A line a number, ratios on the lines of scullvfs."""
     lines = list(csv.DictReader(io.StringIO(as_csv(rows(samples())))))
-    assert len(lines) == 3 * 2 * 3
+    assert len(lines) == 4 * 2 * 3
     assert lines[0] == {
-        "call": "write",
+        "call": "cold",
         "block_size": "1000",
         "target": "scullvfs",
         "bytes": "4000000",
