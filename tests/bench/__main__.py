@@ -4,7 +4,8 @@
 
 Prints tables in Markdown. `--save` keeps the numbers in a file, and `--base` compares with
 those of a file that an earlier run has kept: the last column is now / before, of the costs for
-the machine, and for requests of their ratio to the floor, which depends less on the day.
+the machine, and for requests of their ratio to the floor, which depends less on the day, or for
+first writes to a rewrite.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 # The directory itself is first in the path; its requests.py is not the package of that name.
+from first_write import bench_first_writes
 from mm import bench_mm
 from requests import bench_requests
 
@@ -46,12 +48,25 @@ def main() -> None:
             cost.name: {"us": cost.us, "floor_us": cost.floor_us, "ratio": cost.ratio}
             for cost in bench_requests(arguments.rounds)
         }
-    print("\n".join(tables(machine, requests, base)))
+        first = {
+            f"{row.name}, {name}": {"us": us, "rewrite_us": row.rewrite, "ratio": ratio}
+            for row in bench_first_writes(arguments.rounds)
+            for name, us, ratio in (
+                ("cold", row.cold, row.cold_ratio),
+                ("warm", row.warm, row.warm_ratio),
+            )
+        }
+    print("\n".join(tables(machine, requests, first, base)))
     print()
     # The first sentence is about pinning, which the table itself names.
     print("\n".join(f"- {line}" for line in (version_line(), *watch.seen.sentences()[1:])))
     if arguments.save:
-        kept = {"machine": machine, "requests": requests, "disturbance": watch.seen.as_dict()}
+        kept = {
+            "machine": machine,
+            "requests": requests,
+            "first": first,
+            "disturbance": watch.seen.as_dict(),
+        }
         Path(arguments.save).write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -59,13 +74,17 @@ def load(parser: argparse.ArgumentParser, path: str) -> dict[str, Numbers]:
     """The numbers that --save has kept; a file without them is an error of one line."""
     try:
         kept = json.loads(Path(path).read_text())
-        return {part: kept[part] for part in ("machine", "requests")}
+        return {part: kept[part] for part in ("machine", "requests")} | {
+            "first": kept.get("first", {})
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         parser.error(f"--base {path} is no file that --save has written: {error!r}")
 
 
-def tables(machine: Numbers, requests: Numbers, base: dict[str, Numbers]) -> Iterator[str]:
-    """Both tables, with columns for *base* if there is one."""
+def tables(
+    machine: Numbers, requests: Numbers, first: Numbers, base: dict[str, Numbers]
+) -> Iterator[str]:
+    """All tables, with columns for *base* if there is one."""
     before = base.get("machine", {})
     header = ["the machine", "median", "best", "", *(["before", "now / before"] if base else [])]
     rows = [
@@ -79,16 +98,28 @@ def tables(machine: Numbers, requests: Numbers, base: dict[str, Numbers]) -> Ite
     ]
     yield from markdown(header, rows)
     yield ""
-    before = base.get("requests", {})
-    header = ["a request", "scullvfs, us", "floor, us", "ratio"]
-    header += ["ratio before", "now / before"] if base else []
+    yield from _beside(
+        ["a request", "scullvfs, us", "floor, us"], "floor_us", requests, base, "requests"
+    )
+    yield ""
+    yield from _beside(
+        ["a first write of", "us", "rewrite, us"], "rewrite_us", first, base, "first"
+    )
+
+
+def _beside(
+    header: list[str], column: str, numbers: Numbers, base: dict[str, Numbers], part: str
+) -> Iterator[str]:
+    """A table of costs in microseconds, another cost in `column`, and how the first is to it."""
+    before = base.get(part, {})
+    header = [*header, "ratio", *(["ratio before", "now / before"] if base else [])]
     rows = [
         [
             name,
-            *(number(row[column]) for column in ("us", "floor_us", "ratio")),
+            *(number(row[each]) for each in ("us", column, "ratio")),
             *compared(row, before.get(name), "ratio", wanted=bool(base)),
         ]
-        for name, row in requests.items()
+        for name, row in numbers.items()
     ]
     yield from markdown(header, rows)
 

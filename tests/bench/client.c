@@ -1,4 +1,6 @@
-/* What one pread(2) or pwrite(2) costs: `client FILE read|write BYTES CALLS SPAN`.
+/* What one pread(2) or pwrite(2) costs: `client FILE read|write|first BYTES CALLS SPAN`.
+ *
+ * `first` empties the file and then writes.
  *
  * Makes CALLS calls of BYTES each, one after the other through the first SPAN bytes of the file
  * and then from its start again, and prints the nanoseconds that a call took. A call that moves
@@ -25,9 +27,10 @@ static double now(void)
 int main(int argc, char *argv[])
 {
 	if (argc != 6)
-		errx(2, "usage: client FILE read|write BYTES CALLS SPAN");
+		errx(2, "usage: client FILE read|write|first BYTES CALLS SPAN");
 
-	int writes = strcmp(argv[2], "write") == 0;
+	int first = strcmp(argv[2], "first") == 0;
+	int writes = first || strcmp(argv[2], "write") == 0;
 	size_t bytes = strtoull(argv[3], NULL, 10);
 	unsigned long calls = strtoul(argv[4], NULL, 10);
 	off_t span = strtoll(argv[5], NULL, 10), at = 0;
@@ -39,6 +42,8 @@ int main(int argc, char *argv[])
 	if (posix_memalign(&buffer, 4096, bytes) != 0)
 		errx(1, "no memory");
 	memset(buffer, 0xa5, bytes);
+	if (first && ftruncate(fd, 0) != 0)
+		err(1, "ftruncate %s", argv[1]);
 
 	double start = now();
 

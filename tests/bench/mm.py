@@ -128,6 +128,43 @@ def bench_access(rounds: int) -> Iterator[Result]:
         yield measure(f"read {text}", reads, rounds, len(quanta))
 
 
+def bench_first_write(rounds: int) -> Iterator[Result]:
+    """What a first write is for the memory manager: areas, one after the other, that are filled.
+
+    Warm, their frames were freed just before; cold, the host has the memory behind these.
+    """
+    calls = 1000
+    for size in (64 * KIB, 4 * KIB):
+        machine = Machine(GIB)
+        vm, memory, data = machine.vm, machine.memory, bytes(size)
+        times: dict[str, list[float]] = {"vmalloc": [], "warm": [], "cold": []}
+        gc.collect()
+        gc.disable()
+        for number in range(rounds + 1):
+            for name, column in times.items():
+                if name == "cold":
+                    machine.page_alloc.release_free()
+                start = time.perf_counter_ns()
+                found = []
+                for _ in range(calls):
+                    address = vm.vmalloc(size, whole=True)
+                    assert address is not None
+                    if name != "vmalloc":
+                        memory.write(address, data)
+                    found.append(address)
+                if number:  # the first round warms caches and per-cpu lists
+                    column.append((time.perf_counter_ns() - start) / calls / 1e3)
+                vm.vfree_bulk(found)
+        gc.enable()
+        texts = {
+            "vmalloc": f"vmalloc({size // KIB} KiB), one after the other",
+            "warm": f"the same, and filled: {size // KIB} KiB, warm",
+            "cold": f"the same, and filled: {size // KIB} KiB, cold",
+        }
+        for name, column in times.items():
+            yield Result(texts[name], statistics.median(column), min(column), "us")
+
+
 def bench_slab(rounds: int) -> Iterator[Result]:
     """kmalloc and kfree."""
     slab, calls = Machine(GIB).slab, 5000
@@ -206,7 +243,14 @@ def bench_trim(rounds: int) -> Iterator[Result]:
 
 def bench_mm(rounds: int) -> Iterator[Result]:
     """Everything that is measured here."""
-    for bench in (bench_vmalloc, bench_access, bench_slab, bench_start_up, bench_trim):
+    for bench in (
+        bench_vmalloc,
+        bench_first_write,
+        bench_access,
+        bench_slab,
+        bench_start_up,
+        bench_trim,
+    ):
         yield from bench(rounds)
 
 

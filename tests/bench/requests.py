@@ -17,24 +17,21 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from client import KIB, MIB, compiled_client, microseconds
 
 from scullvfs.bench.affinity import moved, pinned
 from scullvfs.bench.disturb import watched
 from scullvfs.bench.floor import floor
 from scullvfs.bench.targets import Target, own_mount
 from scullvfs.options.table import parse_options
-
-KIB = 1 << 10
-MIB = 1 << 20
 
 CASES = ((4, (4 * KIB, 64 * KIB)), (8, (MIB,)))
 """(scullv_order, bytes of a call): a call is a quantum at most, so none is short."""
@@ -64,16 +61,6 @@ class Cost(NamedTuple):
         return f"{size} {self.call}, {self.placement}"
 
 
-@contextmanager
-def compiled_client() -> Iterator[str]:
-    """The path of the client's program."""
-    with tempfile.TemporaryDirectory() as directory:
-        program = os.path.join(directory, "client")
-        source = Path(__file__).with_name("client.c")
-        subprocess.run(["cc", "-O2", "-o", program, source], check=True)
-        yield program
-
-
 def measure_one(
     client: str, targets: Sequence[Target], call: str, size: int, rounds: int
 ) -> list[list[float]]:
@@ -83,13 +70,7 @@ def measure_one(
     for number in range(rounds + 1):
         cost = {}
         for target in targets if number % 2 else reversed(targets):
-            done = subprocess.run(
-                [client, target.file, call, str(size), str(calls), str(SPAN)],
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            cost[target.name] = float(done.stdout) / 1000
+            cost[target.name] = microseconds(client, target.file, call, size, calls, SPAN)
         costs.append([cost[target.name] for target in targets])
     return costs[1:]
 
