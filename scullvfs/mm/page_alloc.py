@@ -22,10 +22,11 @@ from .gfp import (
     __GFP_ZERO,
 )
 from .layout import PAGE_SHIFT, PAGE_SIZE, Layout
+from .pcp_map import MAPPED
 from .ram import Ram
 from .restoring import Claims, random_state, restore_random
 from .workqueue import Workqueue
-from .zone import KEPT, Zone, ZoneState, ZoneStatistics
+from .zone import Zone, ZoneState, ZoneStatistics
 
 __all__ = ["MAX_PAGE_ORDER", "PageAllocState", "PageAllocator", "PageStatistics"]
 
@@ -176,7 +177,7 @@ class PageAllocator:
     def _put(self, zone: Zone, frames: array[int]) -> None:
         zone.hot.extend(frames)
         zone.alloc_factor >>= len(frames)
-        if len(zone.hot) - zone.released > KEPT:
+        if len(zone.hot) - zone.released > MAPPED:
             zone.map_surplus()
             self.on_surplus()
 
