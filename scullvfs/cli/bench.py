@@ -43,7 +43,7 @@ __all__ = ["bench"]
 @click.command(
     cls=Command,
     examples=[
-        ("scullvfs bench", "A temporary mount, beside a tmpfs and the floor; less than a minute."),
+        ("scullvfs bench", "A temporary mount, beside a tmpfs and the floor; about a minute."),
         ("scullvfs bench -o semantics=file --sizes 4K,64K", "By the rules of a regular file."),
         ("scullvfs bench --pin 0 --plot bench.png", "All on one CPU, and a picture of it."),
     ],
