@@ -25,6 +25,7 @@ from array import array
 from typing import Final
 
 from .buddy import MAX_PAGE_ORDER
+from .ram import lazy_bytes
 
 __all__ = ["FreeMap"]
 
@@ -51,8 +52,8 @@ class FreeMap:
 
     def __init__(self, end_pfn: int) -> None:
         self._nr_chunks: Final = (end_pfn >> CHUNK_SHIFT) + 1
-        self._is_free: Final = bytearray(self._nr_chunks * CHUNK_SIZE)
-        self._counted: Final = bytearray(len(self._is_free))
+        self._is_free: Final = lazy_bytes(self._nr_chunks * CHUNK_SIZE)
+        self._counted: Final = lazy_bytes(len(self._is_free))
         """The same when they were last counted."""
         nothing = (0,) * (MAX_PAGE_ORDER + 1)
         self._counts: Final = [nothing] * self._nr_chunks
@@ -105,7 +106,7 @@ class FreeMap:
 
     def frames(self) -> set[int]:
         """All of them.  Slow: for tests."""
-        return {pfn for pfn, is_free in enumerate(self._is_free) if is_free}
+        return {pfn for pfn, is_free in enumerate(self._is_free[:]) if is_free}
 
     def __repr__(self) -> str:
         return f"<FreeMap chunks={self._nr_chunks} pending={self.pending}>"
@@ -115,10 +116,10 @@ class FreeMap:
         parts = range(0, len(self._is_free), CHUNK_SIZE)
         assert self._counts == [_count(self._counted[at : at + CHUNK_SIZE]) for at in parts]
         assert self._total == [sum(counts) for counts in zip(*self._counts, strict=True)]
-        assert self.pending or self._counted == self._is_free
+        assert self.pending or self._counted[:] == self._is_free[:]
 
 
-def _count(frames: bytearray) -> tuple[int, ...]:
+def _count(frames: bytes) -> tuple[int, ...]:
     """The blocks of each order in a chunk."""
     if frames in (_NONE, _ALL):
         return *(0,) * MAX_PAGE_ORDER, frames[0] and CHUNK_SIZE >> MAX_PAGE_ORDER

@@ -15,7 +15,15 @@ from typing import Final, Literal, NamedTuple, TypedDict
 
 from .layout import PAGE_SHIFT, PAGE_SIZE, PFN_PHYS
 
-__all__ = ["WORD_FORMAT", "ZERO_PAGE", "Ram", "RamState", "RamStatistics", "lazy_array"]
+__all__ = [
+    "WORD_FORMAT",
+    "ZERO_PAGE",
+    "Ram",
+    "RamState",
+    "RamStatistics",
+    "lazy_array",
+    "lazy_bytes",
+]
 
 ZERO_PAGE: Final = bytes(PAGE_SIZE)
 
@@ -34,6 +42,14 @@ LOOKED_AT: Final = 512
 def lazy_array(count: int) -> memoryview:
     """`count` unsigned 32-bit zeros that take no memory before they are written to."""
     return memoryview(mmap.mmap(-1, max(4 * count, PAGE_SIZE), flags=_PRIVATE)).cast("I")
+
+
+def lazy_bytes(count: int) -> mmap.mmap:
+    """`count` zeros, 1 or more, that take no memory before they are written to.
+
+    A slice of them is a copy, and quick to compare.
+    """
+    return mmap.mmap(-1, count, flags=_PRIVATE)
 
 
 class RamStatistics(NamedTuple):

@@ -93,11 +93,11 @@ def test_free_by_order_leaves_little_to_do(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(gone_over) <= MAPPED + 1024
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[bytearray]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The chunks of a map that are counted from now on."""
-    chunks: list[bytearray] = []
+    chunks: list[bytes] = []
 
-    def noted(bits: bytearray) -> tuple[int, ...]:
+    def noted(bits: bytes) -> tuple[int, ...]:
         chunks.append(bits)
         return count(bits)
 
