@@ -48,6 +48,7 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
         machine,
         direct_io=FILE_RULES[options.semantics].direct_io,
         quantum=max(options.quantum(driver) for driver in options.loaded()),
+        writeback=options.writeback,
     )
     if options.replay:
         replay_for(options, machine, tree, operations.vfs)

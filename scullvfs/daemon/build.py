@@ -72,6 +72,7 @@ def build(
         daemon=daemon(machine, modules),
         commands=commands,
         snapshot=snapshot,
+        writeback=options.writeback,
     )
     if options.restore:  # when all is there that has a state, the devices' faults, too
         picture.restore(options.restore, *parts)

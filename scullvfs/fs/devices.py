@@ -83,6 +83,11 @@ class DeviceFile(File):
         return self.calls.statistics()
 
     @property
+    def is_writable(self) -> bool:
+        """Whether an open file of it may write."""
+        return any(handle.flags & os.O_ACCMODE != os.O_RDONLY for handle in self.handles)
+
+    @property
     def size(self) -> int:
         """The device's size: SEEK_END goes by it, and `wc -c`."""
         return self.device.size
@@ -225,9 +230,11 @@ class PosixFile(DeviceFile):
 
         What the page cache has the kernel reads without a word, and it has what was written.
         """
-        if flags & os.O_NOATIME or self.atime_rule is Atime.NEVER:
+        mode = flags & os.O_ACCMODE
+        # Of a file that can only be written the page cache reads what is beside that.
+        if flags & os.O_NOATIME or self.atime_rule is Atime.NEVER or mode == os.O_WRONLY:
             return PosixHandle(self)
-        if flags & os.O_ACCMODE == os.O_RDONLY:
+        if mode == os.O_RDONLY:
             self.accessed()
         return AccessingHandle(self)
 

@@ -45,6 +45,9 @@ class Node:
     """Seconds for which the kernel may remember which node the name stands for."""
     atime_rule = Atime.NEVER
     """Given by the tree."""
+    keeps_size = False
+    """Whether the kernel keeps the size that it had when the name was looked up; given by the
+    tree."""
     recorded = True
     """Whether what is read of it, and how long it is, belongs into a recording."""
 

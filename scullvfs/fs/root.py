@@ -37,6 +37,7 @@ def build_tree(
     daemon: Mapping[str, Callable[[], str]] = {},
     commands: Commands | None = None,
     snapshot: SnapshotFile | None = None,
+    writeback: bool = False,
 ) -> Tree:
     """The tree of a machine with some modules loaded, all of it owned by `uid` and `gid`.
 
@@ -47,6 +48,7 @@ def build_tree(
         daemon: the files of proc/fs/scullvfs: name -> what makes the text.
         commands: what is done by hand (`mm.commands`); made here if not given.
         snapshot: what a read of saves it all, if there is such a thing.
+        writeback: whether the kernel writes back later, and keeps the sizes that it knows.
     """
     device_file = FILE_RULES[semantics]
     root = Directory(uid, gid)
@@ -59,6 +61,6 @@ def build_tree(
     proc = procfs(machine, modules, uid, gid, daemon)
     root.add("proc", proc)
     root.add("sys", sysfs(machine, modules, uid, gid, files, commands, snapshot))
-    tree = Tree(root, atime_rules(flags))
+    tree = Tree(root, atime_rules(flags), keeps_sizes=writeback)
     proc.adopt, tree.nodes.made = tree.adopt, proc.made
     return tree

@@ -128,6 +128,8 @@ class _SeqHandle(Handle):
 
     def __init__(self, file: SeqFile) -> None:
         self._file = file
+        self._told = file.told
+        """The size that the look before the open has given."""
         self._pos = 0
         """Where the last read has ended."""
         self._rest = b""
@@ -146,10 +148,12 @@ class _SeqHandle(Handle):
 
         It takes no more, and where it has grown since, there would be a half of a line. Once it
         knows of that, it asks for the whole of its last page again, and what it had of it stays.
+        Where it keeps the size it makes zeros of what it does not get, so it gets empty lines.
         """
-        text = self._read(pos, count, self._file.told)
+        file = self._file
+        text = self._read(pos, count, self._told if file.keeps_size else file.told)
         self._page = text[len(text) & PAGE_MASK :]
-        return text
+        return text.ljust(min(count, self._told - pos), b"\n") if file.keeps_size else text
 
     def _read(self, pos: int, count: int, limit: int | None) -> bytes:
         listing, skip = self._file.listing, 0

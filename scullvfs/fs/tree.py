@@ -49,13 +49,18 @@ class Tree:
 
     Args:
         atime: when reading moves st_atime of what is no directory, and of a directory.
+        keeps_sizes: whether the kernel keeps the size of a file that it had at a look.
     """
 
     def __init__(
-        self, root: Directory, atime: tuple[Atime, Atime] = (Atime.NEVER, Atime.NEVER)
+        self,
+        root: Directory,
+        atime: tuple[Atime, Atime] = (Atime.NEVER, Atime.NEVER),
+        keeps_sizes: bool = False,
     ) -> None:
         self.root: Final = root
         self._atime = atime
+        self._keeps_sizes = keeps_sizes
         self.nodes: Final = _Nodes()
         """Inode number -> node; ESTALE for one that is not there."""
         self._next = ROOT_INO
@@ -79,6 +84,7 @@ class Tree:
         """Make a node one of the tree's that is made whenever somebody asks for it."""
         node.ino, node.generation = ino, self._generation
         node.atime_rule = self._atime[isinstance(node, Directory)]
+        node.keeps_size = self._keeps_sizes
         if isinstance(node, File):
             node.calls = self.calls.row(0)
 

@@ -3,8 +3,9 @@
 **Here and only here** requests are received and answered, exceptions become errnos (`errors`), and
 it is said who calls (`mm.sched`).  `operations` speaks to pyfuse3, `lowlevel` to libfuse behind its
 back, `loop` and `polling` to trio, and `cpu_latency` to the host's idle CPUs; `slices` does what
-takes long, and `held` keeps what waits for something to come.  What a request means for a file is
-no business of this room's: it asks `fs.open_files` and the nodes of `fs.tree`.
+takes long, and `held` keeps what waits for something to come.  `looks` gives the kernel node ids,
+and `lost` tells the log of what the page cache could not write back.  What a request means for a
+file is no business of this room's: it asks `fs.open_files` and the nodes of `fs.tree`.
 
 **Who calls it**: `scullvfs.daemon`, in the process that serves a mount, once: libfuse's table of
 operations and the loop's state are the process's.  Importing it loads pyfuse3 and libfuse.

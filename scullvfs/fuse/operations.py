@@ -30,12 +30,14 @@ from pyfuse3 import (
 )
 
 from scullvfs.fs.calls import Kind
+from scullvfs.fs.devices import DeviceFile
 from scullvfs.fs.file import File
 from scullvfs.fs.node import NAME_MAX, Node
 from scullvfs.fs.tree import Tree
 from scullvfs.fs.vfs import Attributes, Vfs
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import PAGE_SIZE, Machine
+from scullvfs.mm.access import Buffer
 from scullvfs.mm.sched import NOBODY, Running, Task
 from scullvfs.mm.workqueue import Steps
 from scullvfs.scull.family import SCULLV
@@ -43,6 +45,8 @@ from scullvfs.scull.family import SCULLV
 from . import lowlevel
 from .errors import errno_of
 from .held import Held
+from .looks import Looks, ino_of
+from .lost import Lost
 from .lowlevel import Handlers, Request
 from .slices import Slices
 
@@ -113,6 +117,8 @@ class Operations(_Answering):
         direct_io: whether the devices' reads and writes go past the page cache, as they do
             by the driver's rules.
         quantum: bytes of the devices' largest quanta, as long as nobody changes that.
+        writeback: whether the kernel writes back later what is written to the devices; only
+            without `direct_io`.
     """
 
     def __init__(
@@ -121,6 +127,7 @@ class Operations(_Answering):
         machine: Machine,
         direct_io: bool = True,
         quantum: int = SCULLV.quantum(SCULLV.measure.default),
+        writeback: bool = False,
     ) -> None:
         super().__init__(machine.running)
         self._tree = tree
@@ -134,6 +141,9 @@ class Operations(_Answering):
         """What answers what has to wait."""
         machine.memory.sg_copy_from_buffer = lowlevel.sg_copy_from_buffer
         self._direct_io: Final = direct_io
+        self._writeback: Final = writeback
+        self._looks: Final = Looks()
+        self._lost: Final = Lost()
         self._max_request: Final = _max_request(quantum) if direct_io else MAX_REQUEST
         self._serve()
 
@@ -146,7 +156,7 @@ class Operations(_Answering):
                 counters=self._tree.calls.numbers,
                 read=self.vfs.read,
                 write=self.vfs.write,
-                write_pages=self.vfs.write_pages,
+                write_pages=self._write_pages,
                 ioctl=self.vfs.ioctl,
                 lseek=self._lseek,
                 fallocate=self._fallocate,
@@ -156,6 +166,7 @@ class Operations(_Answering):
             self._max_request,
             copy_file_range_errno=errno.EINVAL if self._direct_io else errno.EOPNOTSUPP,
             auto_inval_data=self._direct_io,  # else nothing changes but through the page cache
+            writeback=self._writeback,
         )
 
     # -- names and attributes ----------------------------------------------------------------
@@ -164,11 +175,17 @@ class Operations(_Answering):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         """Find a name in a directory."""
-        return self._attributes(self.vfs.lookup(parent_inode, name))
+        node = self.vfs.lookup(ino_of(parent_inode), name)
+        entry = self._attributes(node)
+        if name == b".":  # it asks for what it has named itself
+            entry.st_ino = parent_inode
+        elif self._writeback and lowlevel.hooked():
+            entry.st_ino = InodeT(self._looks.node_id(node))
+        return entry
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """stat(2)."""
-        return self._attributes(self.vfs.getattr(inode))
+        return self._attributes(self.vfs.getattr(ino_of(inode)))
 
     async def setattr(
         self,
@@ -186,22 +203,23 @@ class Operations(_Answering):
             attr.st_atime_ns if fields.update_atime else None,
             attr.st_mtime_ns if fields.update_mtime else None,
         )
-        self.vfs.setattr_prepare(inode, attributes)
+        ino = ino_of(inode)
+        self.vfs.setattr_prepare(ino, attributes)
         task = self.running.current
         if fields.update_size:
-            node = self._tree.nodes[inode]
+            node = self._tree.nodes[ino]
             with node.calls.counting(Kind.TRUNCATE) if isinstance(node, File) else nullcontext():
-                await self._truncate(inode, attr.st_size)
+                await self._truncate(ino, attr.st_size)
             self.running.current = task
-        return self._attributes(self.vfs.notify_change(inode, attributes))
+        return self._attributes(self.vfs.notify_change(ino, attributes))
 
-    async def _truncate(self, inode: int, length: int) -> None:
+    async def _truncate(self, ino: int, length: int) -> None:
         with lowlevel.request() as request:
             try:
-                steps = self.vfs.truncate(inode, length)
+                steps = self.vfs.truncate(ino, length)
             except WouldWait as wait:
                 steps = await self.held.wait(request, wait)
-            async with self.slices.lock(inode, request):
+            async with self.slices.lock(ino, request):
                 left = await self.slices.run(steps)
             if left is not None:
                 await self._free(left, request)
@@ -219,7 +237,7 @@ class Operations(_Answering):
         entry.st_uid = node.uid
         entry.st_gid = node.gid
         entry.st_size = node.size
-        entry.st_blocks = node.allocated // 512
+        entry.st_blocks = node.allocated // 512 or self._unwritten(node)
         entry.st_blksize = node.blksize
         entry.st_atime_ns = node.atime_ns
         entry.st_mtime_ns = node.mtime_ns
@@ -227,6 +245,14 @@ class Operations(_Answering):
         entry.entry_timeout = node.entry_timeout
         entry.attr_timeout = node.attr_timeout
         return entry
+
+    def _unwritten(self, node: Node) -> int:
+        """The least st_blocks of a node that has none.
+
+        Where the page cache may have some of it that is not written back, it must not look as if
+        there was no data in it: GNU tar with --sparse reads nothing then.
+        """
+        return int(self._writeback and isinstance(node, DeviceFile) and node.is_writable)
 
     # -- directories -------------------------------------------------------------------------
 
@@ -246,7 +272,7 @@ class Operations(_Answering):
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         """open(2)."""
-        node = self._tree.nodes[inode]
+        node = self._tree.nodes[ino_of(inode)]
         if not isinstance(node, File):
             raise FUSEError(errno.EISDIR)
         with node.calls.counting(Kind.OPEN):
@@ -265,7 +291,8 @@ class Operations(_Answering):
             if left is not None:
                 with lowlevel.request() as request:
                     await self._free(left, request)
-        if node.atime_ns != atime:  # the kernel drops it after a read, not after an open
+        unwritten = self._unwritten(node) and not node.allocated
+        if node.atime_ns != atime or unwritten:  # the kernel drops them after a read, not an open
             with suppress(OSError):
                 pyfuse3.invalidate_inode(InodeT(node.ino), attr_only=True)
         return FileInfo(
@@ -304,6 +331,15 @@ class Operations(_Answering):
         else:
             answer(steps)
 
+    def _write_pages(self, fh: int, off: int, data: Buffer, flags: int) -> int:
+        try:
+            return self.vfs.write_pages(fh, off, data, flags)
+        except WouldWait:
+            raise
+        except Exception as error:
+            self._lost.tell(self.vfs.file(fh), off, len(data), error)
+            raise
+
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """read(2), pread(2)."""
         with self.vfs.counting(fh, Kind.READ) as call:
@@ -331,7 +367,13 @@ class Operations(_Answering):
             return await self.held.wait(request, wait)
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        """fsync(2): there is nothing behind RAM to write to."""
+        """fsync(2): there is nothing behind RAM to write to.
+
+        What the kernel has written back just now may have got memory, which it does not know.
+        """
+        if self._writeback:
+            with suppress(OSError):
+                pyfuse3.invalidate_inode(InodeT(self.vfs.file(fh).ino), attr_only=True)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         """fsync(2) of a directory."""

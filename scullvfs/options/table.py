@@ -98,6 +98,8 @@ class MountOptions:
     """The file of a machine to begin with (`scullvfs.snapshot`); "" for a fresh one."""
     semantics: str = "device"
     """Whose rules reads, writes and opens follow, one of SEMANTICS."""
+    writeback: bool = False
+    """Whether the kernel keeps what is written in its page cache, and writes it back later."""
     quirks: str = "none"
     """Which mistakes of the original are brought back: none, or ldd3's."""
     hardened_usercopy: bool = False
@@ -243,6 +245,7 @@ OPTIONS: Final = (
     Option("fail_page_alloc", fault(), "the page allocator fails"),
     Option("restore", path(), "snapshot to begin with"),
     Option("semantics", choice(SEMANTICS), "LDD3's rules, or a file's"),
+    Option("writeback", None, "the kernel writes back later"),
     Option("quirks", choice(("none", "ldd3")), "bring LDD3's overrun back"),
     Option("hardened_usercopy", switch(), "its kernel checks copies to users"),
     Option("busy_poll", number(0, 1000), "microseconds of spinning for a call"),
@@ -318,6 +321,11 @@ def _check_together(options: MountOptions) -> None:
         raise UsageError(
             f"mem={format_size(options.mem)} is not possible with arch={options.arch}; "
             f"it addresses {format_size(most)}"
+        )
+    if options.writeback and options.semantics != "file":
+        raise UsageError(
+            f"writeback is not possible with semantics={options.semantics}, which has no page "
+            "cache; give semantics=file"
         )
     for driver in options.loaded():
         measure, qset = getattr(options, driver.measure.name), getattr(options, driver.qset.name)

@@ -58,7 +58,7 @@ def taken_over() -> set[str]:
     )
     found = re.search(r"^version (\d+) (\d+)$", text, re.MULTILINE)
     assert found is not None
-    names = {"fuse_session_new", "fuse_session_receive_buf"}
+    names = {"fuse_session_new", "fuse_session_receive_buf", "fuse_reply_entry"}
     if (int(found[1]), int(found[2])) >= (3, 17):
         names |= {"fuse_session_new_versioned"}
     return names
@@ -105,7 +105,7 @@ def test_symbols_that_pyfuse3_wants(taken_over: set[str]) -> None:
     """The extension stands before each way in which pyfuse3 could make a session or read."""
     assert pyfuse3.__file__ is not None
     wanted = symbols(pyfuse3.__file__, "U")
-    assert {"fuse_session_mount", "fuse_session_process_buf"} < wanted
+    assert {"fuse_session_mount", "fuse_session_process_buf", "fuse_reply_entry"} < wanted
     ways = {name for name in wanted if name.startswith(("fuse_session_new", "fuse_session_rec"))}
     assert len(ways) == 2
     assert ways <= taken_over

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes ano
 
 OTHER = (65533, 65533)
 ROOT = (0, 0)
-SEMANTICS = ["device", "file"]
+SEMANTICS = ["device", "file", "file,writeback"]
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,11 @@ def requests() -> int | None:
 
 
 def serve_with(
-    handlers: Handlers, max_write: int, copy_file_range_errno: int, auto_inval_data: bool
+    handlers: Handlers,
+    max_write: int,
+    copy_file_range_errno: int,
+    auto_inval_data: bool,
+    writeback: bool = False,
 ) -> None:
     """Let `handlers` serve the operations from now on.
 
@@ -177,6 +181,8 @@ def serve_with(
             EOPNOTSUPP the kernel copies by itself.
         auto_inval_data: whether the kernel drops what it has cached of a file when the file's
             st_mtime is not what it was, which it is after each write, too.
+        writeback: whether the kernel keeps what is written to files behind its page cache, and
+            writes it back later.  Size and times of regular files are its own then.
 
     Raises:
         ValueError: a number out of its range, or counters that are no whole rows; nothing has
@@ -193,6 +199,7 @@ def serve_with(
             max_write,
             copy_file_range_errno,
             auto_inval_data,
+            writeback,
         )
 
 

@@ -27,6 +27,7 @@ def serve_with(
     max_write: int,
     copy_file_range_errno: int,
     auto_inval_data: bool,
+    writeback: bool,
     /,
 ) -> None: ...
 def serve(end: int, spin_ns: int, sleep_ms: int, /) -> int: ...

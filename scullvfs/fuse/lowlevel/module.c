@@ -324,11 +324,11 @@ static PyObject *serve_with(PyObject *module, PyObject *args)
 {
 	PyObject *object, *translate, *waits, *holder, *make_task, *numbers;
 	Py_buffer table;
-	int max_write, copy_file_range_errno, auto_inval_data;
+	int max_write, copy_file_range_errno, auto_inval_data, writeback;
 
 	(void)module;
-	if (!PyArg_ParseTuple(args, "OOOOOOiip", &object, &translate, &waits, &holder, &make_task,
-			      &numbers, &max_write, &copy_file_range_errno, &auto_inval_data))
+	if (!PyArg_ParseTuple(args, "OOOOOOiipp", &object, &translate, &waits, &holder, &make_task,
+			      &numbers, &max_write, &copy_file_range_errno, &auto_inval_data, &writeback))
 		return NULL;
 	if (max_write < MM_PAGE_SIZE || max_write > SCULLVFS_MAX_REQUEST)
 		return PyErr_Format(PyExc_ValueError, "requests of %d bytes: it has to be %d to %d",
@@ -357,6 +357,7 @@ static PyObject *serve_with(PyObject *module, PyObject *args)
 	scullvfs_max_write = max_write;
 	scullvfs_copy_file_range_errno = copy_file_range_errno;
 	scullvfs_auto_inval_data = auto_inval_data;
+	scullvfs_writeback = writeback;
 	Py_RETURN_NONE;
 }
 

@@ -20,6 +20,7 @@
 static int scullvfs_copy_file_range_errno = EOPNOTSUPP;
 static unsigned int scullvfs_max_write = 1 << 20;	/* bytes of a request, writes and reads */
 static bool scullvfs_auto_inval_data = true;	/* drop cached pages when st_mtime changes */
+static bool scullvfs_writeback;	/* write(2) ends in the page cache, which is written back later */
 static bool scullvfs_hooked;
 
 /* In module.c: requests for Python, each of which is answered there. */
@@ -50,6 +51,8 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_background = UINT16_MAX;
 	if (!scullvfs_auto_inval_data)
 		conn->want &= ~(unsigned int)FUSE_CAP_AUTO_INVAL_DATA;
+	if (scullvfs_writeback)
+		conn->want |= conn->capable & FUSE_CAP_WRITEBACK_CACHE;
 }
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -97,7 +100,12 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 		     struct fuse_file_info *fi)
 {
 	(void)ino;
-	scullvfs_lseek(req, fi->fh, off, whence);
+	/* What is not written back yet, here is a hole; after this answer, the kernel does not ask
+	 * again, and takes all of a file for data. */
+	if (scullvfs_writeback)
+		fuse_reply_err(req, ENOSYS);
+	else
+		scullvfs_lseek(req, fi->fh, off, whence);
 }
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t length,
@@ -121,6 +129,19 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
 	(void)ino_in, (void)off_in, (void)fi_in, (void)ino_out, (void)off_out, (void)fi_out;
 	(void)len, (void)flags;
 	fuse_reply_err(req, scullvfs_copy_file_range_errno);
+}
+
+enum { INO_BITS = 41 };	/* of a node id, as looks.py has it */
+
+/* pyfuse3 calls it, and has one number only, the node's id, of which st_ino is a part. */
+int fuse_reply_entry(fuse_req_t req, const struct fuse_entry_param *answer)
+{
+	int (*real)(fuse_req_t, const struct fuse_entry_param *) =
+		dlsym(RTLD_NEXT, "fuse_reply_entry");
+	struct fuse_entry_param entry = *answer;
+
+	entry.attr.st_ino &= ((uint64_t)1 << INO_BITS) - 1;
+	return real ? real(req, &entry) : fuse_reply_err(req, ENOSYS);
 }
 
 static const struct fuse_lowlevel_ops *completed(const struct fuse_lowlevel_ops *op, size_t size)

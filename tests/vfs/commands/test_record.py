@@ -116,6 +116,7 @@ def recording(
         ("semantics=device", ()),
         ("semantics=file", ("--data",)),
         ("semantics=file,page_owner=on", ()),
+        ("semantics=file,writeback", ("--data",)),
         ("quirks=ldd3", ()),
         ("init_on_alloc=0,arch=i386", ()),
     ],
@@ -147,7 +148,7 @@ def test_everything(
     assert lines[0]["data"] == (bool(words) or not more.startswith("semantics"))
 
 
-@pytest.mark.parametrize("semantics", ["device", "file"])
+@pytest.mark.parametrize("semantics", ["device", "file", "file,writeback"])
 def test_many_at_once(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path, semantics: str
 ) -> None:

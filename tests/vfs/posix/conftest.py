@@ -1,4 +1,4 @@
-"""A suite of file tests runs twice: on tmpfs, and on devices with `semantics=file`.
+"""A suite of file tests runs on tmpfs, and on devices with `semantics=file`, and `writeback`, too.
 
 tmpfs proves the expectation first, then the device has to meet it.  Where the two may
 differ (holes go by the page there, by the quantum here), the tests assert what holds for
@@ -31,15 +31,39 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield path
 
 
+@pytest.fixture(scope="module")
+def written_back(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The same with `writeback`."""
+    with (
+        program() as scullvfs,
+        mount_point(scullvfs, tmp_path_factory.mktemp("posix") / "mnt") as path,
+        mounted_on(scullvfs, path, f"{OPTIONS},writeback"),
+    ):
+        yield path
+
+
 @pytest.fixture
 def mnt(shared: Path) -> Path:
     """The module's mount, its devices empty."""
-    for device in shared.glob("scullv[0-9]"):
+    return _emptied(shared)
+
+
+def _emptied(mnt: Path) -> Path:
+    for device in mnt.glob("scullv[0-9]"):
         os.truncate(device, 0)
-    return shared
+    return mnt
 
 
-@pytest.fixture(params=["tmpfs", "device"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Where the two files of `pair` are; `at_once` tests want them to be in the driver."""
+    if "pair" in metafunc.fixturenames and not hasattr(metafunc.module, "pair"):
+        places = ["tmpfs", "device", "writeback"]
+        if metafunc.definition.get_closest_marker("at_once"):
+            places.remove("writeback")
+        metafunc.parametrize("pair", places, indirect=True)
+
+
+@pytest.fixture
 def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path]]:
     """Two empty files: on tmpfs, and devices."""
     if request.param == "tmpfs":
@@ -52,7 +76,10 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[Path, Path]]:
                 path.touch()
             yield paths
     else:
-        mnt: Path = request.getfixturevalue("mnt")
+        shared: Path = request.getfixturevalue(
+            "written_back" if request.param == "writeback" else "shared"
+        )
+        mnt = _emptied(shared)
         yield mnt / "scullv0", mnt / "scullv1"
 
 

@@ -44,6 +44,7 @@ def test_shared_mapping_sees_writes(fd: int) -> None:
         assert one[2 * PAGE] == DATA[0]
 
 
+@pytest.mark.at_once
 def test_shared_mapping_of_a_hole(fd: int) -> None:
     """A hole is zeros in a mapping; what is written there has space once it is synchronised."""
     os.ftruncate(fd, 20 * QUANTUM)

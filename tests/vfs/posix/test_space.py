@@ -66,6 +66,7 @@ def test_lseek_data_and_hole_outside(fd: int, whence: int) -> None:
             os.lseek(fd, off, whence)
 
 
+@pytest.mark.at_once
 def test_lseek_data_covers_what_was_written(fd: int) -> None:
     """What is outside of the data is zeros, and every byte written lies in data."""
     for pos, count in [(5, 1), (7 * QUANTUM, QUANTUM), (8 * QUANTUM, 5), (30 * QUANTUM - 1, 2)]:
@@ -84,6 +85,7 @@ def test_lseek_data_covers_what_was_written(fd: int) -> None:
         assert os.lseek(fd, hole, os.SEEK_HOLE) == hole
 
 
+@pytest.mark.at_once
 def test_lseek_hole_at_the_end(fd: int) -> None:
     """The end of the file counts as a hole; a file that is all hole has no data."""
     os.write(fd, DATA)
@@ -122,6 +124,7 @@ def test_truncate_then_write_behind(fd: int) -> None:
     assert os.pread(fd, MIB, 0) == DATA[:5000] + bytes(15000) + b"end"
 
 
+@pytest.mark.at_once
 def test_truncate_frees(fd: int) -> None:
     """Making a file smaller frees what is behind, emptying it frees all, growing costs nothing."""
     os.write(fd, DATA)
@@ -217,6 +220,7 @@ def test_fallocate_zeros(fd: int, mode: int, pos: int, length: int) -> None:
     assert os.fstat(fd).st_size == len(DATA)
 
 
+@pytest.mark.at_once
 def test_fallocate_punch_frees(fd: int) -> None:
     """A hole takes no space, is found by SEEK_HOLE, and can be written again."""
     os.write(fd, DATA)
@@ -290,6 +294,7 @@ def test_size_limit(fd: int) -> None:
     assert os.pread(fd, MIB, 0) == DATA[: 3 * QUANTUM]
 
 
+@pytest.mark.at_once
 def test_blocks_follow_the_data(fd: int) -> None:
     """st_blocks is never less than the data, and rises and falls with it."""
     seen = [allocated(fd)]
