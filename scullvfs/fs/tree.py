@@ -108,6 +108,7 @@ class Tree:
         self._next += 1
         node.generation = self._generation
         node.atime_rule = self._atime[isinstance(node, Directory)]
+        node.keeps_size = self._keeps_sizes
         self.nodes[node.ino] = node
         if isinstance(node, LateDirectory):
             node.on_made = partial(self._number_late, node, self._next)

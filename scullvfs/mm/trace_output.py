@@ -27,6 +27,9 @@ class Pointers:
     def __init__(self, layout: Layout) -> None:
         self._layout: Final = layout
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
     def pointer(self, address: int) -> str:
         """An address."""
         return self._layout.pointer(address)

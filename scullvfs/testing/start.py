@@ -21,7 +21,7 @@ from .mount import Mount
 
 __all__ = ["FLAGS", "mounted", "served"]
 
-FLAGS: Final = {"allow_other", "remount_stale"}
+FLAGS: Final = {"allow_other", "remount_stale", "writeback"}
 """Mount options without a value, so that the table of all need not be imported."""
 
 GUARD: Final = """

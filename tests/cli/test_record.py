@@ -36,7 +36,6 @@ def test_end_of_a_recording() -> None:
         ("record-slow", b'...}\n{"lost":true,"sum":"01234567"}\n'),
         ("record-cut", b'...}\n{"n":7,"at":'),
         ("record-cut", b'...}\n{"end":7,"sum":"0123'),
-        ("record-cut", b""),
     ):
         with pytest.raises(ScullvfsError) as caught:
             ended(last)

@@ -120,7 +120,7 @@ def test_ordinary_user_benchmarks(elsewhere: Elsewhere, theirs: Path) -> None:
     done = elsewhere(OPEN_DEVICE, script)
     assert (done.returncode, done.stderr) == (0, "")
     targets = [line.split(",")[2] for line in done.stdout.splitlines()[1:]]
-    assert targets == ["scullvfs", "tmpfs", "floor"] * 3
+    assert targets == ["scullvfs", "tmpfs", "floor"] * 4  # cold, write, rewrite, read
 
 
 @needs_root
