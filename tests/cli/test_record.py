@@ -12,30 +12,26 @@ from scullvfs.daemon.build import build
 from scullvfs.daemon.replaying import replay_for
 from scullvfs.errors import ScullvfsError
 from scullvfs.fs.vfs import Vfs
+from scullvfs.mounts.mountinfo import Mount
 from scullvfs.options.table import MountOptions, parse_options
 
 from ..recording.play import OPTIONS, recorded
 from ..vfs.troubles import TROUBLES
 
 
-class AnyMount:
-    """A mount, of which the path is all that matters."""
-
-    path = "/mnt/scullv"
-
-
 def test_end_of_a_recording() -> None:
     """How many calls it has, or why it is not whole."""
-    mount = AnyMount()
+    mount = Mount("0:9", "/mnt/scullv", "fuse.scullvfs", ("user_id=0", "group_id=0"))
 
     def ended(last: bytes) -> str:
-        return _ended(last, "run.scull", mount)  # type: ignore[arg-type]
+        return _ended(last, "run.scull", mount)
 
     assert ended(b'...}\n{"end":7,"sum":"01234567"}\n') == "7 calls are in run.scull"
     for name, last in (
         ("record-slow", b'...}\n{"lost":true,"sum":"01234567"}\n'),
         ("record-cut", b'...}\n{"n":7,"at":'),
         ("record-cut", b'...}\n{"end":7,"sum":"0123'),
+        ("record-cut", b""),
     ):
         with pytest.raises(ScullvfsError) as caught:
             ended(last)
