@@ -51,8 +51,8 @@ from .watermark import zone_batchsize, zone_highsize, zone_watermarks
 
 __all__ = ["KEPT", "Zone", "ZoneState", "ZoneStatistics"]
 
-KEPT: Final = 12288
-"""`idle_work()` leaves the host's memory behind this many freed frames as it is (48 MiB): those
+KEPT: Final = 8192
+"""`idle_work()` leaves the host's memory behind this many freed frames as it is (32 MiB): those
 that are to be given next, without a page fault of the host for each."""
 BATCH_SCALE_MAX: Final = 5
 """A refill grows up to 2**5 times the batch (Linux: CONFIG_PCP_BATCH_SCALE_MAX)."""
