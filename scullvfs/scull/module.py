@@ -58,9 +58,11 @@ class Module:
         self.machine: Final = machine
         self._device = _class_of(driver)
         sizeof_dev, devs = driver.sizeof_dev[machine.layout.pointer_size], self.parameters.devs
-        address = machine.slab.kzalloc(devs * sizeof_dev)
+        address = machine.slab.kmalloc(devs * sizeof_dev)
         if address is None:
             raise OSError(errno.ENOMEM, f"no memory for {devs} devices")
+        if not machine.init_on_alloc:
+            machine.memory.memset(address, 0, devs * sizeof_dev)
         self._address = address
         self._shared = self._device.load(machine, self.parameters, quirk_ldd3)
         machine.log.add_module(driver.name)

@@ -135,6 +135,12 @@ class Quanta:
         """
         raise NotImplementedError
 
+    def _zeros(self, address: int | None, size: int) -> int | None:
+        """Fill what was just allocated with zeros, if it is not: the driver's own memset()."""
+        if address is not None and not self.machine.init_on_alloc:
+            self._memory.memset(address, 0, size)
+        return address
+
     def _free_all(self, quanta: Iterable[int], size: int) -> None:
         """Free quanta that `_allocate()` gave with that size."""
         raise NotImplementedError
@@ -183,7 +189,8 @@ class Quanta:
         if item >= self.items.count and not self._extend_to(item + 1):
             raise OSError(errno.ENOMEM, "no memory for the list items")
         try:
-            qset = self._slab.kzalloc(self.qset * self._pointer_size)
+            size = self.qset * self._pointer_size
+            qset = self._zeros(self._slab.kmalloc(size), size)
         except PageFault as fault:
             raise driver_oops(self.machine, self.driver.name, fault, "write") from fault
         if qset is None:

@@ -54,10 +54,9 @@ class Device(ScullDev):
         machine, cache = self.machine, self.shared
         whole = whole and size >= cache.object_size
         address: int | None = machine.slab.kmem_cache_alloc(cache, GFP_KERNEL, whole=whole)
-        if address is not None and not whole and not machine.init_on_alloc:
-            # By the module's setting, not the device's (scullc: main.c:scullc_write()).
-            machine.memory.memset(address, 0, min(self.parameters.measure, cache.size))
-        return address
+        # By the module's setting, not the device's (scullc: main.c:scullc_write()).
+        size = min(self.parameters.measure, cache.size)
+        return address if whole else self._zeros(address, size)
 
     def _free_all(self, quanta: Iterable[int], size: int) -> None:
         for quantum in quanta:

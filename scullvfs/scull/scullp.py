@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from scullvfs.mm.bad_free import bad_free_pages
-from scullvfs.mm.gfp import __GFP_ZERO as GFP_ZERO
 from scullvfs.mm.gfp import GFP_KERNEL
 from scullvfs.mm.layout import PAGE_SHIFT, PAGE_SIZE
 from scullvfs.mm.page_alloc import MAX_PAGE_ORDER
@@ -23,8 +22,9 @@ class Device(ScullDev):
     driver = SCULLP
 
     def _allocate(self, size: int, whole: bool) -> int | None:
-        gfp = GFP_KERNEL if whole else GFP_KERNEL | GFP_ZERO
-        return self.machine.page_alloc.get_free_pages(gfp, get_order(size), whole)
+        page_alloc = self.machine.page_alloc
+        address = page_alloc.get_free_pages(GFP_KERNEL, get_order(size), whole)
+        return address if whole else self._zeros(address, size)
 
     def _free_all(self, quanta: Iterable[int], size: int) -> None:
         order, free_pages = get_order(size), self.machine.page_alloc.free_pages

@@ -26,8 +26,8 @@ class Device(ScullDev):
     driver = SCULLV
 
     def _allocate(self, size: int, whole: bool) -> int | None:
-        vm = self.machine.vm
-        return vm.vmalloc(size, CALLER, whole=True) if whole else vm.vzalloc(size, CALLER)
+        address = self.machine.vm.vmalloc(size, CALLER, whole)
+        return address if whole else self._zeros(address, size)
 
     def _free_all(self, quanta: Iterable[int], size: int) -> None:
         self.machine.vm.vfree_bulk(quanta)

@@ -9,6 +9,8 @@ import pytest
 from scullvfs.mm import Machine
 from scullvfs.mm.trace_events import EVENTS, TraceEvent
 from scullvfs.mm.trace_format import format_text
+from scullvfs.scull import DRIVERS, Module
+from scullvfs.scull.tracepoints import add_tracepoints
 
 from .structure import differences
 from .test_texts import RECORDINGS, recorded
@@ -128,6 +130,22 @@ def test_what_an_area_takes() -> None:
     theirs = taken(recorded("trace_all_write"))
     assert len(theirs) == 5
     assert taken(machine.trace.take(1 << 20)) == theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "recording"), [("scullv", "trace_all_write"), ("scullp", "trace_scullp")]
+)
+def test_what_a_quantum_set_takes(name: str, recording: str) -> None:
+    """The drivers ask for memory as it is, and clear it themselves."""
+    without = re.compile(r"\+0x\w+/0x\w+|ptr=\w+ ")
+    (theirs,) = re.findall(rf"kmalloc: call_site={name}_write.*", recorded(recording))
+    machine = Machine(64 * MIB)
+    module = Module(machine, DRIVERS[name])
+    add_tracepoints(machine, [module])
+    machine.trace.set_event("kmalloc", on=True)
+    module.devices[0].write(0, b"x")
+    (ours,) = re.findall(rf"kmalloc: call_site={name}_write.*", machine.trace.take(1 << 20))
+    assert without.sub("", ours) == without.sub("", theirs)
 
 
 def test_judge_finds_a_field_that_is_otherwise() -> None:
