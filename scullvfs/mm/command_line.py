@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from .handles import MAX_NAME, Handle, Handles
 
-__all__ = ["MAX_LINE", "MAX_PFNS", "USAGE", "CommandLine", "Refused", "Why", "is_name"]
+__all__ = ["MAX_LINE", "MAX_PEEK", "MAX_PFNS", "USAGE", "CommandLine", "Refused", "Why", "is_name"]
 
 MAX_LINE: Final = 255
 """Characters of a command."""
+MAX_PEEK: Final = 256
+"""Bytes that are read at once."""
 MAX_PFNS: Final = 512
 """Frames that are listed at once."""
 
@@ -53,6 +55,9 @@ USAGE: Final = {
     "buddy": "",
 }
 """Word -> its arguments; those in brackets may be left out, of the last there may be more."""
+
+_MOST: Final = {"peek": MAX_PEEK, "pfns": MAX_PFNS}
+"""Word -> the largest COUNT."""
 
 
 class Why(Enum):
@@ -104,7 +109,6 @@ class CommandLine:
             "ORDER": lambda text: _number(text, 0, (1 << 32) - 1),
             "PAGES": lambda text: _number(text, 0, (1 << 32) - 1),
             "OFFSET": lambda text: _number(text, -size_max, size_max),
-            "COUNT": lambda text: _number(text, 1, MAX_PFNS),
             "BYTE": lambda text: _number(text, 0, 0xFF),
         }
 
@@ -115,7 +119,8 @@ class CommandLine:
             Refused: it is no command.
         """
         if len(line) > MAX_LINE or not (line.isascii() and line.isprintable()):
-            raise Refused(Why.INVALID, f"a command is a line of {MAX_LINE} characters at the most")
+            text = f"a command is one line of printable ASCII, {MAX_LINE} characters at the most"
+            raise Refused(Why.INVALID, text)
         word, *words = line.split() or [""]
         usage = USAGE.get(word)
         if usage is None:
@@ -131,7 +136,10 @@ class CommandLine:
         for number, text in enumerate(words):
             place = places[min(number, len(places) - 1)].strip("[].")
             try:
-                arguments.append(self._parsers[place](text))
+                if place == "COUNT":
+                    arguments.append(_number(text, 1, _MOST[usage.split()[0]]))
+                else:
+                    arguments.append(self._parsers[place](text))
             except ValueError as error:
                 raise Refused(Why.INVALID, f"{place}: {error}; usage: {usage}") from None
         return arguments

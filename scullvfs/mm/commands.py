@@ -39,8 +39,6 @@ __all__ = ["MAX_BYTES", "Commands", "CommandsState", "Refused"]
 
 MAX_BYTES: Final = 8 << 20
 """Of one allocation or mapping: to fill so much with zeros takes some milliseconds."""
-MAX_PEEK: Final = 256
-"""Bytes that are read at once."""
 CALLER: Final = "mm_command_write"
 """Who asks for an area, as the listing of areas shows it."""
 
@@ -289,8 +287,6 @@ class Commands:
 
     def _peek(self, handle: Handle, offset: int, count: int = 1) -> str:
         """Read bytes, sixteen a line."""
-        if not 1 <= count <= MAX_PEEK:
-            raise Refused(Why.INVALID, f"COUNT: {count} is not from 1 to {MAX_PEEK}")
         start = handle.address + offset & self._size_max
         try:
             data = bytes(self._machine.memory.read(start, count))

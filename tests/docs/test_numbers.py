@@ -27,7 +27,7 @@ SIZES = f"{format_size(plan.MIN_SIZE)} to {format_size(plan.MAX_SIZE)}"
         ("troubleshooting.md", r"For (\d+) seconds another", lock.MountPointLock.TIMEOUT),
         ("troubleshooting.md", r"should be `mem=` \+ (\d+) MiB", memory.DAEMON / memory.MIB),
         ("mount.md", r"maps (\d+) MiB at the most", commands.MAX_BYTES / memory.MIB),
-        ("mount.md", r"one, or up to (\d+) \|", commands.MAX_PEEK),
+        ("mount.md", r"one, or up to (\d+) \|", command_line.MAX_PEEK),
         ("mount.md", r"there is none; (\d+) at the most", command_line.MAX_PFNS),
         ("mount.md", r"A name\shas up to (\d+) letters", handles.MAX_NAME),
         ("tracing.md", r"A record takes (\d+) bytes", ring_buffer.RECORD_BYTES),

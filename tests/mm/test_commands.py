@@ -474,6 +474,23 @@ def test_usage(commands: Commands) -> None:
     assert commands.answer == "usage: poke HANDLE OFFSET BYTE...\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("peek k 0 0", "COUNT: 0 is not from 1 to 256; usage: peek HANDLE OFFSET [COUNT]\n"),
+        ("peek k 0 257", "COUNT: 257 is not from 1 to 256; usage: peek HANDLE OFFSET [COUNT]\n"),
+        ("pfns k 513", "COUNT: 513 is not from 1 to 512; usage: pfns HANDLE [COUNT]\n"),
+        ("kfree\tk", "a command is one line of printable ASCII, 255 characters at the most\n"),
+    ],
+)
+def test_answer_says_what_is_possible(commands: Commands, command: str, answer: str) -> None:
+    """The same range below it and above, and what about a line may be wrong but its length."""
+    commands.do("kmalloc k 8")
+    with refused(Why.INVALID):
+        commands.do(command)
+    assert commands.answer == answer
+
+
 words = st.sampled_from([*USAGE, "a", "b", "c", "0", "1", "-1", "4096", "0xfe000000", "70000", ""])
 
 
