@@ -6,7 +6,8 @@
     arm64    Unable to handle kernel paging request at virtual address ffff800080001000
     all      kernel BUG at mm/usercopy.c:102!
 
-Confessed: registers, code bytes and stack are left out, see `dump_stack`.
+Confessed: registers, code bytes and stack are left out, see `dump_stack`.  No process has page
+tables here, so on arm64 theirs are at 0.
 """
 
 from __future__ import annotations
@@ -153,15 +154,10 @@ def _tables_i386(fault: PageFault) -> str:
 
 def _arm64(machine: Machine, fault: PageFault, trace: Sequence[str], number: int) -> Lines:
     """Linux: arch/arm64/mm/fault.c:die_kernel_fault(), arch/arm64/kernel/traps.c:die()"""
-    layout = machine.layout
     level = max(len(fault.entries) - 1, 0)
     status = TRANSLATION_FAULT + level
     syndrome = (WRITE_NOT_READ if fault.write else 0) | status
     what = "NULL pointer dereference" if fault.address < PAGE_SIZE else "paging request"
-    top, *lower = fault.entries or (0,)  # nothing is there for a process's address
-    # The p4d is folded away and repeats the pgd.
-    entries = zip(("pgd", "p4d", "pud", "pmd", "pte"), (top, top, *lower), strict=False)
-    tables = ", ".join(f"{name}={entry:016x}" for name, entry in entries)
     alert = (
         f"Unable to handle kernel {what} at virtual address {fault.address:016x}",
         "Mem abort info:",
@@ -174,9 +170,7 @@ def _arm64(machine: Machine, fault: PageFault, trace: Sequence[str], number: int
         f"  ISV = 0, ISS = 0x{syndrome:08x}, ISS2 = 0x00000000",
         f"  CM = 0, WnR = {int(fault.write)}, TnD = 0, TagAccess = 0",
         "  GCS = 0, Overlay = 0, DirtyBit = 0, Xs = 0",
-        f"swapper pgtable: {PAGE_SIZE >> 10}k pages, {layout.va_bits}-bit VAs, "
-        f"pgdp={machine.pgtable.top:016x}",
-        f"[{fault.address:016x}] {tables}",
+        *_tables_arm64(machine, fault),
     )
     error = f"Internal error: Oops: {DATA_ABORT | syndrome:016x} [#{number}] PREEMPT SMP"
     return [
@@ -184,3 +178,20 @@ def _arm64(machine: Machine, fault: PageFault, trace: Sequence[str], number: int
         (KERN_EMERG, error),
         *_die(machine, "", trace, number),
     ]
+
+
+def _tables_arm64(machine: Machine, fault: PageFault) -> list[str]:
+    """Whose tables these are, and their entries.
+
+    Linux: arch/arm64/mm/fault.c:show_pte()
+    """
+    layout, address = machine.layout, fault.address
+    if layout.task_size <= address < layout.page_offset:
+        return [f"[{address:016x}] address between user and kernel address ranges"]
+    whose, pgd = ("user", 0) if address < layout.task_size else ("swapper", machine.pgtable.top)
+    top, *lower = fault.entries or (0,)  # nothing is there for a process's address
+    # The p4d is folded away and repeats the pgd.
+    entries = zip(("pgd", "p4d", "pud", "pmd", "pte"), (top, top, *lower), strict=False)
+    tables = ", ".join(f"{name}={entry:016x}" for name, entry in entries)
+    size = f"{PAGE_SIZE >> 10}k pages, {layout.va_bits}-bit VAs"
+    return [f"{whose} pgtable: {size}, pgdp={pgd:016x}", f"[{address:016x}] {tables}"]

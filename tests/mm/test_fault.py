@@ -154,3 +154,15 @@ def test_arm64() -> None:
     assert "<1>  ESR = 0x0000000096000004" in lines
     assert "<1>  FSC = 0x04: level 0 translation fault" in lines
     assert f"<1>[{far:016x}] pgd={0:016x}, p4d={0:016x}" in lines
+
+
+def test_arm64_of_other_addresses() -> None:
+    """A process has tables of its own; between its addresses and the kernel's there are none."""
+    machine = Machine(16 * MIB, "arm64")
+    lines = report(machine, 0x10, write=False)
+    at = lines.index(f"<1>user pgtable: 4k pages, 48-bit VAs, pgdp={0:016x}")
+    assert lines[at + 1] == f"<1>[{0x10:016x}] pgd={0:016x}, p4d={0:016x}"
+    for address in (1 << 48, 1 << 52, machine.layout.page_offset - 1):
+        lines = report(machine, address, write=False)
+        assert f"<1>[{address:016x}] address between user and kernel address ranges" in lines
+        assert not any("pgtable:" in line or "pgd=" in line for line in lines)
