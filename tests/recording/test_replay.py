@@ -15,6 +15,7 @@ from scullvfs.mm import Machine, outside
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.sched import Task
 from scullvfs.recording.recorder import Recorder
+from scullvfs.recording.replay import Replay
 
 from ..thorough import rounds
 from .play import OPTIONS, Player, idling, lines_of, recorded, replayed, taken, world
@@ -180,8 +181,6 @@ def test_nothing_is_left_in_place() -> None:
 
 
 def _failing_replay() -> Any:
-    from scullvfs.recording.replay import Replay
-
     def make() -> Any:
         raise RuntimeError
 
@@ -206,6 +205,19 @@ def test_machine_goes_on_where_a_replay_has_stopped() -> None:
         last = [line["at"] for line in lines_of(recording)][-1]
         assert last <= replay.machine.log.local_clock() < last + 60e9
     assert states[0] == states[1]
+
+
+def test_of_a_machine_that_is_there_already() -> None:
+    """What is mounted then was made in the host's time, and has the recorded one's meanwhile."""
+    recording = recorded(seed=3, count=60, whole=True)
+    with world() as made:
+        replay = Replay(lines_of(recording), lambda: (made.machine, made.tree, made.vfs))
+        try:
+            assert replay.run().difference is None
+        finally:
+            replay.close()
+        made.machine.check()
+        assert made.machine.log.local_clock() >= made.machine.log.records()[-1].nanoseconds >= 0
 
 
 def state_of(machine: Machine) -> Any:
