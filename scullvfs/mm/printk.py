@@ -328,7 +328,7 @@ class KernelLog:
             raise StateError("a taint that there is not")
         if any(record.nanoseconds > clock for record in state["records"]):
             raise StateError("a line of the log is of the future")
-        self._start = self._clock() - clock
+        self.go_on_from(clock)
         self._records.clear()
         self._records.extend(state["records"])
         self._lost = state["lost"]

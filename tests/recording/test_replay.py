@@ -12,10 +12,14 @@ import pytest
 
 from scullvfs.daemon.replaying import replaying, report
 from scullvfs.mm import Machine, outside
+from scullvfs.mm.commands import Commands
 from scullvfs.mm.page_alloc import PageAllocator
 from scullvfs.mm.sched import Task
+from scullvfs.options.table import parse_options
 from scullvfs.recording.recorder import Recorder
 from scullvfs.recording.replay import Replay
+from scullvfs.snapshot.options import of_machine
+from scullvfs.snapshot.picture import write
 
 from ..thorough import rounds
 from .play import OPTIONS, Player, idling, lines_of, recorded, replayed, taken, world
@@ -31,6 +35,9 @@ VARIETY = [
     "quirks=ldd3",
     "hardened_usercopy=1,atime",
 ]
+
+HOUR = 3_600_000_000_000
+"""In nanoseconds."""
 
 
 @pytest.mark.parametrize("more", VARIETY)
@@ -189,8 +196,25 @@ def _failing_replay() -> Any:
 
 def test_machine_goes_on_where_a_replay_has_stopped() -> None:
     """Its state is what the recorded one's was, and its time goes on from there."""
-    states: list[Any] = []
+    _goes_on(OPTIONS)
+
+
+def test_restored_machine_goes_on(tmp_path: Path) -> None:
+    """The same of one that goes on from a snapshot, and whose time does, too."""
+    path = tmp_path / "machine.snap"
     with world() as made:
+        made.machine.log.go_on_from(HOUR)
+        Player(made, 3, lambda: None).play(60)
+        data = bytearray()
+        options = of_machine(parse_options([OPTIONS]))
+        write(data.extend, options, made.machine, made.modules, Commands(made.machine))
+        path.write_bytes(data)
+    _goes_on(f"{OPTIONS},restore={path}", HOUR)
+
+
+def _goes_on(options: str, began: int = 0) -> None:
+    states: list[Any] = []
+    with world(options) as made:
         stream = made.record(whole=True)
         Player(made, 7, idling(made.machine, 7)).play(60)
         stream.stop()
@@ -199,11 +223,11 @@ def test_machine_goes_on_where_a_replay_has_stopped() -> None:
             made.vfs.release(fh)
         states.append(state_of(made.machine))
     with replaying(lines_of(recording)) as replay:
-        replay.run()
+        assert replay.run().difference is None
         replay.close()
         states.append(state_of(replay.machine))
         last = [line["at"] for line in lines_of(recording)][-1]
-        assert last <= replay.machine.log.local_clock() < last + 60e9
+        assert began <= last <= replay.machine.log.local_clock() < last + 60e9
     assert states[0] == states[1]
 
 

@@ -92,8 +92,9 @@ def test_damage_is_restored(tmp_path: Path) -> None:
 
 
 def test_clock_goes_on(tmp_path: Path) -> None:
-    """What comes after is later than what was before."""
+    """What comes after is later than what was before, however long that machine was on."""
     saved = Kernel(SMALL)
+    saved.machine.log.go_on_from(3_600_000_000_000)
     saved.machine.log.printk(4, "one")
     path = tmp_path / "machine.snap"
     path.write_bytes(saved.save())
@@ -104,6 +105,7 @@ def test_clock_goes_on(tmp_path: Path) -> None:
     assert (one.text, two.text) == ("one", "two")
     assert one == saved.machine.log.records()[-1]
     assert one.nanoseconds < two.nanoseconds
+    restored.machine.log.check()
 
 
 def test_what_is_set_of_tasks_is_not_restored(tmp_path: Path) -> None:
