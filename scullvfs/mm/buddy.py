@@ -91,8 +91,8 @@ class Buddy:
         """Frames that were never free, as they hold the others apart (`fragment`)."""
         self.free_area: Final = [FreeArea(order, end_pfn) for order in range(MAX_PAGE_ORDER + 1)]
         nr_pageblocks = ((end_pfn - 1) >> PAGEBLOCK_ORDER) + 1
-        self._movable = bytearray([MIGRATE_MOVABLE]) * nr_pageblocks
-        """The type of each pageblock."""
+        self._pageblock_types: Final = bytearray([MIGRATE_MOVABLE]) * nr_pageblocks
+        """The migrate type of each pageblock."""
         # From the lowest frame on, each at the tail (Linux: mm/memblock.c:__free_pages_memory()).
         pfn = start_pfn
         while pfn < end_pfn:
@@ -122,7 +122,7 @@ class Buddy:
         Linux: mm/vmstat.c:pagetypeinfo_showblockcount_print()
         """
         first = self.start_pfn >> PAGEBLOCK_ORDER
-        return [self._movable.count(each, first) for each in range(len(MIGRATE_TYPES))]
+        return [self._pageblock_types.count(each, first) for each in range(len(MIGRATE_TYPES))]
 
     def free_in(self, first: int, end: int) -> Iterator[tuple[int, int]]:
         """(first frame, order) of the free blocks that have some of the frames `first`..`end` - 1.
@@ -137,7 +137,7 @@ class Buddy:
 
     def pageblock_type(self, pfn: int) -> str:
         """The migrate type of the pageblock that a frame lies in."""
-        return MIGRATE_TYPES[self._movable[pfn >> PAGEBLOCK_ORDER]]
+        return MIGRATE_TYPES[self._pageblock_types[pfn >> PAGEBLOCK_ORDER]]
 
     # -- allocating ------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ class Buddy:
         """Make the pageblocks of a movable block unmovable, with all that is free in them.
 
         Returns False, and nothing has changed, where the zone has not all of the pageblock.
-        Linux: mm/page_alloc.c:change_pageblock_range(), move_freepages_block()
+        Linux: mm/page_alloc.c:move_freepages_block()
         """
         start = pfn >> PAGEBLOCK_ORDER << PAGEBLOCK_ORDER
         end = max(start + (1 << PAGEBLOCK_ORDER), pfn + (1 << order))
@@ -204,9 +204,16 @@ class Buddy:
             area = self.free_area[found]
             area.add(at, area.take(at, MIGRATE_MOVABLE), MIGRATE_UNMOVABLE, to_tail=True)
             at += 1 << found
-        for number in range(start >> PAGEBLOCK_ORDER, end >> PAGEBLOCK_ORDER):
-            self._movable[number] = MIGRATE_UNMOVABLE
+        self._make_unmovable(start, end)
         return True
+
+    def _make_unmovable(self, start: int, end: int) -> None:
+        """Have the pageblocks of some frames be unmovable, where all that is free in them is.
+
+        Linux: mm/page_alloc.c:change_pageblock_range()
+        """
+        for number in range(start >> PAGEBLOCK_ORDER, (end - 1 >> PAGEBLOCK_ORDER) + 1):
+            self._pageblock_types[number] = MIGRATE_UNMOVABLE
 
     def _order_at(self, pfn: int) -> int | None:
         """The order of the free block that begins at a frame."""
@@ -268,9 +275,9 @@ class Buddy:
         return [self._take_whole(pfn, area) for pfn in chosen]
 
     def _take_whole(self, pfn: int, area: FreeArea) -> int:
-        if self._movable[pfn >> PAGEBLOCK_ORDER]:
+        if self._pageblock_types[pfn >> PAGEBLOCK_ORDER] == MIGRATE_MOVABLE:
             self._claim(pfn, area.order)
-        migratetype = self._movable[pfn >> PAGEBLOCK_ORDER]
+        migratetype = self._pageblock_types[pfn >> PAGEBLOCK_ORDER]
         return self._take(pfn, area.order, area.order, migratetype, clean=True)
 
     # -- freeing ---------------------------------------------------------------------------
@@ -282,8 +289,8 @@ class Buddy:
         block one order up has a free buddy; with `to_tail` always (Linux: FPI_TO_TAIL).
         Linux: mm/page_alloc.c:__free_one_page(), buddy_merge_likely()
         """
-        areas, movable = self.free_area, self._movable
-        migratetype = movable[pfn >> PAGEBLOCK_ORDER]
+        areas, types = self.free_area, self._pageblock_types
+        migratetype = types[pfn >> PAGEBLOCK_ORDER]
         self.nr_free += 1 << order
         while order < MAX_PAGE_ORDER:
             area = areas[order]
@@ -293,8 +300,8 @@ class Buddy:
             if order < PAGEBLOCK_ORDER:
                 dirty |= area.take(buddy, migratetype)
             else:
-                dirty |= area.take(buddy, movable[buddy >> PAGEBLOCK_ORDER])
-                movable[buddy >> PAGEBLOCK_ORDER] = migratetype
+                dirty |= area.take(buddy, types[buddy >> PAGEBLOCK_ORDER])
+                types[buddy >> PAGEBLOCK_ORDER] = migratetype
             pfn &= buddy
             order += 1
         if not to_tail and order < MAX_PAGE_ORDER - 1:
@@ -356,15 +363,15 @@ class Buddy:
         types = range(len(MIGRATE_TYPES))
         return {
             "blocks": [[list(area.blocks(each)) for area in self.free_area] for each in types],
-            "pageblocks": list(self._movable),
+            "pageblocks": list(self._pageblock_types),
             "broken": None,
         }
 
     def restore(self, state: BuddyState, claims: Claims) -> None:
         """Have these blocks free, all of them clean."""
-        if len(state["pageblocks"]) != len(self._movable):
+        if len(state["pageblocks"]) != len(self._pageblock_types):
             raise StateError("pageblocks of another zone")
-        self._movable[:] = bytes(state["pageblocks"])
+        self._pageblock_types[:] = bytes(state["pageblocks"])
         self.nr_free = 0
         for area in self.free_area:
             for each in range(len(MIGRATE_TYPES)):
@@ -383,7 +390,7 @@ class Buddy:
                 raise StateError(f"no block of order {order} at frame {pfn}")
             claims.take(pfn, size)
             pageblocks = range(pfn >> PAGEBLOCK_ORDER, (pfn + size - 1 >> PAGEBLOCK_ORDER) + 1)
-            if any(self._movable[number] != migratetype for number in pageblocks):
+            if any(self._pageblock_types[number] != migratetype for number in pageblocks):
                 raise StateError(f"frame {pfn} is on another type's list")
             if order < MAX_PAGE_ORDER and area.preceding[(pfn ^ size) >> order]:
                 raise StateError(f"frame {pfn} and its buddy are both free")
@@ -414,7 +421,7 @@ class Buddy:
                     buddy = pfn ^ (1 << order)
                     assert order == MAX_PAGE_ORDER or not area.preceding[buddy >> order]
                     for at in range(pfn, pfn + (1 << order), 1 << PAGEBLOCK_ORDER):
-                        assert self._movable[at >> PAGEBLOCK_ORDER] == migratetype
+                        assert self._pageblock_types[at >> PAGEBLOCK_ORDER] == migratetype
                     block = set(range(pfn, pfn + (1 << order)))
                     assert not free & block
                     free |= block

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from .buddy import MAX_PAGE_ORDER, PAGEBLOCK_ORDER, Broken, Buddy, BuddyState
+from .buddy import MAX_PAGE_ORDER, Broken, Buddy, BuddyState
 from .deck import Deck
 from .free_list import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from .restoring import Claims, StateError
@@ -139,10 +139,6 @@ class FragmentedBuddy(Buddy):
         self.free_frames(array("I", sorted({*range(start, end)}.difference(chosen))), dirty=False)
         self._others.extend(chosen)
         return len(chosen)
-
-    def _make_unmovable(self, start: int, end: int) -> None:
-        for number in range(start >> PAGEBLOCK_ORDER, ((end - 1) >> PAGEBLOCK_ORDER) + 1):
-            self._movable[number] = MIGRATE_UNMOVABLE
 
     # -- allocating ------------------------------------------------------------------------
 
