@@ -371,13 +371,16 @@ class Buddy:
         """Have these blocks free, all of them clean."""
         if len(state["pageblocks"]) != len(self._pageblock_types):
             raise StateError("pageblocks of another zone")
+        types = range(len(MIGRATE_TYPES))
+        if not {*state["pageblocks"]} <= {*types}:
+            raise StateError("a pageblock of a type that there is not")
         self._pageblock_types[:] = bytes(state["pageblocks"])
         self.nr_free = 0
         for area in self.free_area:
-            for each in range(len(MIGRATE_TYPES)):
+            for each in types:
                 for pfn in [*area.blocks(each)]:
                     area.take(pfn, each)
-        for each, (_, lists) in enumerate(zip(MIGRATE_TYPES, state["blocks"], strict=True)):
+        for each, lists in zip(types, state["blocks"], strict=True):
             for area, blocks in zip(self.free_area, lists, strict=True):
                 self._restore_blocks(area, blocks, each, claims)
 

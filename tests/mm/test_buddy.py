@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from scullvfs.mm.buddy import MAX_PAGE_ORDER, Buddy
+from scullvfs.mm.restoring import Claims, StateError
 
 from .helpers import free_blocks, largest_blocks
 
@@ -374,6 +375,18 @@ def test_a_claimed_pageblock_takes_its_free_blocks_along() -> None:
     assert sum(buddy.free_by_type()[1]) == 0
     assert buddy.pageblocks_by_type() == [1, 0]
     buddy.check()
+
+
+@pytest.mark.parametrize("migratetype", [-1, 2, 255, 256])
+def test_no_state_has_a_pageblock_of_another_type(migratetype: int) -> None:
+    """Nor one that is all taken, so that no free block shows it."""
+    buddy = Buddy(512, 1024, Released())
+    assert buddy.alloc(9) == 512
+    state = buddy.state()
+    assert state["pageblocks"] == [1, 0]
+    state["pageblocks"][1] = migratetype
+    with pytest.raises(StateError, match="a pageblock of a type that there is not"):
+        buddy.restore(state, Claims(1024))
 
 
 def test_alloc_without_clean_leaves_what_is_there() -> None:
