@@ -15,6 +15,7 @@ from scullvfs.mm.commands import Commands
 from scullvfs.scull import Module
 
 from .atime import atime_rules
+from .debugfs import debugfs
 from .devices import FILE_RULES, DeviceFile
 from .node import Directory, Symlink
 from .proc import procfs
@@ -60,7 +61,8 @@ def build_tree(
         root.add(module.driver.name, Symlink(module.devices[0].name, uid, gid))
     proc = procfs(machine, modules, uid, gid, daemon)
     root.add("proc", proc)
-    root.add("sys", sysfs(machine, modules, uid, gid, files, commands, snapshot))
+    debug = debugfs(machine, modules, uid, gid, files, commands, snapshot)
+    root.add("sys", sysfs(machine, modules, debug, uid, gid))
     tree = Tree(root, atime_rules(flags), keeps_sizes=writeback)
     proc.adopt, tree.nodes.made = tree.adopt, proc.made
     return tree

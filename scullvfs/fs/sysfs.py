@@ -14,38 +14,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from operator import attrgetter
 
 from scullvfs.mm import Machine
-from scullvfs.mm.commands import Commands
 from scullvfs.scull import Module, ScullDev
 
 from .attribute import AttributeFile
-from .debugfs import debugfs
-from .devices import DeviceFile
 from .node import Directory, Node
 from .slab import slab
-from .snapshot import SnapshotFile
 from .tracefs import tracefs
 
 __all__ = ["sysfs"]
 
 
 def sysfs(
-    machine: Machine,
-    modules: Sequence[Module],
-    uid: int,
-    gid: int,
-    files: Sequence[DeviceFile] = (),
-    commands: Commands | None = None,
-    snapshot: SnapshotFile | None = None,
+    machine: Machine, modules: Sequence[Module], debug: Directory, uid: int, gid: int
 ) -> Directory:
     """The directory `sys` of a machine with some modules loaded.
 
     Args:
-        files: those of their devices.
-        commands: what is done by hand.
-        snapshot: what a read of saves it all.
+        debug: what `debugfs` has, which stands in it.
     """
 
     def directory(nodes: Mapping[str, Node]) -> Directory:
@@ -69,7 +56,7 @@ def sysfs(
             ),
             "kernel": directory(
                 {
-                    "debug": debugfs(machine, modules, uid, gid, files, commands, snapshot),
+                    "debug": debug,
                     "slab": slab(machine, uid, gid),
                     "tracing": tracefs(machine.trace, machine.layout, uid, gid),
                 }
@@ -91,7 +78,7 @@ def _parameters(module: Module, uid: int, gid: int) -> Directory:
 
 def _device(device: ScullDev, uid: int, gid: int) -> Directory:
     def show(name: str) -> int:
-        value: int = attrgetter(name)(device.statistics())
+        value: int = getattr(device.statistics(), name)
         return value
 
     names = {device.driver.word: "measure"} | {n: n for n in ("qset", "size", "items", "quanta")}
