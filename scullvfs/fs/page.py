@@ -22,11 +22,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import Final
 
 from scullvfs.mm import Machine
 from scullvfs.mm.access import View
-from scullvfs.mm.ptdump import Ptdump
 
 from .file import File, Handle, only_read
 
@@ -64,9 +64,9 @@ def kpageflags(machine: Machine, first: int, end: int) -> array[int]:
         bits = is_slab << KPF_SLAB
         mark(pfn, 1, bits | (order > 0) << KPF_COMPOUND_HEAD)
         mark(pfn + 1, (1 << order) - 1, bits | 1 << KPF_COMPOUND_TAIL)
-    dump = Ptdump(machine.pgtable, machine.ram, machine.layout)
+    between = islice(machine.pgtable.tables_by_level(), 1, len(machine.layout.levels) - 1)
     with machine.pgtable.whole():
-        upper_tables = dump.upper_tables()
+        upper_tables = {*chain.from_iterable(between)}
     for pfn in upper_tables - machine.pgtable.boot_tables():
         mark(pfn, 1, 1 << KPF_PGTABLE)
     mark(0, 1, 1 << KPF_RESERVED)

@@ -348,6 +348,21 @@ class PageTables:
         """The frames of the tables that the boot has made, which stay."""
         return {*islice(self._entries, self._boot_tables)}
 
+    def tables_by_level(self) -> Iterator[list[int]]:
+        """The frames of the tables of each level, the top one's first, as far as one looks."""
+        words, bits, phys_mask = self._words, self._table_bits, self._phys_mask
+        leaf, value = self._layout.leaf_bits
+        tables = [self._top >> bits]
+        yield tables
+        for _ in self._upper_levels:
+            tables = [
+                (entry & phys_mask) >> PAGE_SHIFT
+                for pfn in tables
+                for entry in filter(None, words[pfn << bits : pfn + 1 << bits].tolist())
+                if entry & leaf != value
+            ]
+            yield tables
+
     def mappings(self) -> Iterator[tuple[int, int]]:
         """Every (page address, entry) behind the linear mapping, lowest address first."""
         return ((at, entry) for at, _, entry in self._leaves(self._linear_end))
@@ -446,20 +461,8 @@ class PageTables:
         self._empty.update(state["empty"])
         self.entries_written = state["entries_written"]
         PageTables.check(self)
-        lowest = self._tables_of(len(self._levels) - 1)
+        *_, lowest = self.tables_by_level()
         self._lowest = sum(pfn not in boot for pfn in lowest)
-
-    def _tables_of(self, depth: int) -> list[int]:
-        """The frames of the tables of a level, the top one's being 0."""
-        tables = [self._top >> self._table_bits]
-        for _ in range(depth):
-            tables = [
-                (entry & self._phys_mask) >> PAGE_SHIFT
-                for pfn in tables
-                for entry in self._words[pfn << self._table_bits : pfn + 1 << self._table_bits]
-                if entry and not self._layout.is_leaf(entry)
-            ]
-        return tables
 
     def check(self) -> set[int]:
         """Assert the invariants; return the frames of all tables.  Slow: for tests.

@@ -137,22 +137,6 @@ class Ptdump:
         if before == lowest and words[(last << bits) + (end - 1 >> PAGE_SHIFT & (1 << bits) - 1)]:
             yield end, -1
 
-    def upper_tables(self) -> set[int]:
-        """The frames of the tables between the top level and the lowest, those of the boot, too."""
-        tables: set[int] = set()
-        level = {self._top >> self._bits}
-        for _ in range(self._lowest - 1):
-            entries = (
-                entry
-                for pfn in level
-                for entry in filter(
-                    None, self._words[pfn << self._bits : pfn + 1 << self._bits].tolist()
-                )
-            )
-            level = {pfn for pfn in map(self._table, entries) if pfn >= 0}
-            tables |= level
-        return tables
-
     def flags(self, start: int, nr_pages: int) -> list[int | None]:
         """The flags of the entries of some pages, 0 for a hole; None where there is no table."""
         flags: list[int | None] = []
