@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from scullvfs.errors import ExitStatus, UsageError
-from scullvfs.options.optstring import split
 from scullvfs.text import shown
 
 from .candidates import complete_mount_options
@@ -81,7 +80,7 @@ def faults(options: tuple[str, ...], timeout: float, quiet: bool, command: tuple
     from scullvfs.interrupts import interruptible
     from scullvfs.snapshot.options import mount_options
 
-    temporary = mount_options([item for text in options for item in split(text)])
+    temporary = mount_options(options)
     program = _program(command[0])
     trials: list[Trial] = []
     try:

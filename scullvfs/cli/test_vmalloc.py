@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import click
 
 from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
-from scullvfs.options.optstring import split
 from scullvfs.test_vmalloc.parameters import ABOUT, NAMES, SWITCHES, parse_parameters
 
 from .candidates import candidate, complete_machine_options
@@ -99,7 +98,7 @@ def _machine_options(arguments: Iterable[str]) -> MountOptions:
     """The options of `-o`, which are none of a mount."""
     from scullvfs.options.table import OF_MACHINE, changed_options, parse_options
 
-    options = parse_options([item for text in arguments for item in split(text)])
+    options = parse_options(arguments)
     for name in changed_options(options.as_dict(), uid=os.getuid(), gid=os.getgid()):
         if name not in OF_MACHINE:
             known = ", ".join(OF_MACHINE)
