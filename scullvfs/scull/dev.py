@@ -371,11 +371,9 @@ class ScullDev(CheckedQuanta):
     def restore(self, state: DeviceState, claims: Claims) -> None:
         """Have the same content, whose memory is there already; nobody has it open."""
         measure, qset = state["measure"], state["qset"]
-        for value, parameter in ((measure, self.driver.measure), (qset, self.driver.qset)):
-            if not parameter.low <= value <= parameter.high:
-                raise StateError(f"{self.name}: {parameter.name} cannot be {value}")
-        if not self.driver.fits(measure, qset) or min(state["size"], state["trims"]) < 0:
-            raise StateError(f"{self.name} cannot be so large")
+        self.parameters.check(measure, qset)
+        if min(state["size"], state["trims"]) < 0:
+            raise StateError(f"{self.name} has a size or trims below 0")
         self._set_geometry(measure, qset)
         self.items.restore(state["items"])
         self.size, self.trims = state["size"], state["trims"]

@@ -120,9 +120,19 @@ class Parameters:
             state[name] != now[name] for name in (self.driver.devs.name, "largest")
         ):
             raise StateError(f"other parameters than those of {self.driver.name}")
-        measure, qset = (_checked(self.driver, name, state[name]) for name in self.driver.settable)
-        self._check_pair(measure, qset)
+        measure, qset = (state[name] for name in self.driver.settable)
+        self.check(measure, qset)
         self.measure, self._qset, self.p_buffer = measure, qset, state["p_buffer"]
+
+    def check(self, measure: int, qset: int) -> None:
+        """See whether a device can have these.
+
+        Raises:
+            ValueError: one is out of its range, or they are too large together.
+        """
+        for name, value in zip(self.driver.settable, (measure, qset), strict=True):
+            _checked(self.driver, name, value)
+        self._check_pair(measure, qset)
 
     def __repr__(self) -> str:
         return (

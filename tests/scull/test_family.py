@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from scullvfs.mm import Machine
+from scullvfs.mm.restoring import Claims
 from scullvfs.scull import DRIVERS, Driver, Module, ScullDev, posix
 from scullvfs.scull.family import SCULL, SCULLC, SCULLP, SCULLV
 from scullvfs.scull.ioctl import commands, scull_ioctl
@@ -293,3 +294,21 @@ def test_scull_pipe_size(load_any: Load) -> None:
         ioctl(device, "QP_SIZE")
     ioctl(device, "TP_SIZE", 1 << 31)
     assert ioctl(device, "QP_SIZE") == -(1 << 31)
+
+
+@each
+def test_no_state_has_a_device_that_a_module_has_not(driver: Driver) -> None:
+    """What cannot be set cannot be restored, a quantum without the memory for it included."""
+    device = Module(Machine(mem=16 * MIB), driver, **small(driver)).devices[0]
+    largest = device.parameters.largest
+    wrong = {
+        "measure": [-1, driver.measure.high + 1, *([] if driver is not SCULLC else [largest + 1])],
+        "qset": [0, driver.qset.high + 1, driver.qset.high],
+        "size": [-1],
+        "trims": [-1],
+    }
+    for name, values in wrong.items():
+        for value in values:
+            state = {**device.state(), name: value}
+            with pytest.raises(ValueError, match=rf"{driver.name}.*( is not in | below 0|: the )"):
+                device.restore(state, Claims(16 * MIB // 4096))  # type: ignore[arg-type]
