@@ -280,17 +280,13 @@ class Operations(_Answering):
 
     async def _open(self, node: File, flags: int) -> FileInfo:
         atime = node.atime_ns
-        try:
-            fh, left = self.vfs.open(node.ino, flags)
-        except WouldWait as wait:
-            with lowlevel.request() as request:  # while it is the one whose handler has begun
+        with lowlevel.request() as request:
+            try:
+                fh, left = self.vfs.open(node.ino, flags)
+            except WouldWait as wait:
                 fh, left = await self.held.wait(request, wait)
-                if left is not None:
-                    await self._free(left, request)
-        else:
             if left is not None:
-                with lowlevel.request() as request:
-                    await self._free(left, request)
+                await self._free(left, request)
         unwritten = self._unwritten(node) and not node.allocated
         if node.atime_ns != atime or unwritten:  # the kernel drops them after a read, not an open
             with suppress(OSError):
