@@ -6,9 +6,10 @@ Linux: lib/kstrtox.c, lib/string_helpers.c
 from __future__ import annotations
 
 import errno
-import os
 import re
 from typing import Final
+
+from .node import refused
 
 __all__ = [
     "BLANKS",
@@ -56,20 +57,19 @@ def kstrtonumber(text: bytes, least: int, most: int, base: int = 0) -> int:
     """
     match = (_DECIMAL if base else _NUMBER).match(text.partition(b"\0")[0])
     if match is None:
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        raise refused(errno.EINVAL)
     sign, digits, end = match.groups()
     if not base:
         base = 16 if digits[1:2] in (b"x", b"X") else 8 if digits[:1] == b"0" else 10
     digits = digits.removeprefix(digits[:2] if base == 16 else b"").lstrip(b"0")
     # More digits than a 64-bit number has need not be converted, which takes long for a million.
     value = int(digits or b"0", base) if len(digits) <= 32 else U64[1] + 1
-    refused = sign == b"-" and least >= 0
     # An overflow is found before what follows the digits.
-    if refused or (end is None and value <= U64[1]):
-        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    if (sign == b"-" and least >= 0) or (end is None and value <= U64[1]):
+        raise refused(errno.EINVAL)
     value = -value if sign == b"-" else value
     if not least <= value <= most:
-        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+        raise refused(errno.ERANGE)
     return value
 
 
