@@ -11,7 +11,6 @@ QUESTIONS; so they are called as `outside.comm(pid)`, and no one keeps the funct
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -36,14 +35,17 @@ def _comm(pid: int) -> str:
         return "(gone)"
 
 
+def _status(pid: int) -> dict[bytes, bytes]:
+    """What /proc says of a thread, by name."""
+    with open(f"/proc/{pid}/status", "rb") as file:
+        return dict(line.partition(b":\t")[::2] for line in file)
+
+
 def _tgid(pid: int) -> int:
     try:
-        if _has_our_numbers():
-            with open(f"/proc/{pid}/status", "rb") as file:
-                return int(re.findall(rb"(?m)^Tgid:\t(\d+)", file.read())[0])
-    except (OSError, IndexError):
-        pass
-    return pid
+        return int(_status(pid)[b"Tgid"]) if _has_our_numbers() else pid
+    except (OSError, KeyError):
+        return pid
 
 
 def _is_alive(pid: int) -> bool:
@@ -66,11 +68,9 @@ def _start_time(pid: int) -> str:
 
 def _capabilities(pid: int) -> int:
     try:
-        with open(f"/proc/{pid}/status", "rb") as file:
-            lines = file.read().split(b"\n")
+        status = _status(pid)
     except OSError:
         return 0
-    status = dict(line.partition(b":\t")[::2] for line in lines)
     return int(status[b"CapEff"], 16) if int(status[b"Uid"].split()[3]) == 0 else 0
 
 
