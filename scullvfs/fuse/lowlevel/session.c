@@ -136,10 +136,11 @@ enum { INO_BITS = 41 };	/* of a node id, as looks.py has it */
 /* pyfuse3 calls it, and has one number only, the node's id, of which st_ino is a part. */
 int fuse_reply_entry(fuse_req_t req, const struct fuse_entry_param *answer)
 {
-	int (*real)(fuse_req_t, const struct fuse_entry_param *) =
-		dlsym(RTLD_NEXT, "fuse_reply_entry");
+	static int (*real)(fuse_req_t, const struct fuse_entry_param *);
 	struct fuse_entry_param entry = *answer;
 
+	if (!real)
+		real = dlsym(RTLD_NEXT, "fuse_reply_entry");
 	entry.attr.st_ino &= ((uint64_t)1 << INO_BITS) - 1;
 	return real ? real(req, &entry) : fuse_reply_err(req, ENOSYS);
 }
