@@ -46,7 +46,7 @@ def test_mount_help_lists_every_option() -> None:
     """Both forms, the range and the default of each, in one line of a terminal."""
     table = run("mount", "--help").stdout.partition("Mount options [default]:\n")[2]
     options = [o for o in OPTIONS if driver_of_parameter(o.name) in (None, SCULLV)]
-    for option, row in zip(options, table.splitlines(), strict=False):
+    for option, row in zip(options, table.splitlines()[: len(options)], strict=True):
         equals = "" if option.parse is None else "="
         names = ", ".join(f"{form}{equals}" for form in option.forms)
         takes = "" if option.parse is None else f": {option.parse.brief}"
