@@ -14,7 +14,7 @@ not held to that: others are let in on purpose, see `workqueue`.)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict
 
@@ -52,6 +52,8 @@ __all__ = ["MIN_MEM", "Machine", "MachineState", "MachineStatistics"]
 
 MIN_MEM: Final = 1 << 20
 """The smallest RAM that makes a machine, 1 MiB."""
+MOST_TIMES: Final = 1 << 16
+"""Of the records of page_owner: a boot makes some hundreds."""
 
 
 class MachineStatistics(NamedTuple):
@@ -375,6 +377,21 @@ class Machine:
         if self.page_owner is not None:
             self.page_owner.restore(state["page_owner"])
         return claims
+
+    def times(self) -> list[int]:
+        """When it was that it has noted something, as far as that is a matter of the clock.
+
+        Of the lines of its log, then of the records of who holds page frames, MOST_TIMES of these.
+        """
+        times = [record.nanoseconds for record in self.log.records()]
+        return times if self.page_owner is None else times + self.page_owner.times(MOST_TIMES)
+
+    def set_times(self, times: Sequence[int]) -> None:
+        """Have noted the same at other times: those of the machine that this was."""
+        nr_lines = len(self.log.records())
+        self.log.set_times(times[:nr_lines])
+        if self.page_owner is not None:
+            self.page_owner.set_times(times[nr_lines:])
 
     def close(self) -> None:
         """Switch it off and give its RAM back to the host; nothing of it may be used any more."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Final, NamedTuple, TypedDict
 
@@ -68,6 +68,14 @@ class PageOwnerState(TypedDict):
     records: list[Owner]
     blocks: list[tuple[int, int]]
     """First frame of each, and the place of its record."""
+
+
+def _frames(books: PageOwnerState) -> list[list[int]]:
+    """The first frames of the blocks of each record."""
+    frames: list[list[int]] = [[] for _ in books["records"]]
+    for pfn, place in books["blocks"]:
+        frames[place].append(pfn)
+    return frames
 
 
 class PageOwner:
@@ -213,6 +221,18 @@ class PageOwner:
     def __repr__(self) -> str:
         return f"<PageOwner blocks={sum(self._users)} records={len(self._records) - 1}>"
 
+    def times(self, most: int) -> list[int]:
+        """When the first `most` records of `state()` were made."""
+        return [owner.ts_nsec for owner in self.state()["records"][:most]]
+
+    def set_times(self, times: Sequence[int]) -> None:
+        """Have the first records of `state()` be of other times: of the machine that this was."""
+        books = self.state()
+        first = zip(books["records"], _frames(books), times, strict=False)
+        for owner, pfns, when in first:
+            self.reset_page_owner(pfns)
+            self._record(pfns, owner._replace(ts_nsec=when))
+
     def state(self) -> PageOwnerState:
         """All blocks and records, as plain data; the times are the clock's."""
         places: dict[int, int] = {}
@@ -231,10 +251,7 @@ class PageOwner:
         books = checked(PageOwnerState, state)
         self.reset_page_owner([*self.owned_from(0)])
         claims = Claims(self.nr_pages)
-        blocks: list[list[int]] = [[] for _ in books["records"]]
-        for pfn, place in books["blocks"]:
-            blocks[place].append(pfn)
-        for owner, pfns in zip(books["records"], blocks, strict=True):
+        for owner, pfns in zip(books["records"], _frames(books), strict=True):
             if not 0 <= owner.order <= MAX_PAGE_ORDER or not pfns or owner.gfp_mask < 0:
                 raise StateError("a record of no allocation")
             for pfn in pfns:

@@ -68,7 +68,7 @@ class Header:
     Args:
         options: as they stand behind `-o`.
         whole: whether what is written to devices is in the recording.
-        times: of the lines that the log has by then, in nanoseconds.
+        times: of what the machine has noted by then, in nanoseconds (`Machine.times()`).
         made: the inode numbers of the late directories whose names are made (`fs.node`).
         opened: how many files had been opened.
         version: of the scullvfs that has made it.

@@ -105,7 +105,7 @@ class Replay:
         header = self._lines.header
         # Answers are times since it was switched on, whichever clock it was made or restored by.
         self.machine.log.go_on_from(self._answers.now)
-        self.machine.log.set_times(header.times)
+        self.machine.set_times(header.times)
         for ino in header.made:
             node = self.tree.nodes.get(ino)
             if isinstance(node, LateDirectory):

@@ -153,7 +153,7 @@ class Recordings:
         header = Header(
             self._options,
             whole or self._whole,
-            [record.nanoseconds for record in self._machine.log.records()],
+            self._machine.times(),
             self._tree.made,
             self._vfs.opened + 1,  # with the open that is being made
         )

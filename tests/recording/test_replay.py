@@ -201,15 +201,19 @@ def test_machine_goes_on_where_a_replay_has_stopped() -> None:
 
 def test_restored_machine_goes_on(tmp_path: Path) -> None:
     """The same of one that goes on from a snapshot, and whose time does, too."""
-    path = tmp_path / "machine.snap"
-    with world() as made:
+    _goes_on(f"{OPTIONS},restore={saved(OPTIONS, tmp_path)}", HOUR)
+
+
+def saved(options: str, directory: Path) -> Path:
+    """A snapshot of a machine that was on for an hour, and used."""
+    path = directory / "machine.snap"
+    with world(options) as made:
         made.machine.log.go_on_from(HOUR)
         Player(made, 3, lambda: None).play(60)
-        data = bytearray()
-        options = of_machine(parse_options([OPTIONS]))
-        write(data.extend, options, made.machine, made.modules, Commands(made.machine))
+        data, of = bytearray(), of_machine(parse_options([options]))
+        write(data.extend, of, made.machine, made.modules, Commands(made.machine))
         path.write_bytes(data)
-    _goes_on(f"{OPTIONS},restore={path}", HOUR)
+    return path
 
 
 def _goes_on(options: str, began: int = 0) -> None:
@@ -229,6 +233,23 @@ def _goes_on(options: str, began: int = 0) -> None:
         last = [line["at"] for line in lines_of(recording)][-1]
         assert began <= last <= replay.machine.log.local_clock() < last + 60e9
     assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("before", ["", "restore"])
+def test_boot_was_when_it_was(before: str, tmp_path: Path) -> None:
+    """The records of who holds frames say so, as the lines of the log do."""
+    options = f"{OPTIONS},page_owner=on"
+    if before:
+        options += f",restore={saved(options, tmp_path)}"
+    with world(options) as made:
+        stream = made.record(whole=True)
+        player = Player(made, 1, lambda: None)
+        texts = player.text("sys/kernel/debug/page_owner"), player.text("proc/kmsg")
+        stream.stop()
+        recording = taken(stream)
+    assert b" ns\n" in texts[0]
+    assert texts[1]
+    assert replayed(recording).difference is None
 
 
 def test_of_a_machine_that_is_there_already() -> None:
