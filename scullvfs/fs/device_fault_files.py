@@ -64,7 +64,7 @@ def scull_directory(
     nodes: dict[str, Node] = {"reset": _reset(faults.reset, uid, gid)}
     for file in files:
         directory = LateDirectory(uid, gid, partial(make, file), len(OPERATIONS), count)
-        faults.late[file.device.name] = partial(directory.lookup, b"reset")
+        faults.late[file.device.name] = directory.make_names
         nodes[file.device.name] = directory
     return Directory.of(nodes, uid, gid)
 

@@ -189,7 +189,8 @@ class LateDirectory(Directory):
         """Whether somebody has looked."""
         return self._make is None
 
-    def _made(self) -> None:
+    def make_names(self) -> None:
+        """Make them now, if nobody has looked yet."""
         if self._make is not None:
             make, self._make = self._make, None
             nlink, self.nlink = self.nlink, 2
@@ -200,12 +201,12 @@ class LateDirectory(Directory):
 
     def lookup(self, name: bytes) -> Node | None:
         """The node of a name, None if it is not there."""
-        self._made()
+        self.make_names()
         return super().lookup(name)
 
     def __iter__(self) -> Iterator[tuple[bytes, Node]]:
         """The names in it with their nodes, "." and ".." first."""
-        self._made()
+        self.make_names()
         return super().__iter__()
 
 

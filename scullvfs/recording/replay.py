@@ -109,7 +109,7 @@ class Replay:
         for ino in header.made:
             node = self.tree.nodes.get(ino)
             if isinstance(node, LateDirectory):
-                node.lookup(b".")
+                node.make_names()
         self.vfs.opened = header.opened
         for node in self.tree.nodes.values():
             if isinstance(node, RecordFile):
