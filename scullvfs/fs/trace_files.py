@@ -150,14 +150,16 @@ class _PipeHandle(Handle):
         return text
 
     def poll(self, wake: Callable[[], None] | None) -> int:
-        """Readable where a read would not wait."""
+        """Readable where a read would not wait.
+
+        Who finds it so is told of the next record, too: epoll(7) with EPOLLET does not ask again
+        before (Linux: kernel/trace/ring_buffer.c:ring_buffer_poll_wait()).
+        """
         self.release()
-        if self._ready():
-            return POLLIN | POLLRDNORM
         if wake is not None:
             self._wake = wake
             self._trace.waiting[wake] = None
-        return 0
+        return POLLIN | POLLRDNORM if self._ready() else 0
 
     def release(self) -> None:
         """Nobody polls any more."""

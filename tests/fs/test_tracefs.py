@@ -257,6 +257,20 @@ def test_trace_pipe_polls(tracing: Tracing) -> None:
     assert tracing.open("set_event").poll(None) == READY
 
 
+def test_trace_pipe_that_is_readable_polls(tracing: Tracing) -> None:
+    """Who has found it readable is told of the next record, too, as epoll's edges need it."""
+    tracing.write("set_event", b"kfree\n")
+    pipe, told = tracing.open("trace_pipe"), list[int]()
+    tracing.kfree()
+    assert pipe.poll(lambda: told.append(1)) == POLLIN | POLLRDNORM
+    assert told == []
+    tracing.kfree()
+    tracing.kfree()
+    assert told == [1]
+    pipe.release()
+    assert not tracing.machine.trace.waiting
+
+
 def test_two_readers_share(tracing: Tracing) -> None:
     """What one has taken the other does not see."""
     tracing.write("set_event", b"kfree\n")

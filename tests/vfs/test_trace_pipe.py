@@ -265,6 +265,23 @@ def test_epoll(tracing: Path) -> None:
             assert epoll.poll(0.05) == []
 
 
+def test_epoll_edge_by_edge(tracing: Path) -> None:
+    """With EPOLLET each event is told of, though nobody asks in between; Go's runtime waits so."""
+    with (
+        opened(tracing / TRACING / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK) as fd,
+        select.epoll() as epoll,
+    ):
+        epoll.register(fd, select.EPOLLIN | select.EPOLLET)
+        for number in range(3):
+            mark(tracing, f"{number}\n")
+            with within(SOON):
+                assert epoll.poll(30) == [(fd, select.EPOLLIN)]
+            assert os.read(fd, 4096).endswith(b"%d\n" % number)
+            with pytest.raises(BlockingIOError):
+                os.read(fd, 4096)
+            assert epoll.poll(0.05) == []
+
+
 def test_poll_of_a_device(tracing: Path) -> None:
     """It never waits, neither for reading nor for writing."""
     poll = select.poll()
