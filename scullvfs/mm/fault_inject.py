@@ -63,7 +63,7 @@ class FaultState(NamedTuple):
     injected: int
     """How often it has failed."""
     armed: bool
-    """Whether it may fail by its knobs."""
+    """Whether it may fail by what is set now."""
 
 
 FaultStatistics = dict[str, FaultState]
@@ -146,12 +146,18 @@ class FaultInjection:
         self.tasks.clear()
 
     def statistics(self) -> FaultStatistics:
-        """The books as they stand now."""
-        return {
+        """The books as they stand now.
+
+        What a `fail_nth` has made fail is counted where it failed; itself it is only armed.
+        """
+        books = {
             name: FaultState(attr.injected, attr.is_armed)
             for name, attr in self.attrs.items()
             if attr.injected or attr.is_armed
         }
+        if self.tasks.is_armed():
+            books["fail-nth"] = FaultState(0, armed=True)
+        return books
 
     def __repr__(self) -> str:
         armed = [name for name, attr in self.attrs.items() if attr.is_armed]

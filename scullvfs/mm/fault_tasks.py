@@ -54,6 +54,10 @@ class FaultTasks:
         self._since[pid] = outside.start_time(pid)
         self._changed()
 
+    def is_armed(self) -> bool:
+        """Whether a task that is alive has a `fail_nth`."""
+        return any(outside.is_alive(pid) and self._is_the_same(pid) for pid in self.fail_nth)
+
     def _is_the_same(self, pid: int) -> bool:
         return self._since[pid] == outside.start_time(pid)
 

@@ -79,6 +79,24 @@ def test_dead(files: Files) -> None:
         files.tree.nodes[ino]
 
 
+def test_books(files: Files, child: int) -> None:
+    """A `fail_nth` is armed until it has failed, is taken back, or its task is no more."""
+    faults = files.machine.faults
+    assert faults.statistics() == {}
+    files.write(f"proc/{child}/fail-nth", b"5")
+    assert faults.statistics() == {"fail-nth": (0, True)}
+    files.write(f"proc/{child}/fail-nth", b"0")
+    files.write(f"proc/{child}/make-it-fail", b"1")
+    assert faults.statistics() == {}
+    pid = os.fork()
+    if not pid:
+        os.execvp("sleep", ["sleep", "1000"])
+    files.write(f"proc/{pid}/fail-nth", b"5")
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    assert faults.statistics() == {}
+
+
 def test_inode_numbers(files: Files, child: int) -> None:
     """A node is found again by its number, and is of the same task."""
     me = os.getpid()

@@ -81,6 +81,15 @@ def test_status_says_nothing(mnt: Path, scullvfs: Scullvfs) -> None:
     assert report["faults"] == {}
 
 
+def test_status_says_fail_nth(mnt: Path, scullvfs: Scullvfs) -> None:
+    """A request of one process that is to fail makes a mount one with faults on, until it has."""
+    nth = mnt / "proc/self/fail-nth"
+    nth.write_text("5")
+    assert "\n  faults    fail-nth armed\n" in scullvfs.quickly("status", mnt).stdout
+    nth.write_text("0")
+    assert "faults" not in scullvfs.quickly("status", mnt).stdout
+
+
 WRITE = """
 import os, sys
 mnt, nth, prepare = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "quantum set there"
