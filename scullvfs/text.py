@@ -15,7 +15,15 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["argument", "make_streams_safe", "one_line", "shell_word", "shown", "unicode"]
+__all__ = [
+    "argument",
+    "make_streams_safe",
+    "mangled",
+    "one_line",
+    "shell_word",
+    "shown",
+    "unicode",
+]
 
 Bytes = str | bytes | os.PathLike[str]
 """What the system calls take for a path; a str stands for the bytes that it was decoded from."""
@@ -25,11 +33,16 @@ _OCTAL: Final = "scullvfs.octal"
 
 
 def shown(value: Bytes) -> str:
-    r"""`value` for people, in one line and without ambiguity.
+    r"""`value` for people, in one line and without ambiguity; nothing is two quotes, as in a shell.
 
-    >>> shown(b"a b\n\xff\\")
-    'a b\\012\\377\\134'
+    >>> shown(b"a b\n\xff\\"), shown("")
+    ('a b\\012\\377\\134', "''")
     """
+    return mangled(value) or "''"
+
+
+def mangled(value: Bytes) -> str:
+    """The same where quotes are around it, or nothing has to stay nothing."""
     return one_line(_utf8(value).replace("\\", r"\134"))
 
 

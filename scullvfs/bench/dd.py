@@ -23,7 +23,7 @@ from typing import Final
 from scullvfs.errors import ScullvfsError
 from scullvfs.interrupts import put_off_interrupts
 from scullvfs.options.parsers import format_size
-from scullvfs.text import shell_word, shown
+from scullvfs.text import mangled, shell_word
 
 __all__ = ["CALLS", "Outcome", "command", "parse", "run"]
 
@@ -135,4 +135,4 @@ def _output(arguments: list[str]) -> tuple[int, str]:
 def _why(said: str) -> str:
     """dd's first complaint, without its name."""
     lines = [line for line in said.splitlines() if line.startswith("dd: ")]
-    return shown(lines[0].removeprefix("dd: ") if lines else said.strip().replace("\n", "; "))
+    return mangled(lines[0].removeprefix("dd: ") if lines else said.strip().replace("\n", "; "))

@@ -96,7 +96,10 @@ def _ended(mount: Mount, status: int) -> ScullvfsError:
 
 
 def _mount_and_events(words: tuple[str, ...]) -> tuple[Mount, tuple[str, ...]]:
-    """The first word is a mount if it is the path of one, or looks like a path."""
+    """The first word is a mount if it is the path of one, or looks like a path.
+
+    An empty one does: it comes of a variable that has no path yet, and no other mount is meant.
+    """
     from scullvfs.mounts.mountinfo import mount_at
     from scullvfs.mounts.place import find_scullvfs, resolve
 
@@ -105,7 +108,7 @@ def _mount_and_events(words: tuple[str, ...]) -> tuple[Mount, tuple[str, ...]]:
             is_mount = mount_at(resolve(words[0])) is not None
         except OSError:
             is_mount = False
-        if is_mount or "/" in words[0]:
+        if is_mount or not words[0] or "/" in words[0]:
             return find_scullvfs(words[0]), words[1:]
     return _only_mount(), words
 

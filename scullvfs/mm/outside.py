@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from scullvfs.text import shown
+from scullvfs.text import mangled
 
 __all__ = ["QUESTIONS"]
 
@@ -30,7 +30,7 @@ def _comm(pid: int) -> str:
         if not _has_our_numbers():
             return "(unknown)"
         with open(f"/proc/{pid}/comm", "rb") as file:
-            return shown(file.read().removesuffix(b"\n"))
+            return mangled(file.read().removesuffix(b"\n"))
     except OSError:
         return "(gone)"
 

@@ -16,7 +16,7 @@ from typing import Final
 from scullvfs.errors import BusyError, NotMountedError, ScullvfsError, UsageError
 from scullvfs.interrupts import put_off_interrupts
 from scullvfs.options.hint import did_you_mean
-from scullvfs.text import shown
+from scullvfs.text import mangled, shown
 
 from .health import trouble_of
 from .mountinfo import Mount
@@ -126,7 +126,7 @@ def _unknown(mount: Mount, events: Sequence[str]) -> ScullvfsError:
     words = {part for name in known for part in (name, *name.split(":"))}
     hint = did_you_mean(word, sorted(words))
     return UsageError(
-        f"unknown event '{shown(word)}'{hint or f'; {TRACING}/available_events has them all'}"
+        f"unknown event '{mangled(word)}'{hint or f'; {TRACING}/available_events has them all'}"
     )
 
 

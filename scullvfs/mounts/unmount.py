@@ -144,7 +144,7 @@ def unmount_command(*, lazy: bool) -> list[str]:
 
 
 def _refusal(mountpoint: str, said: str, users: Sequence[int]) -> ScullvfsError:
-    words = "; ".join(shown(line.strip()) for line in said.splitlines())
+    words = "; ".join(shown(line.strip()) for line in said.splitlines() if line.strip())
     reason = said.replace(mountpoint, "")  # whose name may be any words
     if "busy" in reason:
         return BusyError(

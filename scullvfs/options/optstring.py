@@ -12,7 +12,7 @@ import os
 import re
 from typing import Final
 
-from scullvfs.text import shown
+from scullvfs.text import mangled
 
 __all__ = ["escape", "escape_for_libfuse", "split", "unescape"]
 
@@ -32,7 +32,7 @@ def unescape(item: str) -> str:
 
 def escape(value: str) -> str:
     """`value` as it stands behind `-o` and can be shown; `unescape` is the way back."""
-    return shown(value).replace(",", r"\,")
+    return mangled(value).replace(",", r"\,")
 
 
 def escape_for_libfuse(value: str) -> str:

@@ -17,7 +17,7 @@ from scullvfs.errors import UsageError
 from scullvfs.mm.layout import LAYOUTS
 from scullvfs.scull.driver import Driver
 from scullvfs.scull.family import DRIVERS, SCULL, SCULLC, SCULLP, SCULLV, driver_of_parameter
-from scullvfs.text import shown
+from scullvfs.text import mangled
 
 from .hint import did_you_mean
 from .kernel_flags import KERNEL_FLAGS, OF_MOUNT_ALONE, set_flag
@@ -394,7 +394,7 @@ def _option(form: str, items: Iterable[str]) -> Option:
             hint = "; it is for mount(8) and fstab"
         else:
             hint = _meant(form, items) or _SEE_HELP
-        raise UsageError(f"unknown option '{shown(form)}'{hint}") from None
+        raise UsageError(f"unknown option '{mangled(form)}'{hint}") from None
 
 
 def _meant(form: str, items: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from scullvfs.errors import UsageError
 from scullvfs.options.hint import did_you_mean
-from scullvfs.text import shown
+from scullvfs.text import mangled
 
 __all__ = ["ABOUT", "NAMES", "SWITCHES", "Parameters", "parse_parameters"]
 
@@ -86,12 +86,12 @@ def parse_parameters(words: Iterable[str]) -> Parameters:
         name = written.replace("-", "_")
         if name not in ABOUT:
             hint = did_you_mean(name, ABOUT) or "; 'scullvfs test-vmalloc --help' lists them all"
-            raise UsageError(f"test_vmalloc: unknown parameter '{shown(written)}'{hint}")
+            raise UsageError(f"test_vmalloc: unknown parameter '{mangled(written)}'{hint}")
         value = _value(name, text if equals else None)
         if value is None:
             expects = "0 or 1" if name in SWITCHES else f"a number from {-INT_MAX - 1} to {INT_MAX}"
             raise UsageError(
-                f"test_vmalloc: '{shown(text)}' invalid for parameter '{name}'; "
+                f"test_vmalloc: '{mangled(text)}' invalid for parameter '{name}'; "
                 f"it must be {expects}"
             )
         given[name] = value

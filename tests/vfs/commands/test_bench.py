@@ -369,7 +369,7 @@ def test_bench_fails_in_the_middle(scullvfs: Any) -> None:
     [
         (["/no/such/mount"], 7, "/no/such/mount is neither a scullvfs mount nor a device in one; "),
         (["/proc"], 7, "/proc is neither a scullvfs mount nor a device in one; "),
-        ([""], 7, "cannot look for : No such file or directory"),
+        ([""], 7, "cannot look for '': No such file or directory"),
         (["-o", "devs=1", "/proc"], 2, "-o is for a temporary mount, but /proc is mounted already"),
         (["-o", "ordr=1"], 2, "unknown option 'ordr'; did you mean 'order'?"),
         (["--sizes", "4K-"], 2, "--sizes 4K- is not possible; "),

@@ -39,6 +39,14 @@ def test_mount_point_empty(scullvfs: Any) -> None:
     refusal(scullvfs("mount", ""), "empty-path")
 
 
+@pytest.mark.parametrize("command", ["map", "show", "status", "trace", "umount"])
+def test_path_empty(scullvfs: Any, command: str) -> None:
+    """Elsewhere it is seen in the message; and of all mounts it means none."""
+    assert refusal(scullvfs(command, ""), "no-path") == (
+        "cannot look for '': No such file or directory"
+    )
+
+
 @needs_root
 @pytest.mark.parametrize("command", ["mount {}", "umount {}", "status", "doctor --no-mount"])
 def test_without_proc(elsewhere: Elsewhere, mountpoint: Path, command: str) -> None:

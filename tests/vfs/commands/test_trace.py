@@ -15,6 +15,7 @@ from scullvfs.errors import ExitStatus
 from scullvfs.mounts.health import PID_FILE
 
 from ..helpers import Scullvfs, shell, wait_until
+from ..troubles import refusal
 
 TRACING = "sys/kernel/tracing"
 
@@ -129,6 +130,11 @@ def test_unknown_events(scullvfs: Scullvfs, mounted: Path, words: list[str], sai
     assert done.returncode == ExitStatus.USAGE
     assert done.stderr.startswith(f"scullvfs: {said}")
     assert on(mounted) == []
+
+
+def test_empty_path(scullvfs: Scullvfs, mounted: Path) -> None:
+    """Not the only mount, either: it comes of a variable that is not set."""
+    refusal(scullvfs("trace", "-n", 0, ""), "no-path")
 
 
 def test_no_mount(scullvfs: Scullvfs, tmp_path: Path) -> None:
