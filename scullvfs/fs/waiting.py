@@ -18,10 +18,18 @@ from typing import Any, Final
 
 from .node import refused
 
-__all__ = ["Delayed", "Waiters", "WouldWait"]
+__all__ = ["Delayed", "Waiters", "WouldWait", "wake_all"]
 
 Waiters = dict[Callable[[], None], None]
 """Functions that are to be called, once, when what is waited for may have come."""
+
+
+def wake_all(waiters: Waiters) -> None:
+    """Call them all; who waits again comes among those of the next time."""
+    waiting = [*waiters]
+    waiters.clear()
+    for wake in waiting:
+        wake()
 
 
 class WouldWait(BlockingIOError):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from scullvfs.mm import outside
 
-from .calls import TEXT, U64, Shape
+from .calls import TEXT, U64, Shape, is_of
 
 __all__ = ["Answers", "are_answers"]
 
@@ -31,9 +31,7 @@ def are_answers(asks: Any) -> bool:
         return False
     for question, answer in zip(asks[::2], asks[1::2], strict=True):
         shape = _SHAPES.get(question) if type(question) is str else None
-        if shape is None:
-            return False
-        if not (type(answer) is shape if isinstance(shape, type) else shape(answer)):
+        if shape is None or not is_of(answer, shape):
             return False
     return True
 

@@ -21,6 +21,7 @@ __all__ = [
     "Shape",
     "arguments",
     "is_given",
+    "is_of",
     "list_of",
     "matches",
     "task_of",
@@ -35,17 +36,18 @@ def _number(low: int, high: int) -> Shape:
 
 
 def _optional(shape: Shape) -> Shape:
-    return lambda value: value is None or _is(value, shape)
+    return lambda value: value is None or is_of(value, shape)
 
 
 def list_of(shape: Shape, most: int = 1 << 16) -> Shape:
     """A list of values, not too many."""
     return lambda value: (
-        type(value) is list and len(value) <= most and all(_is(item, shape) for item in value)
+        type(value) is list and len(value) <= most and all(is_of(item, shape) for item in value)
     )
 
 
-def _is(value: Any, shape: Shape) -> bool:
+def is_of(value: Any, shape: Shape) -> bool:
+    """Whether a value has a shape."""
     return type(value) is shape if isinstance(shape, type) else bool(shape(value))
 
 
@@ -94,19 +96,19 @@ ARGUMENTS: Final[dict[str, dict[str, Shape]]] = {
 def is_given(value: Any) -> bool:
     """Whether it is what a call may give: nothing, a number, a text, or a list of these two."""
     return value is None or any(
-        _is(value, shape) for shape in (int, str, list_of(lambda item: type(item) in (int, str)))
+        is_of(value, shape) for shape in (int, str, list_of(lambda item: type(item) in (int, str)))
     )
 
 
 def matches(line: Mapping[str, Any], shape: Mapping[str, Shape]) -> bool:
     """Whether a line has these fields, and each is what it may be."""
-    return all(name in line and _is(line[name], part) for name, part in shape.items())
+    return all(name in line and is_of(line[name], part) for name, part in shape.items())
 
 
 def task_of(line: Mapping[str, Any]) -> Task | None:
     """Who calls; None if the line does not say."""
     by = line.get("by")
-    if _is(by, list_of(S64, 3)) and len(by or ()) == 3:
+    if is_of(by, list_of(S64, 3)) and len(by or ()) == 3:
         return Task(*(by or ()))
     return None
 
@@ -134,7 +136,7 @@ def _data(line: Mapping[str, Any]) -> bytes | None:
     """What is written; what is not in the recording is made up, the same for the same."""
     size = int(line["size"])
     text, data, crc = line.get("text"), line.get("data"), line.get("crc")
-    if text is not None and _is(text, BYTES):
+    if text is not None and is_of(text, BYTES):
         written = str(text).encode("latin-1")
     elif type(data) is str:
         try:

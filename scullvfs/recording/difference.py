@@ -12,7 +12,7 @@ from scullvfs.text import shown
 
 from .calls import ARGUMENTS, task_of
 from .lines import Line
-from .replay import COMPARED, Difference
+from .replay import COMPARED, Difference, compared
 
 __all__ = ["describe"]
 
@@ -30,8 +30,8 @@ def describe(difference: Difference, tree: Tree, inos: dict[int, int]) -> Iterat
     recorded = difference.recorded
     yield f"{_what(recorded)}{_name(recorded, tree, inos)}"
     if len(difference.got) != 1:
-        yield f"  recorded  {_short(_compared(recorded))}"
-        yield f"       got  {_short([_compared(line) for line in difference.got]) or 'nothing'}"
+        yield f"  recorded  {_short(compared(recorded))}"
+        yield f"       got  {_short([compared(line) for line in difference.got]) or 'nothing'}"
         return
     (got,) = difference.got
     for field in COMPARED:
@@ -82,10 +82,6 @@ def _field(name: str, recorded: Any, got: Any) -> Iterator[str]:
         got = other[same] if same < len(other) else None
     yield f"  {where}: recorded  {_short(recorded)}"
     yield f"  {'':{len(where)}}       got  {_short(got)}"
-
-
-def _compared(line: Line) -> dict[str, Any]:
-    return {name: line[name] for name in COMPARED if name in line}
 
 
 def _short(value: Any) -> str:

@@ -28,7 +28,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from scullvfs.fs.vfs import METHODS, Vfs
-from scullvfs.fs.waiting import Waiters, WouldWait
+from scullvfs.fs.waiting import Waiters, WouldWait, wake_all
 from scullvfs.mm import Machine, outside
 from scullvfs.mm.sched import Task
 from scullvfs.mm.touched import Touched, note_touched
@@ -134,10 +134,7 @@ class Recorder:
         while self._undo:
             self._undo.pop()()
         self._vfs.on_switch()
-        waiting = [*self.room]
-        self.room.clear()
-        for wake in waiting:
-            wake()
+        wake_all(self.room)
 
     # -- what goes into a line ---------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from .calls import TEXT, U64, Shape, arguments, is_given, list_of, matches, task
 from .lines import Line, Lines
 from .recorder import Recorder
 
-__all__ = ["Difference", "Replay", "Replayed"]
+__all__ = ["COMPARED", "Difference", "Replay", "Replayed", "compared"]
 
 COMPARED: Final[dict[str, Shape]] = {
     "gives": is_given,
@@ -154,8 +154,8 @@ class Replay:
 
     def _play(self, line: Line) -> None:
         asks = line.get("asks", [])
-        compared = {name: shape for name, shape in COMPARED.items() if name in line}
-        if not matches(line, {"at": U64, **compared}) or not are_answers(asks):
+        shapes = {name: shape for name, shape in COMPARED.items() if name in line}
+        if not matches(line, {"at": U64, **shapes}) or not are_answers(asks):
             raise self._lines.wrong()
         self._answers.begin(line["at"], asks)
         if "idle" in line:
@@ -190,15 +190,17 @@ class Replay:
 
     def _go_on(self, line: Line) -> None:
         """Go on with a call that was held, or with its work."""
+        if not matches(line, {"of": U64}):
+            raise self._lines.wrong()
         number = line["of"]
         if "again" in line:
-            task, again = task_of(line), self._held.pop(number, None) if _hashable(number) else None
+            task, again = task_of(line), self._held.pop(number, None)
             if task is None or again is None:
                 raise self._lines.wrong()
             self.machine.running.current = task
             self._do(number, again)
             return
-        work = self._works.get(number) if _hashable(number) else None
+        work = self._works.get(number)
         if work is None or not matches(line, {"steps": U64}):
             raise self._lines.wrong()
         thrown = line.get("thrown")
@@ -227,7 +229,7 @@ class Replay:
 
     def _compare(self, recorded: Line) -> Difference | None:
         got = [json.loads(line + "}") for line in self._got]
-        if len(got) == 1 and _compared(got[0]) == _compared(recorded):
+        if len(got) == 1 and compared(got[0]) == compared(recorded):
             return None
         return Difference(recorded, got)
 
@@ -242,9 +244,6 @@ def _busy() -> Recording:
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
-def _hashable(value: Any) -> bool:
-    return type(value) is int
-
-
-def _compared(line: Mapping[str, Any]) -> dict[str, Any]:
+def compared(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a line has to be the same."""
     return {name: line[name] for name in COMPARED if name in line}

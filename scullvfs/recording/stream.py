@@ -20,7 +20,7 @@ from typing import Final
 from scullvfs.fs.record_file import ENOUGH, RecordFile
 from scullvfs.fs.tree import Tree
 from scullvfs.fs.vfs import Vfs
-from scullvfs.fs.waiting import Waiters
+from scullvfs.fs.waiting import Waiters, wake_all
 from scullvfs.mm import Machine
 
 from .lines import Header, Sums
@@ -55,7 +55,7 @@ class Stream:
         self._lines.append(line)
         self.length += len(line)
         if self.waiting and (not before or before < ENOUGH <= self.length):
-            self._wake(self.waiting)
+            wake_all(self.waiting)
         self._recorder.is_full = self.length >= FULL
         if self.length >= LOST:
             self._finish('{"lost":true')
@@ -74,7 +74,7 @@ class Stream:
         self.length -= len(data)
         self._recorder.is_full = self.length >= FULL
         if self._recorder.room and not self._recorder.is_full:
-            self._wake(self._recorder.room)
+            wake_all(self._recorder.room)
         return data
 
     def stop(self) -> None:
@@ -89,14 +89,7 @@ class Stream:
         self._lines.append(line)
         self.length += len(line)
         self._recorder.detach()
-        self._wake(self.waiting)
-
-    @staticmethod
-    def _wake(waiters: Waiters) -> None:
-        waiting = [*waiters]
-        waiters.clear()
-        for wake in waiting:
-            wake()
+        wake_all(self.waiting)
 
     def __repr__(self) -> str:
         return f"<Stream calls={self._recorder.calls} length={self.length} ended={self.ended}>"
