@@ -9,6 +9,7 @@ from scullvfs.errors import ScullvfsError, UsageError
 from scullvfs.mounts.health import State, no_answer
 from scullvfs.mounts.mountinfo import Mount
 from scullvfs.mounts.status import ANSWER_TIMEOUT, status
+from scullvfs.options.table import OF_THE_MOUNT
 from scullvfs.scull.family import DRIVERS
 from scullvfs.text import shown
 from scullvfs.view.asked import ask_mount
@@ -24,7 +25,7 @@ __all__ = ["Result", "check", "tasks"]
 
 FREE: Final = {
     *(name for driver in DRIVERS.values() for name in driver.settable),
-    *("uid", "gid", "mode", "allow_other", "fsname", "remount_stale", "log_level", "busy_poll"),
+    *(OF_THE_MOUNT - {"restore"}),
 }
 """Options that a student may change on the mount, or that no lab cares about."""
 

@@ -41,11 +41,13 @@ from .parsers import (
 __all__ = [
     "LEVELS",
     "OF_MACHINE",
+    "OF_THE_MOUNT",
     "OPTIONS",
     "SEMANTICS",
     "MountOptions",
     "Option",
     "changed_options",
+    "check_together",
     "format_options",
     "is_option",
     "largest_mem",
@@ -270,6 +272,15 @@ OF_MACHINE: Final = (
 )
 """Names of the options that the emulated machine is made by, and not the mount."""
 
+OF_THE_MOUNT: Final = frozenset(
+    {
+        *("restore", "writeback", "busy_poll", "uid", "gid", "mode", "allow_other", "fsname"),
+        *("remount_stale", "log_level", "flags"),
+    }
+)
+"""And of those that say how a mount is served and to whom, whichever machine, drivers and devices
+it has; as fields of `MountOptions`."""
+
 _SEE_HELP: Final = "; 'scullvfs mount --help' lists them all"
 
 _BY_FORM: Final = {form: option for option in OPTIONS for form in option.forms}
@@ -287,7 +298,7 @@ def parse_options(arguments: Iterable[str]) -> MountOptions:
     values, flags = read_options(arguments)
     options = MountOptions(**values, flags=flags)
     _check_drivers(options, values)
-    _check_together(options)
+    check_together(options)
     return options
 
 
@@ -314,8 +325,12 @@ def largest_mem(arch: str) -> int:
     return LAYOUTS[arch].max_mem
 
 
-def _check_together(options: MountOptions) -> None:
-    """Raise UsageError for values that are possible, but not with each other."""
+def check_together(options: MountOptions) -> None:
+    """See to it that all values go with each other.
+
+    Raises:
+        UsageError: they do not.
+    """
     most = largest_mem(options.arch)
     if options.mem > most:
         raise UsageError(

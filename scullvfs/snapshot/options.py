@@ -1,7 +1,7 @@
 """The options of a machine: those that a snapshot has, and that a mount from it cannot have others.
 
     of the machine    mem, arch, seed, drivers, their parameters, semantics ...   in the file
-    of the mount      uid, gid, mode, allow_other, fsname, log_level ...          given at each
+    of the mount      uid, gid, mode, allow_other, writeback, log_level ...       given at each
 
 Loads no machine.
 """
@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from scullvfs.errors import UsageError
 from scullvfs.options.table import (
+    OF_THE_MOUNT,
     MountOptions,
+    check_together,
     format_options,
     parse_options,
     read_options,
@@ -26,14 +28,6 @@ if TYPE_CHECKING:
     from .file import Chunks
 
 __all__ = ["mount_options", "of_machine", "options_of"]
-
-OF_THE_MOUNT: Final = frozenset(
-    {
-        *("restore", "busy_poll", "uid", "gid", "mode", "allow_other", "fsname"),
-        *("remount_stale", "log_level", "flags"),
-    }
-)
-"""What is said of a mount anew each time; all else describes the machine."""
 
 
 def of_machine(options: MountOptions) -> str:
@@ -62,7 +56,7 @@ def mount_options(arguments: Iterable[str]) -> MountOptions:
     """As `parse_options()`; with `restore=FILE` those that describe the machine are the file's.
 
     Raises:
-        UsageError: as there, or an option says something else than the file.
+        UsageError: as there, or an option says something else than the file or does not go with it.
         BadFileError: the file cannot be read, or is no snapshot.
     """
     arguments = [*arguments]
@@ -82,4 +76,6 @@ def mount_options(arguments: Iterable[str]) -> MountOptions:
                 f"{mine} contradicts {shown(path)}, whose machine has {its}; leave it out"
             )
     of_the_mount = {name: value for name, value in given.items() if name in OF_THE_MOUNT}
-    return replace(saved, **(of_the_mount | {"restore": os.path.abspath(path)}), flags=flags)
+    options = replace(saved, **(of_the_mount | {"restore": os.path.abspath(path)}), flags=flags)
+    check_together(options)
+    return options

@@ -159,6 +159,8 @@ def test_options_beside_the_file(scullvfs: Any, saved: tuple[Path, Path], mountp
         line = trouble(done, "restore-contradiction")
         assert f"contradicts {file}, whose machine has {its}; leave it out" in line
         assert line.partition("=")[0].endswith(option.partition("=")[0])
+    done = scullvfs("mount", "-o", f"restore={file},writeback", mountpoint)
+    assert "writeback is not possible with semantics=device" in done.stderr
     same = f"restore={file},{OPTIONS},mode=0600,fsname=again"
     assert scullvfs("mount", "-o", same, mountpoint).returncode == 0
     assert (mountpoint / "scullv0").stat().st_mode & 0o777 == 0o600
