@@ -8,20 +8,36 @@ from scullvfs.mm.layout import PAGE_SHIFT
 
 from .ram import FREE, KERNEL, LETTERS, OTHER, RESERVED, Ram
 from .window import Window
-from .words import bytes_words, count_words
+from .words import bytes_words, count_words, hexadecimal
 
-__all__ = ["cells_of", "ram_notes", "ram_rows", "share_words", "window_notes"]
+__all__ = [
+    "cells_of",
+    "ram_notes",
+    "ram_rows",
+    "ram_words",
+    "share_of",
+    "share_words",
+    "window_notes",
+    "window_rows",
+    "window_words",
+]
 
 MANY_CACHES = 6
 USED = "".join((*LETTERS, *KERNEL))
 """The letters of all who use frames."""
 
 
+def share_of(count: int, nr_cells: int) -> int:
+    """How many of `count` things a cell has, a power of two, where there are so many cells."""
+    share = 1
+    while count > share * nr_cells:
+        share *= 2
+    return share
+
+
 def cells_of(letters: str, nr_cells: int) -> tuple[int, str]:
     """Letters of frames in so many cells at most: (frames of a cell, whose most of them are)."""
-    share = 1
-    while len(letters) > share * nr_cells:
-        share *= 2
+    share = share_of(len(letters), nr_cells)
     if share == 1:
         return 1, letters
     parts = (letters[at : at + share] for at in range(0, len(letters), share))
@@ -49,6 +65,12 @@ def share_words(share: int, what: str, cells: str, letters: Iterable[str]) -> st
     if missing:
         words += f" Too few in one place for a cell: {', '.join(missing)}."
     return words
+
+
+def ram_words(ram: Ram) -> str:
+    """How much there is."""
+    nr_frames = len(ram.letters)
+    return f"{bytes_words(nr_frames << PAGE_SHIFT)}, {count_words(nr_frames, 'frame')} of 4 KiB"
 
 
 def ram_rows(ram: Ram) -> list[tuple[str, str, str, str]]:
@@ -80,6 +102,20 @@ def ram_notes(ram: Ram) -> Iterator[str]:
             frames = sum(cache.frames for cache in rest)
             words += f", {count_words(len(rest), 'other')} {frames:,}"
         yield f"Slabs by cache, in frames, with what devices have in them: {words}."
+
+
+def window_words(window: Window, digits: int) -> str:
+    """Its addresses, with so many digits."""
+    start, end = hexadecimal(window.start, digits), hexadecimal(window.end, digits)
+    return f"{start}-{end}, {bytes_words(window.end - window.start)} of addresses"
+
+
+def window_rows(window: Window) -> list[tuple[str, str, str, str]]:
+    """Letter, what it is, how many ranges, how much."""
+    return [
+        (each.letter, each.name, f"{each.ranges:,}", bytes_words(each.pages << PAGE_SHIFT))
+        for each in window.totals
+    ]
 
 
 def window_notes(window: Window, across: int) -> Iterator[str]:

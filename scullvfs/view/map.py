@@ -18,12 +18,21 @@ from rich.text import Text
 from scullvfs.mm.layout import PAGE_SHIFT
 from scullvfs.text import shown
 
-from .cells import cells_of, ram_notes, ram_rows, share_words, window_notes
+from .cells import (
+    cells_of,
+    ram_notes,
+    ram_rows,
+    ram_words,
+    share_words,
+    window_notes,
+    window_rows,
+    window_words,
+)
 from .marks import Marks
 from .memory import ROWS, Memory
 from .ram import FREE, KERNEL, LETTERS
 from .window import KINDS
-from .words import bytes_words, count_words, hexadecimal
+from .words import hexadecimal
 
 __all__ = ["draw_map", "map_title", "style"]
 
@@ -57,12 +66,7 @@ def map_title(mount: str) -> Text:
 def draw_map(model: Memory, width: int, marks: Marks) -> RenderableType:
     """The picture, `width` columns wide."""
     ram = model.ram
-    parts: list[RenderableType] = [
-        Text(
-            f"{bytes_words(len(ram.letters) << PAGE_SHIFT)}, "
-            f"{count_words(len(ram.letters), 'frame')} of 4 KiB"
-        ),
-    ]
+    parts: list[RenderableType] = [Text(ram_words(ram))]
     share, cells = cells_of(ram.letters, ROWS * (width - MARGIN))
     parts.append(_rows(cells, 0, share << PAGE_SHIFT, width, 12))
     owners = {owner.letter for owner in ram.owners}
@@ -106,17 +110,9 @@ def _window(model: Memory, width: int, marks: Marks) -> Iterator[RenderableType]
     """The band, and what is in all of the window."""
     window, digits = model.window, model.digits
     band = window.band
-    yield Text.assemble(
-        ("The window of vmalloc()", TITLE),
-        f": {hexadecimal(window.start, digits)}-{hexadecimal(window.end, digits)}, "
-        f"{bytes_words(window.end - window.start)} of addresses",
-    )
+    yield Text.assemble(("The window of vmalloc()", TITLE), f": {window_words(window, digits)}")
     yield _rows(band.letters, band.start, band.cell << PAGE_SHIFT, width, digits)
     for note in window_notes(window, width - digits - 2):
         yield Text(note)
     yield Text()
-    rows = [
-        (each.letter, each.name, f"{each.ranges:,}", bytes_words(each.pages << PAGE_SHIFT))
-        for each in window.totals
-    ]
-    yield _legend(("what", "ranges", "addresses"), rows, marks)
+    yield _legend(("what", "ranges", "addresses"), window_rows(window), marks)

@@ -8,18 +8,28 @@ from typing import Final
 from scullvfs.mm.layout import PAGE_SHIFT
 from scullvfs.text import shown
 
-from .cells import cells_of, ram_notes, ram_rows, share_words, window_notes
+from .cells import (
+    cells_of,
+    ram_notes,
+    ram_rows,
+    ram_words,
+    share_words,
+    window_notes,
+    window_rows,
+    window_words,
+)
 from .memory import SVG_ACROSS as ACROSS
 from .memory import SVG_CELLS, Memory
 from .night import FREE_FILLS
 from .ram import FREE, GUARD, LARGE, LETTERS, OTHER, SLAB, TABLES, VMALLOC
 from .shapes import PAPER, QUIET, Canvas
-from .words import bytes_words, count_words, hexadecimal
+from .words import hexadecimal
 
 __all__ = ["memory_svg"]
 
 WIDTH: Final = 1200
 LEFT: Final = 30
+ROOM: Final = WIDTH - 2 * LEFT
 CELLS: Final = LEFT + 150.0
 """Where rows of cells begin."""
 CELL: Final = 9.0
@@ -60,31 +70,23 @@ def memory_svg(model: Memory, mount: str) -> str:
     ram, window = model.ram, model.window
     canvas = Canvas("memory", WIDTH, f"RAM and vmalloc window of {shown(mount)}")
     canvas.text(LEFT, 40, "RAM", 20, bold=True)
-    words = f"of {shown(mount)}: {bytes_words(len(ram.letters) << PAGE_SHIFT)}, "
-    words += f"{count_words(len(ram.letters), 'frame')} of 4 KiB"
-    y = canvas.paragraph(LEFT, 64, words, WIDTH - 2 * LEFT, QUIET)
+    y = canvas.paragraph(LEFT, 64, f"of {shown(mount)}: {ram_words(ram)}", ROOM, QUIET)
     share, cells = cells_of(ram.letters, SVG_CELLS)
     y = _rows(canvas, cells, 0, share << PAGE_SHIFT, y, 12)
     owners = {owner.letter for owner in ram.owners}
-    y = canvas.paragraph(LEFT, y + 20, share_words(share, "frame", cells, owners), WIDTH - 60)
+    y = canvas.paragraph(LEFT, y + 20, share_words(share, "frame", cells, owners), ROOM)
     y = _legend(canvas, ["", "whose", "frames", "kB"], ram_rows(ram), y + 14)
     for note in ram_notes(ram):
-        y = canvas.paragraph(LEFT, y + 8, note, WIDTH - 2 * LEFT)
+        y = canvas.paragraph(LEFT, y + 8, note, ROOM)
     y += 40
     canvas.text(LEFT, y, "The window of vmalloc()", 20, bold=True)
     digits = model.digits
-    words = f"{hexadecimal(window.start, digits)}-{hexadecimal(window.end, digits)}, "
-    words += f"{bytes_words(window.end - window.start)} of addresses"
-    canvas.text(LEFT, y + 24, words, fill=QUIET)
+    canvas.text(LEFT, y + 24, window_words(window, digits), fill=QUIET)
     band = window.band
     y = _rows(canvas, band.letters, band.start, band.cell << PAGE_SHIFT, y + 44, digits)
     for note in window_notes(window, ACROSS):
-        y = canvas.paragraph(LEFT, y + 20, note, WIDTH - 2 * LEFT) - 8
-    rows = [
-        (each.letter, each.name, f"{each.ranges:,}", bytes_words(each.pages << PAGE_SHIFT))
-        for each in window.totals
-    ]
-    y = _legend(canvas, ["", "what", "ranges", "addresses"], rows, y + 22)
+        y = canvas.paragraph(LEFT, y + 20, note, ROOM) - 8
+    y = _legend(canvas, ["", "what", "ranges", "addresses"], window_rows(window), y + 22)
     return canvas.svg(y + 20)
 
 

@@ -242,10 +242,6 @@ class _Drawer:
                 self._strip([frames[page]], strip),
             )
 
-        def wide_row(first: str, second: str, last: str) -> None:
-            blank = ("",) if entries else ()
-            table.add_row(first, second, *blank, "", last, self._strip(frames, strip))
-
         if len(frames) <= MANY_PAGES:
             for page in range(len(frames)):
                 row(page)
@@ -262,7 +258,8 @@ class _Drawer:
                 self.address(quantum.guard), "guard", *entry, arrow, "none", fault, style=QUIET
             )
         if len(frames) > 1:
-            wide_row("", "all", "together")
+            blank = ("",) if entries else ()
+            table.add_row("", "all", *blank, "", "together", self._strip(frames, strip))
         return table
 
     def _strip(self, frames: Sequence[int], width: int) -> str:

@@ -12,7 +12,7 @@ from scullvfs.mounts.answers import parse_report
 from scullvfs.mounts.health import STATUS_FILE
 from scullvfs.scull.family import DRIVERS
 
-from .cells import cells_of, ram_notes, share_words, window_notes
+from .cells import cells_of, ram_notes, share_of, share_words, window_notes, window_words
 from .core import NONE
 from .device import Device, Group, Quantum, read_device, read_tree
 from .files import Files, nonsense
@@ -169,9 +169,7 @@ def _places(group: Group, qset: int, nr_cells: int) -> tuple[int, str]:
     if not group.quanta:
         return 1, ""
     end = group.runs[-1].first + group.runs[-1].length if group.runs else qset
-    share = 1
-    while end > share * nr_cells:
-        share *= 2
+    share = share_of(end, nr_cells)
     if not group.runs:  # too many to tell
         return share, PART * -(-end // share)
     used = [0] * -(-end // share)
@@ -223,9 +221,7 @@ def told_maps(memory: Memory) -> Maps:
         total=Row("", "MemTotal", total, _kilobytes(total)),
         ram_notes=tuple(ram_notes(ram)),
         band=_band(window, memory.digits),
-        window=f"{hexadecimal(window.start, memory.digits)}-"
-        f"{hexadecimal(window.end, memory.digits)}, "
-        f"{bytes_words(window.end - window.start)} of addresses",
+        window=window_words(window, memory.digits),
         band_rows=tuple(
             Row(each.letter, each.name, each.ranges, bytes_words(each.pages << PAGE_SHIFT))
             for each in window.totals
@@ -300,7 +296,7 @@ def told_chosen(device: Device) -> Chosen:
     )  # fmt: skip
     if not quantum.length:
         return nothing
-    share = _ram_share(device.nr_frames)
+    share = share_of(device.nr_frames, RAM_CELLS)
     base = quantum.address & -PAGE_SIZE
     behind = base + (len(quantum.frames) << PAGE_SHIFT)
     pages, left = _pages(quantum, device, share)
@@ -327,14 +323,6 @@ def told_chosen(device: Device) -> Chosen:
         cells=tuple(sorted({frame // share for frame in quantum.frames if frame != NONE})),
         moral=moral(quantum, device),
     )
-
-
-def _ram_share(nr_frames: int) -> int:
-    """Frames of a cell of RAM, as `cells_of` has it."""
-    share = 1
-    while nr_frames > share * RAM_CELLS:
-        share *= 2
-    return share
 
 
 def _pages(quantum: Quantum, device: Device, share: int) -> tuple[tuple[Page, ...], str]:

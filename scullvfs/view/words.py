@@ -31,7 +31,7 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def bytes_words(count: int) -> str:
-    """Bytes in the largest unit that keeps three digits: 1.25 MiB, 64 KiB, 4000 bytes."""
+    """Bytes in the largest unit that keeps three digits: 1.25 MiB, 64 KiB, 4,000 bytes."""
     if count < 4096 or (count % 1024 and count < 1 << 14):
         return count_words(count, "byte")
     unit, size = 0, float(count)
