@@ -20,8 +20,8 @@ from .core import NONE
 from .device import Device, Group, Quantum
 from .marks import Marks
 from .words import (
+    NO_QUANTUM,
     bytes_words,
-    count_words,
     few_groups,
     frame_words,
     given_words,
@@ -31,6 +31,7 @@ from .words import (
     hexadecimal,
     moral,
     step_words,
+    unseen_words,
     where_words,
     why_nothing,
 )
@@ -64,7 +65,7 @@ def draw_device(device: Device, width: int, marks: Marks) -> RenderableType:
     for quantum in device.quanta:
         parts += [Text(), *drawer.quantum(quantum)]
     if not device.nr_quanta:
-        parts += [Text(), Text("No quantum yet: the first write allocates one.")]
+        parts += [Text(), Text(NO_QUANTUM)]
     return Stack(*parts)
 
 
@@ -102,12 +103,8 @@ class _Drawer:
             yield self._group(group)
         down = f"{'':{ITEM_WIDTH // 2 - 1}}"
         yield Text(f"{down}{self.marks.bar} next\n{down}{self.marks.down}\n{down[:-1]}NULL")
-        if device.seen < device.nr_quanta:
-            missing = device.nr_quanta - device.seen
-            yield Text(
-                f"{count_words(missing, 'quantum', 'quanta')} more belong to items that the "
-                "driver's listing leaves out."
-            )
+        if unseen := unseen_words(device):
+            yield Text(f"{unseen}.")
 
     def _group(self, group: Group) -> RenderableType:
         device = self.device

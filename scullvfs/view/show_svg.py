@@ -12,6 +12,7 @@ from .core import NONE
 from .device import Device, Group, Quantum
 from .shapes import PAPER, QUIET, Canvas
 from .words import (
+    NO_QUANTUM,
     bytes_words,
     count_words,
     few_groups,
@@ -21,6 +22,8 @@ from .words import (
     heading,
     hexadecimal,
     moral,
+    step_words,
+    unseen_words,
     where_words,
     why_nothing,
 )
@@ -54,7 +57,7 @@ def device_svg(device: Device, mount: str) -> str:
     for quantum in device.quanta:
         y = drawer.quantum(quantum, y + 30)
     if not device.nr_quanta:
-        drawer.canvas.text(LEFT, y + 20, "No quantum yet: the first write allocates one.")
+        drawer.canvas.text(LEFT, y + 20, NO_QUANTUM)
         y += 40
     return drawer.canvas.svg(y + 20)
 
@@ -95,10 +98,8 @@ class _Drawer:
             y = self._group(group, y)
         canvas.text(LEFT + ITEM / 2 - 16, y + 12, "NULL")
         y += 30
-        if device.seen < device.nr_quanta:
-            words = count_words(device.nr_quanta - device.seen, "quantum", "quanta")
-            words += " more belong to items that the driver's listing leaves out"
-            canvas.text(LEFT, y, words)
+        if unseen := unseen_words(device):
+            canvas.text(LEFT, y, unseen)
             y += 24
         return y
 
@@ -170,16 +171,7 @@ class _Drawer:
             canvas.text(x + 8, y + 26, f"table in frame {step.table:,}", 12, QUIET)
             canvas.box(x, y + 36, width, 26, TABLES)
             canvas.text(x + 8, y + 54, f"{step.place:>4}  {self.address(step.entry)}")
-            to = "leads to the next table"
-            if step.leaf:
-                frame = (step.entry & self.layout.phys_mask) >> PAGE_SHIFT
-                offset = address % PAGE_SIZE
-                to = f"byte {offset:,} of frame {frame:,}"
-                if step.covers > PAGE_SIZE:
-                    to = f"a {bytes_words(step.covers)} page: frame {frame:,} on"
-            elif not step.entry:
-                to = "empty: leads to nothing"
-            canvas.text(x + 8, y + 82, to, 12)
+            canvas.text(x + 8, y + 82, step_words(quantum, number, self.device), 12)
             if number + 1 < len(quantum.path):
                 canvas.line(f"M{x + width} {y + 49}H{x + width + gap}", tip=True)
         return y + 110

@@ -46,6 +46,7 @@ from .words import (
     hexadecimal,
     moral,
     step_words,
+    unseen_words,
     where_words,
     why_nothing,
 )
@@ -144,9 +145,8 @@ def _branch(device: Device, letter: str, most_groups: int, nr_cells: int) -> Bra
             left.append(group)
         else:
             items.append(_items(group, device.qset, nr_cells))
-    if device.seen < device.nr_quanta:
-        missing = count_words(device.nr_quanta - device.seen, "quantum", "quanta")
-        left.append(f"{missing} in items that the driver's listing leaves out")
+    if unseen := unseen_words(device):
+        left.append(unseen)
     return Branch(
         name=device.name,
         letter=letter,

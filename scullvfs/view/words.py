@@ -11,6 +11,7 @@ from .core import NONE
 from .device import Device, Group, Quantum, Run
 
 __all__ = [
+    "NO_QUANTUM",
     "bytes_words",
     "count_words",
     "few_groups",
@@ -23,9 +24,12 @@ __all__ = [
     "moral",
     "places_words",
     "step_words",
+    "unseen_words",
     "where_words",
     "why_nothing",
 ]
+
+NO_QUANTUM = "No quantum yet: the first write allocates one."
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -99,6 +103,15 @@ def places_words(runs: Iterable[Run]) -> str:
 def _nr_pieces(frames: Sequence[int]) -> int:
     """How many runs of frames that follow one another."""
     return sum(1 for at, frame in enumerate(frames) if not at or frame != frames[at - 1] + 1)
+
+
+def unseen_words(device: Device) -> str:
+    """How many quanta are drawn nowhere; "", none."""
+    missing = device.nr_quanta - device.seen
+    if missing <= 0:
+        return ""
+    words = count_words(missing, "quantum", "quanta")
+    return f"{words} more belong to items that the driver's listing leaves out"
 
 
 def where_words(quantum: Quantum, device: Device) -> str:
