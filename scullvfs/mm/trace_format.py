@@ -14,7 +14,7 @@ from typing import Final
 from .gfp import GFP_NAMES
 from .trace_events import GFP_FLAGS, Field, TraceEvent
 
-__all__ = ["COMMON_FIELDS", "format_text", "record_size"]
+__all__ = ["COMMON_FIELDS", "format_text"]
 
 COMMON_FIELDS: Final = (
     Field("unsigned short", "common_type"),
@@ -80,11 +80,6 @@ def _placed(
         at = -(-at // size) * size if size else at
         yield field, at, size
         at += size
-
-
-def record_size(event: TraceEvent, pointer_size: int) -> int:
-    """The bytes of a record in Linux, without what may follow the fields."""
-    return max(at + size for _, at, size in _placed(event.fields, 8, pointer_size))
 
 
 def format_text(event: TraceEvent, pointer_size: int) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "is_of",
     "list_of",
     "matches",
+    "sum_of",
     "task_of",
 ]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Final, NamedTuple
 
@@ -111,9 +111,6 @@ class Device(NamedTuple):
     nr_frames: int
     """Of all RAM."""
     page_offset: int
-
-
-Chosen = Callable[[int], Iterable[tuple[int, int]]]
 
 
 def read_device(files: Files, name: str, numbers: Sequence[int], bytes_at: Sequence[int]) -> Device:

@@ -100,8 +100,6 @@ class Ram(NamedTuple):
     """Those that have any: free by order, devices, the kernel."""
     caches: tuple[Cache, ...]
     """The largest first."""
-    total: int
-    """MemTotal, frames."""
     free: int
     """MemFree, frames: with those on per-cpu lists, which are among `anything else`."""
     cached: int
@@ -191,7 +189,6 @@ def read_ram(files: Files, core: Core, devices: Devices, others: Iterable[Area])
         letters=letters.decode("ascii"),
         owners=tuple(Owner(each, names[each], n) for each, n in counts.items() if n),
         caches=tuple(read_caches(files)),
-        total=known["MemTotal"],
         free=known["MemFree"],
         cached=known["Cached"],
     )

@@ -127,14 +127,13 @@ def test_many_empty_devices() -> None:
 def memory(letters: str) -> Memory:
     """RAM with these letters, and a window with one quantum."""
     owners = tuple(Owner(each, each, letters.count(each)) for each in "Xa?R" if letters.count(each))
-    total = len(letters) - letters.count("R")
     window = Window(
         START,
         LAYOUT.vmalloc_end,
         (Total("a", "scullv0", 1, 16), Total("|", "guard", 1, 1)),
         Band(START, START + (17 << 12), 1, "a" * 16 + "|"),
     )
-    return Memory(Ram(letters, owners, (), total, letters.count("X"), 0), window, 16)
+    return Memory(Ram(letters, owners, (), letters.count("X"), 0), window, 16)
 
 
 def test_maps_add_up() -> None:
