@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError
 from scullvfs.text import argument, shown
 
-from .mountinfo import Mount
+from .mountinfo import Mount, mount_at
 from .probe import ANSWER_TIMEOUT, Question, enter, who_may_enter
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "first_look",
     "how_is",
     "is_dead",
+    "is_gone",
     "no_answer",
     "pid_of_daemon",
     "report_of_daemon",
@@ -166,6 +167,13 @@ def is_dead(path: str) -> NotMountedError:
     )
 
 
+def is_gone(path: str) -> NotMountedError:
+    """What to say of a mount on `path` that is there no more, or DEAD, though it was asked."""
+    if mount_at(path) is None:
+        return NotMountedError(f"{shown(path)} was unmounted meanwhile")
+    return is_dead(path)
+
+
 def trouble_of(error: OSError, path: str, verb: str, file: str = "") -> ScullvfsError | None:
     """What to say of the mount on `path`, on whose files an error has come.
 
@@ -180,7 +188,7 @@ def trouble_of(error: OSError, path: str, verb: str, file: str = "") -> Scullvfs
     if state is State.HUNG:
         return no_answer(path, ANSWER_TIMEOUT)
     if state is State.DEAD:
-        return is_dead(path)
+        return is_gone(path)
     if state is State.CLOSED:
         return RefusedError(f"you may not {verb} the mount on {name}; its owner and root may")
     if error.errno == errno.EROFS:

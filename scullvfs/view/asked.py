@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from scullvfs.errors import BusyError, NotMountedError, RefusedError, ScullvfsError, UsageError
-from scullvfs.mounts.health import State, how_is, is_dead, no_answer, state_of
-from scullvfs.mounts.mountinfo import Mount, mount_at
+from scullvfs.mounts.health import State, how_is, is_gone, no_answer, state_of
+from scullvfs.mounts.mountinfo import Mount, is_mounted, mount_at
 from scullvfs.mounts.place import find_scullvfs, resolve
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, Question, enter, who_may_enter
 from scullvfs.scull.family import driver_of_device
@@ -136,7 +136,7 @@ def _trouble(
     if state is State.HUNG:
         return no_answer(mount.path, timeout)
     if state is State.DEAD:
-        return is_dead(mount.path)
+        return is_gone(mount.path)
     if state is State.CLOSED:
         return RefusedError(
             f"{shown(what)}: {reason}; its owner and root may read proc/kcore and its like"
@@ -159,5 +159,7 @@ def _explain(error: OSError, mount: Mount, what: str) -> ScullvfsError:
             f"{argument(what)}' says where that is"
         )
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ESTALE, errno.ENOTDIR):
+        if not is_mounted(mount):
+            return is_gone(mount.path)
         return NotMountedError(f"{shown(what)} is not there: {error.strerror}")
     return ScullvfsError(f"{shown(what)}: {error.strerror}")

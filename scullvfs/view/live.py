@@ -191,7 +191,11 @@ class Live:
         except OSError as error:  # no process can be had
             raise ScullvfsError(f"cannot ask {shown(mount.path)}: {error.strerror}") from None
         await _answered(question)
-        return answer_of(question, mount, kind, what or mount.path)
+        try:
+            return answer_of(question, mount, kind, what or mount.path)
+        except NotMountedError:
+            self._mount()  # unmounted while it was asked: then that is what there is to say
+            raise
 
     def _mount(self) -> Mount:
         mount = mount_at(self._path)

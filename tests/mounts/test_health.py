@@ -52,7 +52,7 @@ def test_state_of(number: int, state: State) -> None:
     ("number", "kind", "words"),
     [
         (errno.ETIMEDOUT, BusyError, "the daemon of /mnt does not answer within 10 s"),
-        (errno.ENOTCONN, NotMountedError, "the mount on /mnt is dead; "),
+        (errno.ENOTCONN, NotMountedError, "/mnt was unmounted meanwhile"),
         (errno.EACCES, RefusedError, "you may not try the mount on /mnt; its owner and root may"),
         (errno.EROFS, RefusedError, "/mnt is mounted read-only"),
         (errno.ENOENT, NotMountedError, "/mnt has no proc/it, or is gone"),
@@ -64,6 +64,12 @@ def test_trouble_of(number: int, kind: type[ScullvfsError], words: str) -> None:
     trouble = trouble_of(OSError(number, os.strerror(number)), "/mnt", "try", "proc/it")
     assert type(trouble) is kind
     assert str(trouble).startswith(words)
+
+
+def test_trouble_of_what_is_still_there() -> None:
+    """Only what is mounted can be cleared away."""
+    trouble = trouble_of(OSError(errno.ENOTCONN, ""), "/", "try")
+    assert str(trouble) == "the mount on / is dead; 'scullvfs umount /' clears it away"
 
 
 def test_trouble_of_something_else() -> None:

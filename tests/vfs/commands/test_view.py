@@ -5,6 +5,7 @@ How the page looks and what a click does is tested in a browser: tests/browser.
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -22,7 +23,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scullvfs.errors import ExitStatus
+from scullvfs.errors import ExitStatus, NotMountedError
+from scullvfs.mounts.mountinfo import Mount
+from scullvfs.mounts.place import find_scullvfs
+from scullvfs.mounts.probe import Question
+from scullvfs.view import live
+from scullvfs.view.asked import ask_at_once, question_to
+from scullvfs.view.files import Files
+from scullvfs.view.telling import Now, tell_now
 
 from ..helpers import DEADLINE, Scullvfs, mount_point, mounted_on, shell, wait_until
 from ..viewed import viewed
@@ -253,6 +261,23 @@ def test_mount_goes_and_comes(scullvfs: Scullvfs, mountpoint: Path) -> None:
                     "the new one is shown",
                 )
                 assert "scullv0" not in frames(page.settled())
+
+
+def test_unmounted_while_it_is_asked(
+    scullvfs: Scullvfs, mounted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever error that gives, it is said as of a mount that was not there."""
+    mount = find_scullvfs(str(mounted))
+
+    def late(mount: Mount, read: Callable[[Files], object]) -> Question:
+        assert scullvfs("umount", mounted).returncode == 0
+        return question_to(mount, read)
+
+    monkeypatch.setattr(live, "question_to", late)
+    told = json.loads(asyncio.run(live.Live(str(mounted)).chosen("scullv0", 0)))
+    assert told["trouble"].startswith(f"{mounted} is not mounted; when it is again")
+    with pytest.raises(NotMountedError, match=re.escape(f"{mounted} was unmounted meanwhile")):
+        ask_at_once(mount, Now, tell_now, mount.path)
 
 
 def test_umount_beside_the_page(scullvfs: Scullvfs, mountpoint: Path) -> None:
