@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from scullvfs.mm.layout import PAGE_SHIFT, PAGE_SIZE, Layout, page_align
@@ -11,7 +12,7 @@ from scullvfs.mm.layout import PAGE_SHIFT, PAGE_SIZE, Layout, page_align
 from .core import Core
 from .files import Files
 from .listing import BUSY, areas
-from .ram import Ram, read_devices, read_ram
+from .ram import Ram, read_devices, read_flags, read_ram
 from .window import Window, read_window
 
 __all__ = ["ROWS", "SVG_ACROSS", "SVG_CELLS", "Memory", "read_memory", "read_part"]
@@ -45,12 +46,15 @@ def read_memory(files: Files, first: int | None, last: int | None, nr_cells: int
     """
     with Core(files) as core:
         bounds = _bounds(core.layout, first, last, nr_cells)
-        devices = read_devices(files, core)
-        ranges, owners = sorted(areas(files)), devices.owners()
+        with ThreadPoolExecutor(1) as beside:  # most of it is waiting for the daemon
+            flags = beside.submit(read_flags, files)
+            devices = read_devices(files, core)
+            ranges, owners = sorted(areas(files)), devices.owners()
+            window = read_window(core, devices.names, owners, ranges, bounds, nr_cells)
         others = [each for each in ranges if each.kind == BUSY and each.start not in owners]
         return Memory(
-            ram=read_ram(files, core, devices, others),
-            window=read_window(core, devices.names, owners, ranges, bounds, nr_cells),
+            ram=read_ram(files, core, flags.result(), devices, others),
+            window=window,
             digits=core.layout.pointer_digits,
         )
 

@@ -42,6 +42,7 @@ __all__ = [
     "Ram",
     "read_caches",
     "read_devices",
+    "read_flags",
     "read_ram",
 ]
 
@@ -152,16 +153,55 @@ def read_devices(files: Files, core: Core) -> Devices:
     return found
 
 
-def read_ram(files: Files, core: Core, devices: Devices, others: Iterable[Area]) -> Ram:
+def read_flags(files: Files) -> bytearray:
+    """A letter for each frame, as far as its flags tell: free ones are of order 0 all.
+
+    Raises:
+        OSError: as read(2); EBADMSG, it is no such file.
+    """
+    marks = [
+        (byte, bytes(ours if value & bit else 0 for value in range(256)))
+        for byte, bit, ours in FLAGS
+    ]
+    letters = bytes(
+        ord(
+            RESERVED
+            if bits & 8
+            else FREE[0]
+            if bits & 2
+            else SLAB
+            if bits & 1
+            else LARGE
+            if bits & 4
+            else OTHER
+        )
+        for bits in range(256)
+    )
+    told = bytearray()
+    for part in files.parts("proc/kpageflags"):
+        if len(part) % 8:
+            raise nonsense("proc/kpageflags has no whole numbers")
+        found = 0
+        for byte, words in marks:
+            found |= int.from_bytes(part[byte::8].translate(words), "little")
+        told += found.to_bytes(len(part) // 8, "little").translate(letters)
+    if not told:
+        raise nonsense("proc/kpageflags is empty")
+    return told
+
+
+def read_ram(
+    files: Files, core: Core, letters: bytearray, devices: Devices, others: Iterable[Area]
+) -> Ram:
     """Find whose each frame is.
 
     Args:
+        letters: what `read_flags` says; they become those of the owners.
         others: areas in use that are no device's.
 
     Raises:
         OSError: as read(2); EBADMSG, what is said does not fit together.
     """
-    letters = _flags(files)
     nr_frames = len(letters)
     _orders(letters, [0, *_zone_starts(files), nr_frames])
     for pfn in core.all_tables():
@@ -213,39 +253,6 @@ def _frames(core: Core, driver: Driver, size: int, addresses: list[int]) -> Iter
     for address in addresses:
         first = (address - offset) >> PAGE_SHIFT
         yield range(first, ((address - offset + size - 1) >> PAGE_SHIFT) + 1)
-
-
-def _flags(files: Files) -> bytearray:
-    """A letter for each frame, as far as its flags tell: free ones are of order 0 all."""
-    marks = [
-        (byte, bytes(ours if value & bit else 0 for value in range(256)))
-        for byte, bit, ours in FLAGS
-    ]
-    letters = bytes(
-        ord(
-            RESERVED
-            if bits & 8
-            else FREE[0]
-            if bits & 2
-            else SLAB
-            if bits & 1
-            else LARGE
-            if bits & 4
-            else OTHER
-        )
-        for bits in range(256)
-    )
-    told = bytearray()
-    for part in files.parts("proc/kpageflags"):
-        if len(part) % 8:
-            raise nonsense("proc/kpageflags has no whole numbers")
-        found = 0
-        for byte, words in marks:
-            found |= int.from_bytes(part[byte::8].translate(words), "little")
-        told += found.to_bytes(len(part) // 8, "little").translate(letters)
-    if not told:
-        raise nonsense("proc/kpageflags is empty")
-    return told
 
 
 def _orders(letters: bytearray, bounds: list[int]) -> None:
