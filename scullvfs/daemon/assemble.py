@@ -12,6 +12,7 @@ from scullvfs.fuse import lowlevel
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine
 from scullvfs.options.table import MountOptions, format_options
+from scullvfs.recording.lines import PLAIN, Writer
 from scullvfs.recording.stream import Recordings
 from scullvfs.scull import Module
 
@@ -59,6 +60,7 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
         format_options(options.as_dict()),
         is_used=bool(options.replay),
         whole=options.quirks == "ldd3" or not options.init_on_alloc,
+        writer=Writer(lowlevel.write_lines or PLAIN.write_lines, lowlevel.sum_of or PLAIN.sum_of),
     )
     return machine, operations
 

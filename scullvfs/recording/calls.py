@@ -9,7 +9,6 @@ from __future__ import annotations
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from zlib import crc32
 
 from scullvfs.fs.vfs import Attributes
 from scullvfs.mm.sched import Task
@@ -24,7 +23,6 @@ __all__ = [
     "is_of",
     "list_of",
     "matches",
-    "sum_of",
     "task_of",
 ]
 
@@ -149,8 +147,3 @@ def _data(line: Mapping[str, Any]) -> bytes | None:
     else:
         return None
     return written if len(written) == size else None
-
-
-def sum_of(data: bytes | memoryview) -> str:
-    """What stands for data that is not in a recording."""
-    return f"{crc32(data):08x}"

@@ -19,22 +19,22 @@ something else begins.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 from json import dumps
 from time import monotonic_ns
 from typing import Any, Final
-from zlib import crc32
 
 from scullvfs.fs.vfs import METHODS, Vfs
 from scullvfs.fs.waiting import Waiters, WouldWait, wake_all
 from scullvfs.mm import Machine, outside
+from scullvfs.mm.access import View
 from scullvfs.mm.sched import Task
 from scullvfs.mm.touched import Touched, note_touched
 from scullvfs.mm.workqueue import Steps
 
 from .calls import ARGUMENTS
+from .lines import Entry, sum_of, text_of
 from .words import GIVEN, WRITTEN, errno_of, name_of, nothing, text
 
 __all__ = ["Recorder"]
@@ -49,14 +49,31 @@ _WAIT: Final = _LATER | {"ioctl"}
 
 MANY: Final = 1 << 12
 """Questions after which a line of steps ends, so that no line becomes too long."""
+MOST: Final = 64
+"""Lines that are made together."""
+LONG: Final = 1 << 9
+"""Characters of a line from which on it waits for no others."""
+FEW: Final = 16
+"""Questions that one may have that waits."""
+
+GIVES: Final = '"gives":%d'
+READ: Final = '{"n":%d,"at":%d,%s,"call":"read","fh":%d,"off":%d,"size":%d,"page_cache":%s,'
+READ_GIVES: Final = READ + GIVES
+READ_SUMMED: Final = READ_GIVES + ',"sum_of_data":"%08x"'
+WRITE: Final = '{"n":%%d,"at":%%d,%%s,"call":"%s","fh":%%d,"off":%%d,"size":%%d,"flags":%%s,"%s,'
+WHAT: Final = ('text":%s', 'data":"%s"', 'crc":"%08x"')
+ASKS: Final = ',"asks":[%s]'
+TOUCHED: Final = ',"touched":["%s"]'
 
 
 class Recorder:
     """Records all calls from `attach()` to `detach()`.
 
     Args:
-        emit: takes each line, without the last brace.
+        tape: what lines are made of is put there, in its order.
+        turn: called when MOST are there, or something long is: it is to take all of them out.
         whole: whether what is written to devices is in the lines, and a sum of what is read.
+        sum_of: has the sum of data.
         clock: says when a call was made; what the machine itself asks is another matter.
     """
 
@@ -64,8 +81,10 @@ class Recorder:
         self,
         vfs: Vfs,
         machine: Machine,
-        emit: Callable[[str], None],
+        tape: list[Entry],
+        turn: Callable[[], None],
         whole: bool,
+        sum_of: Callable[[View], int] = sum_of,
         clock: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._clock: Final = clock
@@ -73,7 +92,9 @@ class Recorder:
         self._machine: Final = machine
         self._start: Final = machine.log.start
         self._running: Final = machine.running
-        self._emit: Final = emit
+        self._tape: Final = tape
+        self._turn: Final = turn
+        self._sum_of: Final = sum_of
         self._whole: Final = whole
         self._touched: Final = Touched()
         self._asks: Final[list[str]] = []
@@ -89,6 +110,8 @@ class Recorder:
         """The task of the last line, as JSON."""
         self.calls = 0
         """How many there were."""
+        self.most = MOST
+        """How many lines are made together: one, where somebody waits for it."""
         self.is_full = False
         """Whether calls that can wait are to wait, as nobody reads the lines."""
         self.room: Final[Waiters] = {}
@@ -158,8 +181,8 @@ class Recorder:
 
         return {"time_ns": time_ns, "monotonic_ns": since_start}.get(question, ask)
 
-    def _begin(self) -> str:
-        """Something begins that is to have a line; returns when it is, and who does it."""
+    def _begin(self) -> int:
+        """Something begins that is to have a line, of who is `_by`; returns when that is."""
         if self._doing is not None:
             self.flush()
         if self._asks:
@@ -168,16 +191,26 @@ class Recorder:
         if task is not self._task:
             self._task = task
             self._by = f'"by":[{task.pid},{task.uid},{task.gid}]'
-        return f'"at":{self._clock() - self._start},{self._by}'
+        return self._clock() - self._start
 
-    def _end(self, line: str) -> None:
-        """It is over."""
-        if self._asks:
-            line += f',"asks":[{",".join(self._asks)}]'
-            self._asks.clear()
+    def _end(self, form: str, *values: Any) -> None:
+        """It is over; a line of it is made later."""
+        asks, tape, is_long = self._asks, self._tape, False
+        if asks:
+            form, values = form + ASKS, (*values, ",".join(asks))
+            is_long = len(asks) > FEW
+            asks.clear()
         if self._touched.any:
-            line += ',"touched":["' + '","'.join(self._touched.take()) + '"]'
-        self._emit(line)
+            form, values = form + TOUCHED, (*values, '","'.join(self._touched.take()))
+        tape.append((form, *values))
+        if is_long or len(tape) >= self.most:
+            self._turn()
+
+    def _say(self, line: str) -> None:
+        """The same of a line that is made already."""
+        self._end("%s", line)
+        if len(line) > LONG:
+            self._turn()
 
     def _step(self, whose: int | str, thrown: str = "") -> None:
         """A step of some work begins, maybe with an error that is thrown into it."""
@@ -194,13 +227,13 @@ class Recorder:
         """Have a line of the steps that were done, before something else begins."""
         if self._doing is not None:
             self._doing = None
-            self._end(f"{self._head}{self._steps}{more}")
+            self._say(f"{self._head}{self._steps}{more}")
 
     # -- the calls ---------------------------------------------------------------------------
 
     def _any(self, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
         arguments, given = WRITTEN[name], GIVEN.get(name, nothing)
-        vfs, end = self._vfs, self._end
+        vfs, say = self._vfs, self._say
         of_handle = "fh" in ARGUMENTS[name]
 
         def call(*args: Any) -> Any:
@@ -216,13 +249,14 @@ class Recorder:
                 raise
             if name in _LATER:
                 return self._shown(self.calls, name, head, result)
-            end(head + given(result))
+            say(head + given(result))
             return result
 
         return call
 
     def _read(self, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-        vfs, end, whole = self._vfs, self._end, self._whole
+        vfs, begin, end = self._vfs, self._begin, self._end
+        whole, sum_of = self._whole, self._sum_of
 
         def read(fh: int, off: int, size: int, page_cache: bool) -> Any:
             file = vfs.file(fh)
@@ -230,23 +264,29 @@ class Recorder:
                 return plain(fh, off, size, page_cache)
             if self.is_full:
                 raise self._full(name, (fh, off, size, page_cache))
+            at = begin()
+            self.calls = number = self.calls + 1
             of_cache = "true" if page_cache else "false"
-            head = self._head_of(
-                name, f'"fh":{fh},"off":{off},"size":{size},"page_cache":{of_cache},'
-            )
-            kind = "read_summed" if whole or not file.shows_data else name
+            by, shows = self._by, whole or not file.shows_data
             try:
                 result = plain(fh, off, size, page_cache)
             except Exception as error:
-                self._raised(self.calls, kind, head, error)
+                head = text_of((READ, number, at, by, fh, off, size, of_cache))
+                self._raised(number, "read_summed" if shows else name, head, error)
                 raise
-            end(head + GIVEN[kind](result))
+            if shows:
+                summed = sum_of(result)
+                end(READ_SUMMED, number, at, by, fh, off, size, of_cache, len(result), summed)
+            else:
+                end(READ_GIVES, number, at, by, fh, off, size, of_cache, len(result))
             return result
 
         return read
 
     def _write(self, name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
-        vfs, end, whole = self._vfs, self._end, self._whole
+        vfs, begin, end = self._vfs, self._begin, self._end
+        whole, sum_of = self._whole, self._sum_of
+        as_text, as_data, as_sum = (WRITE % (name, what) for what in WHAT)
 
         def write(fh: int, off: int, data: Any, flags: int | None) -> Any:
             file = vfs.file(fh)
@@ -254,25 +294,26 @@ class Recorder:
                 return plain(fh, off, data, flags)
             if self.is_full:
                 raise self._full(name, (fh, off, bytes(data), flags))
+            what: Any
             if not file.shows_data:
-                what = f'"text":{text(data)}'
+                form, what = as_text, text(data)
             elif whole:
-                what = f'"data":"{b64encode(data).decode()}"'
+                form, what = as_data, bytes(data)
             else:
-                what = f'"crc":"{crc32(data):08x}"'
+                form, what = as_sum, sum_of(data)
             mode = "null" if flags is None else flags
-            begin = self._begin()
+            at = begin()
             self.calls = number = self.calls + 1
-            head = (
-                f'{{"n":{number},{begin},"call":"{name}",'
-                f'"fh":{fh},"off":{off},"size":{len(data)},"flags":{mode},{what},'
-            )
+            by, size = self._by, len(data)
             try:
                 count = plain(fh, off, data, flags)
             except Exception as error:
-                self._raised(self.calls, name, head, error)
+                head = text_of((form, number, at, by, fh, off, size, mode, what))
+                self._raised(number, name, head, error)
                 raise
-            end(f'{head}"gives":{count}')
+            end(form + GIVES, number, at, by, fh, off, size, mode, what, count)
+            if form is not as_sum and size > LONG:
+                self._turn()
             return count
 
         return write
@@ -285,21 +326,22 @@ class Recorder:
 
     def _head_of(self, name: str, arguments: str) -> str:
         """A call begins; the line of it up to what comes of it."""
-        begin = self._begin()
+        at = self._begin()
         self.calls += 1
-        return f'{{"n":{self.calls},{begin},"call":"{name}",{arguments}'
+        return f'{{"n":{self.calls},"at":{at},{self._by},"call":"{name}",{arguments}'
 
     def _raised(self, number: int, name: str, head: str, error: Exception) -> None:
         """A call has raised an error, or is to wait."""
         if isinstance(error, WouldWait):
             error.again = partial(self._again, number, error.again, name)
-            self._end(f'{head}"waits":true')
+            self._say(f'{head}"waits":true')
         else:
-            self._end(head + errno_of(error))
+            self._say(head + errno_of(error))
 
     def _again(self, number: int, again: Callable[[], Any], name: str) -> Any:
         """Go on with a call that was held."""
-        head = f'{{"of":{number},{self._begin()},"again":true,'
+        at = self._begin()
+        head = f'{{"of":{number},"at":{at},{self._by},"again":true,'
         try:
             result = again()
         except Exception as error:
@@ -310,13 +352,13 @@ class Recorder:
     def _shown(self, number: int, name: str, head: str, result: Any) -> Any:
         """A call has returned; returns what its caller gets."""
         if name in _STEPS:
-            self._end(f'{head}"later":true')
+            self._say(f'{head}"later":true')
             return self._work(number, name, result)
         if name != "open":
-            self._end(head + GIVEN.get(name, nothing)(result))
+            self._say(head + GIVEN.get(name, nothing)(result))
             return result
         fh, left = result
-        self._end(f'{head}"gives":{fh}' + ("" if left is None else ',"left":true'))
+        self._say(f'{head}"gives":{fh}' + ("" if left is None else ',"left":true'))
         return fh, None if left is None else self._work(number, "", left)
 
     def _work(self, number: int, name: str, steps: Steps[Any]) -> Steps[Any]:

@@ -29,7 +29,7 @@ from scullvfs.mm.workqueue import Steps
 
 from .answers import Answers, are_answers
 from .calls import TEXT, U64, Shape, arguments, is_given, list_of, matches, task_of
-from .lines import Line, Lines
+from .lines import Entry, Line, Lines, text_of
 from .recorder import Recorder
 
 __all__ = ["COMPARED", "Difference", "Replay", "Replayed", "compared"]
@@ -89,9 +89,9 @@ class Replay:
         except BaseException:
             self._stack.close()
             raise
-        self._got: Final[list[str]] = []
+        self._got: Final[list[Entry]] = []
         self._recorder: Final = Recorder(
-            self.vfs, self.machine, self._got.append, lines.header.whole, lambda: 0
+            self.vfs, self.machine, self._got, lambda: None, lines.header.whole, clock=lambda: 0
         )
         self._recorder.attach()
         self._stack.callback(self._recorder.detach)
@@ -228,7 +228,7 @@ class Replay:
             self.machine.idle_work()
 
     def _compare(self, recorded: Line) -> Difference | None:
-        got = [json.loads(line + "}") for line in self._got]
+        got = [json.loads(text_of(entry) + "}") for entry in self._got]
         if len(got) == 1 and compared(got[0]) == compared(recorded):
             return None
         return Difference(recorded, got)

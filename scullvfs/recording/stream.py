@@ -23,8 +23,8 @@ from scullvfs.fs.vfs import Vfs
 from scullvfs.fs.waiting import Waiters, wake_all
 from scullvfs.mm import Machine
 
-from .lines import Header, Sums
-from .recorder import Recorder
+from .lines import PLAIN, Entry, Header, Sums, Writer
+from .recorder import MOST, Recorder
 
 __all__ = ["Recordings", "Stream"]
 
@@ -37,41 +37,52 @@ LOST: Final = 8 << 20
 class Stream:
     """The lines of one recording."""
 
-    def __init__(self, vfs: Vfs, machine: Machine, header: Header) -> None:
+    def __init__(self, vfs: Vfs, machine: Machine, header: Header, writer: Writer) -> None:
         self.waiting: Final[Waiters] = {}
         self.length = 0
         self.ended = False
-        self._lines: Final[deque[bytes]] = deque()
-        self._sums: Final = Sums()
-        self._recorder: Final = Recorder(vfs, machine, self._emit, header.whole)
-        self._emit(header.text())
+        self._tape: Final[list[Entry]] = []
+        self._lines: Final[deque[memoryview]] = deque()
+        self._sums: Final = Sums(writer)
+        self._recorder: Final = Recorder(
+            vfs, machine, self._tape, self._write, header.whole, writer.sum_of
+        )
+        self._add(self._sums.line(header.text()))
         self._recorder.attach()
 
-    def _emit(self, text: str) -> None:
-        if self.ended:
-            return
-        line = self._sums.line(text)
+    def _write(self) -> None:
+        """Make the lines of what is on the tape."""
+        if self._tape and not self.ended:
+            lines = self._sums.lines(self._tape)
+            self._tape.clear()
+            self._add(lines)
+
+    def _add(self, lines: bytes) -> None:
         before = self.length
-        self._lines.append(line)
-        self.length += len(line)
+        self._lines.append(memoryview(lines))
+        self.length += len(lines)
+        self._recorder.most = MOST
         if self.waiting and (not before or before < ENOUGH <= self.length):
             wake_all(self.waiting)
         self._recorder.is_full = self.length >= FULL
-        if self.length >= LOST:
+        if self.length >= LOST and not self.ended:
             self._finish('{"lost":true')
 
     def take(self, count: int) -> bytes:
         """Take up to `count` bytes out."""
-        parts: list[bytes] = []
+        self._write()
+        parts: list[memoryview] = []
         while self._lines and count:
-            line = self._lines.popleft()
-            if len(line) > count:
-                self._lines.appendleft(line[count:])
-                line = line[:count]
-            parts.append(line)
-            count -= len(line)
+            lines = self._lines.popleft()
+            if len(lines) > count:
+                self._lines.appendleft(lines[count:])
+                lines = lines[:count]
+            parts.append(lines)
+            count -= len(lines)
         data = b"".join(parts)
         self.length -= len(data)
+        if not self.length:
+            self._recorder.most = 1  # so that who waits hears of it
         self._recorder.is_full = self.length >= FULL
         if self._recorder.room and not self._recorder.is_full:
             wake_all(self._recorder.room)
@@ -81,13 +92,13 @@ class Stream:
         """Record no more, and have an end mark behind what there is."""
         if not self.ended:
             self._recorder.flush()
+            self._write()
+        if not self.ended:
             self._finish(f'{{"end":{self._recorder.calls}')
 
     def _finish(self, mark: str) -> None:
-        line = self._sums.line(mark)
         self.ended = True
-        self._lines.append(line)
-        self.length += len(line)
+        self._add(self._sums.line(mark))
         self._recorder.detach()
         wake_all(self.waiting)
 
@@ -102,6 +113,7 @@ class Recordings:
         options: of the mount, as they stand behind `-o`.
         is_used: whether calls were made on the machine already, by nobody of the mount.
         whole: whether all recordings have the data, as what is written makes a difference.
+        writer: how their lines are made.
     """
 
     def __init__(
@@ -113,6 +125,7 @@ class Recordings:
         *,
         is_used: bool = False,
         whole: bool = False,
+        writer: Writer = PLAIN,
     ) -> None:
         self._is_used: Final = is_used
         self._vfs: Final = vfs
@@ -120,6 +133,7 @@ class Recordings:
         self._machine: Final = machine
         self._options: Final = options
         self._whole: Final = whole
+        self._writer: Final = writer
         self._stream: Stream | None = None
         self._rights: Final = self._devices_rights()
         for file in tree.nodes.values():
@@ -150,7 +164,7 @@ class Recordings:
             self._tree.made,
             self._vfs.opened + 1,  # with the open that is being made
         )
-        self._stream = Stream(self._vfs, self._machine, header)
+        self._stream = Stream(self._vfs, self._machine, header, self._writer)
         return self._stream
 
     def _devices_rights(self) -> list[tuple[int, int, int]]:

@@ -11,7 +11,7 @@ from scullvfs.fs.node import Node
 from scullvfs.fs.vfs import Attributes
 from scullvfs.mm.access import View
 
-from .calls import sum_of
+from .lines import sum_of
 
 __all__ = ["GIVEN", "WRITTEN", "errno_of", "name_of", "nothing", "text"]
 
@@ -63,12 +63,12 @@ def _attributes(node: Node) -> str:
 
 def _summed(result: View) -> str:
     data = bytes(result)
-    return f'"gives":{len(data)},"sum_of_data":"{sum_of(data)}"'
+    return f'"gives":{len(data)},"sum_of_data":"{sum_of(data):08x}"'
 
 
 def _names(entries: list[tuple[bytes, Node]]) -> str:
     names = b"".join(b"%d %b\0" % (node.ino, name) for name, node in entries)
-    return f'"gives":{len(entries)},"sum_of_data":"{sum_of(names)}"'
+    return f'"gives":{len(entries)},"sum_of_data":"{sum_of(names):08x}"'
 
 
 def nothing(result: object) -> str:

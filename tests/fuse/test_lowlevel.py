@@ -1,4 +1,5 @@
-"""What of the extension needs no mount: copying into page frames, beside the same in Python."""
+"""What of the extension needs no mount, beside the same in Python: copying into page frames, and
+writing the lines of a recording."""
 
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from scullvfs.mm import LAYOUTS, PAGE_SIZE, Machine
 from scullvfs.mm import scatterlist as in_python
 from scullvfs.mm.scatterlist import Scatterlist
 from scullvfs.mm.sched import Running
+from scullvfs.recording import lines as plain_lines
 
 P = PAGE_SIZE
 
@@ -165,4 +167,81 @@ def test_sg_copy_from_buffer_keeps_nothing() -> None:
     before = [sys.getrefcount(each) for each in objects]
     for _ in range(1000):
         lowlevel.sg_copy_from_buffer(view, data)
+    assert [sys.getrefcount(each) for each in objects] == before
+
+
+def test_write_lines() -> None:
+    """Lines of all that can stand in one, and data of many lengths, are as in Python."""
+    assert lowlevel.write_lines is not None
+    rng = random.Random(7)
+    lengths = [*range(300), 4095, 4096, 65536]
+    entries: list[tuple[Any, ...]] = [
+        ("{",),
+        ("%s", ""),
+        ('{"a":%d,"b":%d,"c":%d', 0, (1 << 64) - 1, -(1 << 63)),
+        ('{"a":%s,"b":"%08x","c":"%08x"', 12, 0, 0xFFFFFFFF),
+        ("%s", '{"a":"100%d"'),
+        *[('{"n":%d,"data":"%s","gives":%d', n, rng.randbytes(n), n) for n in lengths],
+    ]
+    for begun in (0, 0xDEADBEEF):
+        written = lowlevel.write_lines(entries, begun)
+        assert written == plain_lines.write_lines(entries, begun)
+        assert type(written[0]) is bytes
+    assert lowlevel.write_lines([], 5) == plain_lines.write_lines([], 5) == (b"", 5)
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [
+        (("%d",), ValueError),
+        (("%d", 1, 2), ValueError),
+        (("%x", 1), ValueError),
+        (("%", 1), ValueError),
+        (("%d", 1.5), TypeError),
+        (("%08x", "1"), TypeError),
+        (("%08x", 1 << 64), OverflowError),
+        ((b"%d", 1), TypeError),
+        ((), TypeError),
+        (["%d", 1], TypeError),
+    ],
+)
+def test_write_lines_of_something_else(entry: Any, error: type[Exception]) -> None:
+    """A form that does not fit its values, or a value that cannot stand in a line."""
+    assert lowlevel.write_lines is not None
+    with pytest.raises(error):
+        lowlevel.write_lines([("{",), entry], 0)
+    assert lowlevel.write_lines([("{",)], 0) == plain_lines.write_lines([("{",)], 0)
+
+
+def test_sum_of() -> None:
+    """It is CRC-32, of any length wherever it begins, and of what is scattered."""
+    if lowlevel.sum_of is None:
+        pytest.skip("this CPU has nothing for it")
+    data = memoryview(random.Random(1).randbytes(70_000))
+    for count in (*range(600), 4096, 65_536):
+        for offset in (0, 1, 7):
+            part = data[offset : offset + count]
+            assert lowlevel.sum_of(part) == plain_lines.sum_of(part)
+    machine = Machine(4 << 20, seed=3)
+    address = machine.vm.vmalloc(16 * P)
+    assert address is not None
+    machine.memory.write(address, data[: 16 * P])
+    for offset, count in ((0, 16 * P), (4095, 2), (7, 9 * P)):
+        view = machine.memory.read(address + offset, count)
+        assert lowlevel.sum_of(view) == plain_lines.sum_of(data[offset : offset + count])
+    with pytest.raises(ValueError, match="not in RAM"):
+        lowlevel.sum_of(sg(words=words(5, 8)))
+    with pytest.raises((AttributeError, TypeError)):
+        lowlevel.sum_of("text")  # type: ignore[arg-type]
+
+
+def test_lines_keep_nothing() -> None:
+    """No reference to what they were given."""
+    assert lowlevel.write_lines is not None
+    data, words_of = bytes(range(256)) * 1000, "".join(["w", "ords"])
+    entries: list[tuple[Any, ...]] = [("%s %s %d", data, words_of, 1 << 62)]
+    objects = (data, words_of, entries, entries[0])
+    before = [sys.getrefcount(each) for each in objects]
+    for _ in range(100):
+        lowlevel.write_lines(entries, 0)
     assert [sys.getrefcount(each) for each in objects] == before

@@ -273,5 +273,5 @@ def state_of(machine: Machine) -> Any:
 def test_recorder_is_off_by_itself() -> None:
     """A recorder that was never attached changes nothing."""
     with world() as made:
-        Recorder(made.vfs, made.machine, lambda line: None, whole=False)
+        Recorder(made.vfs, made.machine, [], lambda: None, whole=False)
         assert "write" not in vars(made.vfs)

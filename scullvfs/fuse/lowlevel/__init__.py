@@ -10,7 +10,8 @@ The dynamic linker resolves pyfuse3's call to the first library that has the nam
 `scullvfs.fuse` does it before anything else.  What stands between the two knows no Python:
 session.c has the table of operations, loop.c waits for requests, and scatterlist.c knows the
 memory that they are answered with.  module.c is their way into Python, with handlers.c, what is
-called there, request.c, a request that is answered later, and poll.c, who polls.  build.py compiles
+called there, request.c, a request that is answered later, and poll.c, who polls.  lines.c, with
+crc32.c and base64.c, writes the lines of a recording.  build.py compiles
 them.
 
 The operations call straight into Python, and answer at once: a read with the page frames that
@@ -35,7 +36,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from types import ModuleType
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.mm import scatterlist
@@ -55,6 +56,8 @@ __all__ = [
     "serve",
     "serve_with",
     "sg_copy_from_buffer",
+    "sum_of",
+    "write_lines",
 ]
 
 
@@ -258,3 +261,12 @@ sg_copy_from_buffer = (
     scatterlist.sg_copy_from_buffer if _extension is None else _extension.sg_copy_from_buffer
 )
 """`scatterlist.sg_copy_from_buffer()`, in C where there is the extension."""
+
+write_lines: Final[Callable[[list[tuple[Any, ...]], int], tuple[bytes, int]] | None] = (
+    None if _extension is None else _extension.write_lines
+)
+"""`recording.lines.write_lines()`, in C."""
+sum_of: Final[Callable[[View], int] | None] = (
+    _extension.sum_of if _extension is not None and _extension.sums_quickly() else None
+)
+"""`recording.lines.sum_of()`, in C; None where the CPU has nothing that makes it quicker."""

@@ -404,6 +404,8 @@ static PyObject *sg_copy_from_buffer(PyObject *module, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+#include "lines.c"
+
 static PyMethodDef methods[] = {
 	{ "hooked", hooked, METH_NOARGS, NULL },
 	{ "requests", requests, METH_NOARGS, NULL },
@@ -411,6 +413,9 @@ static PyMethodDef methods[] = {
 	{ "serve_with", serve_with, METH_VARARGS, NULL },
 	{ "serve", serve, METH_VARARGS, NULL },
 	{ "sg_copy_from_buffer", sg_copy_from_buffer, METH_VARARGS, NULL },
+	{ "write_lines", write_lines, METH_VARARGS, NULL },
+	{ "sums_quickly", sums_quickly, METH_NOARGS, NULL },
+	{ "sum_of", sum_of, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -430,6 +435,7 @@ PyMODINIT_FUNC PyInit__interpose(void)
 	names.offset = PyUnicode_InternFromString("offset");
 	names.count = PyUnicode_InternFromString("count");
 	names.release = PyUnicode_InternFromString("release");
+	crc32_init();
 	if (PyErr_Occurred() || PyType_Ready(&request_type) < 0 ||
 	    PyType_Ready(&pollhandle_type) < 0)
 		return NULL;
