@@ -14,6 +14,7 @@ from scullvfs.fs.record_file import ENOUGH
 from scullvfs.fs.vfs import Attributes
 from scullvfs.fs.waiting import WouldWait
 from scullvfs.recording import stream as streams
+from scullvfs.recording.recorder import MOST
 from scullvfs.recording.stream import FULL, LOST
 
 from .play import World, replayed, taken, world
@@ -143,6 +144,26 @@ def test_full(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
     recording += taken(stream)
     assert replayed(recording).difference is None
     assert replayed(recording).whole
+
+
+def test_what_waits_to_be_a_line_is_bounded(made: World) -> None:
+    """Small calls wait for each other, a few of them; a text or data of some length does not."""
+    stream = made.record(whole=True)
+    device = opened(made, "scullv0")
+    marker = opened(made, "sys/kernel/tracing/trace_marker", os.O_WRONLY)
+    waited = []
+    for number in range(3 * MOST):
+        made.vfs.write(device, 0, b"x", None)
+        waited.append(len(stream._tape))
+        if number % 100 == 99:
+            made.vfs.write(device, 0, bytes(1 << 12), None)
+            assert not stream._tape
+            made.vfs.read(device, 0, 1, False)
+            made.vfs.write(marker, 0, b"y" * 900, None)
+            assert not stream._tape
+    assert max(waited) == MOST - 1
+    stream.stop()
+    assert replayed(taken(stream)).whole
 
 
 def test_lost(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
