@@ -1,9 +1,12 @@
 """A recording that is being made: its lines until somebody takes them, and when one can begin.
 
-    calls ---> Recorder ---> lines, up to FULL bytes ---> who reads `record`
-                               |
-                     more: calls that can wait do, until some are taken out
-                     up to LOST: and then it is over, with a line that says so
+    calls ---> Recorder ---> tape ---> lines, up to FULL bytes ---> who reads `record`
+                              |          |
+                              |        more: calls that can wait do, until some are taken out
+                              |        up to LOST: and then it is over, with a line that says so
+                              |
+                            forms and values of MOST calls, whose lines are made together; what is
+                            long, or somebody waits for, is made into lines at once
 
 A mount that was used by nobody yet is the state that a recording begins with: a replay gets it from
 the options alone.
