@@ -18,6 +18,8 @@ BYTECODE = $(if $(PYTHONDONTWRITEBYTECODE), \
   env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CACHES)/bytecode)
 PYTEST = $(BYTECODE) $(BIN)/python -m pytest -o cache_dir=$(CACHES)/pytest \
   -n $(WORKERS) --dist worksteal
+# What somebody waits for has no long tests; CI has them, and ALL=1.
+QUICK = $(if $(ALL)$(filter true,$(CI)),,-m 'not long')
 export RUFF_CACHE_DIR ?= $(CACHES)/ruff
 export MYPY_CACHE_DIR ?= $(CACHES)/mypy
 export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHES)/hypothesis
@@ -92,8 +94,8 @@ help: ## print this
 demo: $(BIN)/.installed ## a first tour on a temporary mount
 	@$(BIN)/scullvfs demo
 
-test: lint docs ## everything a change must pass: lint, the documentation, then all tests
-	@$(PYTEST)
+test: lint docs ## lint, the documentation, then all tests but the long ones; ALL=1, these too
+	@$(PYTEST) $(QUICK)
 
 test-browser: $(BIN)/.browsable ## the page of `scullvfs view` in Chromium
 	@$(PYTEST) tests/browser
@@ -116,7 +118,7 @@ pytest: $(BIN)/.testable ## some of the tests: TESTS=tests/vfs
 	@$(PYTEST) $(TESTS)
 
 unit: $(BIN)/.testable ## the tests that need no mount
-	@$(PYTEST) --ignore=tests/vfs --ignore=tests/truth --ignore=tests/soak
+	@$(PYTEST) $(QUICK) --ignore=tests/vfs --ignore=tests/truth --ignore=tests/soak
 
 soak: $(BIN)/.testable ## an hour of everything at once, or MINUTES=...
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

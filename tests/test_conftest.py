@@ -22,6 +22,7 @@ def test_a_command_hears_interrupts() -> None:
     assert subprocess.run(["sh", "-c", "kill -INT $$"]).returncode == -signal.SIGINT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [0, 1])
 def test_in_the_background_of_a_script(workers: int) -> None:
     """Not even where the shell has made the tests ignore it."""
@@ -47,6 +48,7 @@ def test_a_worker_has_mounts_of_its_own(apart: bool) -> None:
     assert apart
 
 
+@pytest.mark.long
 def test_a_hung_mount(tmp_path: Path) -> None:
     """A test that no signal can interrupt fails, too, and says of which daemon it waited."""
     if why_no_fuse() is not None:

@@ -209,6 +209,7 @@ def circle(sources: Mapping[Path, str]) -> list[str]:
     return []
 
 
+@pytest.mark.long
 def test_no_circles() -> None:
     """No module imports itself, by whatever way round."""
     assert circle({module: (ROOT / module).read_text() for module in MODULES}) == []

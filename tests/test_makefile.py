@@ -154,3 +154,18 @@ def test_no_space_for_the_environment(machine: Machine) -> None:
     """venv does not say why it fails."""
     machine.program("python", 'test "$2" != venv')
     assert "is there space left (df -h)?" in advice(machine.make("python"))
+
+
+@pytest.mark.parametrize(
+    ("words", "ci", "quick"),
+    [((), "", True), (("ALL=1",), "", False), ((), "true", False), (("ALL=1",), "true", False)],
+)
+@pytest.mark.parametrize("target", ["test", "unit"])
+def test_long_tests(target: str, words: tuple[str, ...], ci: str, quick: bool) -> None:
+    """Only who waits for them goes without."""
+    command = ("make", "--dry-run", "--directory", ROOT, target, *words)
+    done = subprocess.run(
+        command, env=os.environ | {"CI": ci}, capture_output=True, text=True, check=True
+    )
+    (line,) = [each for each in done.stdout.splitlines() if "-m pytest" in each]
+    assert (" -m 'not long'" in line) is quick

@@ -56,6 +56,7 @@ def test_third_party_imports() -> None:
     assert third_party_imports(source) == {"trio", "click"}
 
 
+@pytest.mark.long
 def test_dependencies_are_what_is_imported() -> None:
     """Nothing is imported that is not declared, and nothing declared that is not imported."""
     imported: dict[bool, set[str]] = {False: set(), True: set()}

@@ -1,7 +1,8 @@
 """How far tests go that could go on for ever: those of random calls, of stress, and the soak.
 
 Who types `make test` waits for it, CI is to find what is rare: each such test says here how much is
-worth while for the one and for the other, and is left out in neither.
+worth while for the one and for the other.  What takes long all the same is marked `long`, and is
+left out by `make test` where it is neither CI nor `ALL=1`.
 """
 
 import os

@@ -130,6 +130,7 @@ def test_run_without_dd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         run("read", "file", KIB, 4)
 
 
+@pytest.mark.long
 def test_run_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that takes for ever is given up, and ended."""
     write_program(tmp_path / "dd", f"echo $$ >{tmp_path}/pid; exec sleep 1000")

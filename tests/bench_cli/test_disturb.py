@@ -34,6 +34,7 @@ def work_beside(*, ours: bool) -> tuple[Disturbance, int]:
     return watch.seen, process.pid
 
 
+@pytest.mark.long
 def test_other_process_is_named() -> None:
     """With its share, in the result and in the sentence."""
     seen, pid = work_beside(ours=False)
@@ -42,6 +43,7 @@ def test_other_process_is_named() -> None:
     assert any(text.startswith("DISTURBED: other") and name in text for text in seen.sentences())
 
 
+@pytest.mark.long
 def test_server_is_not_named() -> None:
     """What it does belongs to the measurement."""
     seen, pid = work_beside(ours=True)

@@ -62,6 +62,7 @@ def test_hang_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hang(TEXT * 9, 12, after=",") == TEXT * 9
 
 
+@pytest.mark.long
 def test_doctor_on_a_terminal() -> None:
     """Three columns, whatever is in them."""
     lines = said_on_a_terminal(DOCTOR, PLAIN, columns=60).splitlines()

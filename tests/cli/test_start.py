@@ -140,6 +140,7 @@ def test_umount() -> None:
     assert imported_by("umount", "/") & LEFT_OUT == set()  # it is no mount of ours
 
 
+@pytest.mark.long
 def test_daemon() -> None:
     """Of trio and pyfuse3 a daemon imports what it uses, and knows pyfuse3's version."""
     modules = imported(

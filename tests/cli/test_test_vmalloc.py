@@ -58,6 +58,7 @@ def test_options_of_the_machine() -> None:
     assert "passed: 0 failed: 1" in failing.stdout
 
 
+@pytest.mark.long
 def test_failure() -> None:
     """What must not fail is named, behind all lines."""
     words = ("-o", "mem=4M", "test_loop_count=1", "nr_pages=2000")

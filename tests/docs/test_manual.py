@@ -51,6 +51,7 @@ def test_page_has_the_usual_sections(page: Path) -> None:
     assert {"NAME", "SYNOPSIS", "DESCRIPTION", "SEE ALSO"} <= {*sections}
 
 
+@pytest.mark.long
 def test_manuals_are_up_to_date(tmp_path: Path) -> None:
     """What gets installed is what Sphinx makes of the pages, byte by byte.
 

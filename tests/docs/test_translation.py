@@ -110,6 +110,7 @@ def language(page: str) -> str:
     return re.findall(r'<html [^>]*lang="([^"]+)"', page)[0]
 
 
+@pytest.mark.long
 def test_languages_lead_to_each_other(guide: str) -> None:
     """From a page to the same page, where `make docs` puts it."""
     there = {"en": ("zh-CN", "../zh_CN/docs/guide.html"), "zh-CN": ("en", "../../docs/guide.html")}

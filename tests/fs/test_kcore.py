@@ -51,6 +51,7 @@ def test_page_tables_lead_to_each_page(fresh: Fresh, arch: str) -> None:
         assert bool(entries[-1][1]) == (page < 5)  # the last one is the guard page
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", LAYOUTS)
 def test_headers(fresh: Fresh, arch: str, tmp_path: Path) -> None:
     """readelf and gdb find RAM at the addresses of the linear mapping."""

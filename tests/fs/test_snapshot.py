@@ -66,6 +66,7 @@ def test_reads_what_was_there_at_the_open() -> None:
     assert (file.size, file.mode & 0o777) == (0, 0o400)
 
 
+@pytest.mark.long
 def test_one_at_a_time() -> None:
     """The next one may when the first is closed; who has not read it all leaves nobody behind."""
     file, pids = file_of(lambda write: write(bytes(10 << 20)))

@@ -238,6 +238,7 @@ def test_off_replaces_nothing(machine: Machine) -> None:
     assert [set(vars(part)) for part in parts] == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("page_owner", "allocate"),
     [

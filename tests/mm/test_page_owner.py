@@ -54,6 +54,7 @@ def test_same_frames_with_it() -> None:
     assert work(tracked()[0]) == work(tracked()[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("shuffle", [0, 1])
 def test_each_frame_has_an_owner(arch: str, shuffle: int) -> None:

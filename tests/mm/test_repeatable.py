@@ -118,6 +118,7 @@ def test_idle_work_does_not_show(
         one.check()
 
 
+@pytest.mark.long
 def test_idle_work_after_a_trim_does_not_show() -> None:
     """What is written after a device was emptied lies in the same frames, idle or not."""
     frames = []
@@ -151,6 +152,7 @@ def test_zeroed_frames_are_zeros_whether_released_or_not() -> None:
         assert bytes(machine.memory.read(again + at, MIB)) == bytes(MIB)
 
 
+@pytest.mark.long
 @given(st.sets(st.integers(0, 4095)), st.sets(st.integers(0, 4095)))
 def test_free_map_joins_what_can_be_joined(frames: set[int], gone: set[int]) -> None:
     """The blocks are as few as can be, whatever was put in and taken out."""

@@ -138,6 +138,7 @@ WORDS = st.sampled_from(
 )
 
 
+@pytest.mark.long
 @given(st.lists(WORDS, max_size=30).map("".join) | st.text(max_size=40))
 def test_any_text_is_a_filter_or_is_refused(text: str) -> None:
     """Nothing else happens, and a filter matches or does not."""

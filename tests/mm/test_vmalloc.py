@@ -209,6 +209,7 @@ def test_vmalloc_beyond_ram_is_none(any_arch: Machine, size: int) -> None:
 
 
 # frames left:  0 .. enough
+@pytest.mark.long
 def test_vmalloc_out_of_ram_changes_nothing(any_arch: Machine) -> None:
     """Expect None and unchanged books wherever it fails: page array, pages, or page tables."""
     machine = any_arch

@@ -87,6 +87,7 @@ def test_cut(small: bytes) -> None:
         assert read(small[:at]) == "cut"
 
 
+@pytest.mark.long
 def test_flipped_bits(small: bytes) -> None:
     """Whichever bit is another one, it is seen, and in which line."""
     rng = Random(1)
@@ -237,6 +238,7 @@ def mutated(recording: bytes, rng: Random) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.long
 def test_fuzzed(small: bytes) -> None:
     """10,000 files of all sorts of damage, none of which passes for what it was."""
     rng = Random(2)
@@ -251,6 +253,7 @@ NUMBERS = [0, 1, 2, -1, 4096, 65537, 1 << 20, 1 << 62, (1 << 64) - 1, 1 << 70, 2
 VALUES: list[Any] = [*NUMBERS, True, None, "", "x", "open", [], [1], {}]
 
 
+@pytest.mark.long
 def test_fuzzed_with_true_sums(small: bytes) -> None:
     """Calls that nobody has made, as somebody may write who means ill: played, or refused."""
     rng = Random(3)

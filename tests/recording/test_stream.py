@@ -166,6 +166,7 @@ def test_what_waits_to_be_a_line_is_bounded(made: World) -> None:
     assert replayed(taken(stream)).whole
 
 
+@pytest.mark.long
 def test_lost(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that cannot wait end a recording that nobody reads, and go on without it."""
     monkeypatch.setattr(streams, "LOST", FULL + (1 << 16))

@@ -120,6 +120,7 @@ def test_off_replaces_nothing(device: ScullDev) -> None:
     assert device.copy_from_user == machine.memory.write
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DRIVERS)
 def test_every_request_of_a_write_in_turn(name: str) -> None:
     """Whichever one of one write fails: an errno, what is stored is as it was, and it goes on."""

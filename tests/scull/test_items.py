@@ -102,6 +102,7 @@ def test_items_without_memory(items: ItemList, machine: Machine, missing: int) -
     check(items, machine)
 
 
+@pytest.mark.long
 def test_items_random(items: ItemList, machine: Machine) -> None:
     """Extended and truncated at random, each item stays where it is as long as it lives."""
     rng = Random(8)

@@ -278,6 +278,7 @@ def changed(state: Any, rng: Random) -> Any:
     return state
 
 
+@pytest.mark.long
 def test_books_that_cannot_be(good: bytes, tmp_path: Path) -> None:
     """One value of some book is another, and every checksum is right."""
     rng = Random(5)
@@ -293,6 +294,7 @@ def test_books_that_cannot_be(good: bytes, tmp_path: Path) -> None:
             restored([*chunks[:number], other, *chunks[number + 1 :]], tmp_path / "machine.snap")
 
 
+@pytest.mark.long
 def test_pages_that_cannot_be(good: bytes, tmp_path: Path) -> None:
     """Frames that there are not, pieces of a frame; and the page tables overwritten."""
     chunks = [*chunks_of(good)]

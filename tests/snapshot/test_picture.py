@@ -69,6 +69,7 @@ def test_saving_changes_nothing() -> None:
     kernels[0].check()
 
 
+@pytest.mark.long
 def test_damage_is_restored(tmp_path: Path) -> None:
     """A broken list of free objects, overwritten page tables, and who did it."""
     options = f"{FAMILY},quirks=ldd3,mem=8M,seed=1,scullp_order=2,scull_quantum=500,shuffle=0"

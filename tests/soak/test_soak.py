@@ -101,6 +101,7 @@ def soak(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     assert list(tmp_path.glob("scullvfs-soak-*")) == []
 
 
+@pytest.mark.long
 def test_soak(soak: Callable[..., subprocess.Popen[str]]) -> None:
     """Two seconds of everything, and all of it holds."""
     process = soak()
@@ -114,6 +115,7 @@ def test_soak(soak: Callable[..., subprocess.Popen[str]]) -> None:
     assert "\r" not in output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bug", BUGS)
 def test_soak_finds(soak: Callable[..., subprocess.Popen[str]], tmp_path: Path, bug: str) -> None:
     """A daemon with a bug fails the soak, which says what is wrong."""
@@ -138,6 +140,7 @@ def test_soak_finds(soak: Callable[..., subprocess.Popen[str]], tmp_path: Path, 
     assert output.endswith("soak: failed; seed 1\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM])
 def test_soak_interrupted(
     soak: Callable[..., subprocess.Popen[str]], tmp_path: Path, interrupt: signal.Signals

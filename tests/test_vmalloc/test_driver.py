@@ -153,6 +153,7 @@ def test_workers_take_turns(make_machine: Callable[..., Machine]) -> None:
     ]
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_machine(make_machine: Callable[..., Machine]) -> None:
     """Where everything lies, down to the frames; another seed gives another one."""
     states = []

@@ -69,6 +69,7 @@ def read_whole(path: Path) -> int:
     return length
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("order", "qset"), [(0, 500), (0, 1), (1, 500)])
 def test_areas(scullvfs: Any, mount: Callable[[str], Path], order: int, qset: int) -> None:
     """RAM full of areas takes 300 bytes for each beside it; their listing leaves nothing behind."""
@@ -88,6 +89,7 @@ def test_areas(scullvfs: Any, mount: Callable[[str], Path], order: int, qset: in
     assert books(pid) - full < MIB
 
 
+@pytest.mark.long
 def test_items_one_by_one(scullvfs: Any, mount: Callable[[str], Path]) -> None:
     """Reads that add list items, which needs no right to write, take no more than areas do."""
     mnt = mount(f"mem={RAM},devs=1,order=0,qset=1")
@@ -100,6 +102,7 @@ def test_items_one_by_one(scullvfs: Any, mount: Callable[[str], Path]) -> None:
     assert books(pid) - before < nr_items // 21 * SLAB
 
 
+@pytest.mark.long
 def test_open_listings(scullvfs: Any, mount: Callable[[str], Path]) -> None:
     """However often a long listing is opened, and changes in between, it takes nothing."""
     mnt = mount(f"mem={RAM},devs=4,order=0,qset=1")
@@ -118,6 +121,7 @@ def test_open_listings(scullvfs: Any, mount: Callable[[str], Path]) -> None:
         assert books(pid) - before < 8 * MIB
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 def test_open_files_have_an_end(scullvfs: Scullvfs) -> None:
     """An ordinary user opens 8192 files, and not one more; root still can then."""

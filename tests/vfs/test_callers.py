@@ -88,6 +88,7 @@ def log(mount: Path) -> str:
     return re.sub(r"^<\d>\[.*?\] ", "", (mount / "proc/kmsg").read_text(), flags=re.MULTILINE)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", LOOPS)
 def test_caller_of_each_call(scullvfs: Scullvfs, mountpoint: Path, change: str) -> None:
     """The second of two processes, on a descriptor that a third one has opened, is it."""

@@ -96,6 +96,7 @@ def test_refused(mm: Path, name: str) -> None:
     assert handles(mm) == ["a", "g", "v"]
 
 
+@pytest.mark.long
 def test_too_many(mm: Path) -> None:
     """There is an end to them, and then room again."""
     with open(mm / "command", "wb", buffering=0) as file:

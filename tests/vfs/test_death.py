@@ -78,6 +78,7 @@ ENDS: list[Callable[[int], None]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ENDS, ids=["SIGKILL", "SIGTERM"])
 def test_end_under_load(scullvfs: Scullvfs, mounted: Path, end: Callable[[int], None]) -> None:
     """Each client's call fails at once, and so do all after it."""
@@ -181,6 +182,7 @@ def kill(scullvfs: Scullvfs, mounted: Path) -> None:
     end(scullvfs.pid(mounted), signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_remount_stale(scullvfs: Scullvfs, mounted: Path) -> None:
     """A dead mount makes room for a new one, though a file of it is still open."""
     with orphan(mounted / "scullv0") as fd:
@@ -194,6 +196,7 @@ def test_remount_stale(scullvfs: Scullvfs, mounted: Path) -> None:
     assert sum(mount.path == str(mounted) for mount in read_mounts()) == 1
 
 
+@pytest.mark.long
 def test_remount_stale_nothing_there(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """An empty directory is as good, so the option can stand in fstab."""
     assert scullvfs("mount", "-o", "mem=16M,remount_stale", mountpoint).returncode == 0
@@ -207,6 +210,7 @@ def test_remount_stale_alive(scullvfs: Scullvfs, mounted: Path) -> None:
     assert (mounted / "scullv0").read_bytes() == b"kept"
 
 
+@pytest.mark.long
 def test_remount_stale_stopped(scullvfs: Scullvfs, mounted: Path) -> None:
     """One that is stopped is not dead, and goes on as if nothing had been."""
     (mounted / "scullv0").write_bytes(b"kept")
@@ -228,6 +232,7 @@ def test_remount_stale_stopped(scullvfs: Scullvfs, mounted: Path) -> None:
     assert scullvfs.pid(mounted) == pid
 
 
+@pytest.mark.long
 def test_stop_and_continue_under_load(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """Whatever is written while the daemon is stopped again and again arrives."""
     mnt = mount("mem=256M")

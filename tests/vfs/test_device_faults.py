@@ -171,6 +171,7 @@ def test_short_writes(scullv0: Path, mnt: Path, most: object) -> None:
     assert read_all(scullv0) == DATA[:5000]
 
 
+@pytest.mark.long
 def test_random_is_by_the_seed(mount: Callable[[str], Path]) -> None:
     """The same calls are cut short in the same places, with another seed in others."""
     found = []

@@ -44,6 +44,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_broken_driver(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """Each request is answered with its errno, and the daemon ends with status 0 as ever."""
     command = [sys.executable, "-c", BROKEN, "mount", "-f", "-o", "mem=16M", str(mountpoint)]
@@ -92,6 +93,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_written_bytes_are_taken_back(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """A driver that keeps what it was given has a ValueError, not the next request's bytes."""
     command = [sys.executable, "-c", KEEPING, "mount", "-f", "-o", "mem=16M", str(mountpoint)]
@@ -193,6 +195,7 @@ def breakable(
         yield daemon
 
 
+@pytest.mark.long
 def test_broken_handlers(breakable: subprocess.Popen[str], mountpoint: Path, broken: Path) -> None:
     """Whichever handler raises, its caller alone gets EIO, and all is well afterwards."""
     with opened(mountpoint / "scullv0") as fd:
@@ -234,6 +237,7 @@ main()
 """
 
 
+@pytest.mark.long
 def test_broken_housekeeping(scullvfs: Scullvfs, mountpoint: Path, broken: Path) -> None:
     """What fails between requests is logged, requests are served on, and it is tried again."""
     options = ["mount", "-f", "-o", "mem=256M", str(mountpoint)]

@@ -108,6 +108,7 @@ print(open(f"{mnt}/proc/self/fail-nth").read(), end="")
 """
 
 
+@pytest.mark.long
 def test_one_request_of_one_process(mount: Callable[[str], Path]) -> None:
     """As recorded on a real kernel, whichever of a write's requests fails.
 
@@ -284,6 +285,7 @@ def test_option(mount: Callable[[str], Path], scullvfs: Scullvfs) -> None:
     assert "failslab=40:100:0:-1" in scullvfs.quickly("status", mnt).stdout
 
 
+@pytest.mark.long
 def test_option_that_fails_the_mount(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """It says so, and nothing is mounted."""
     done = scullvfs("mount", "-o", "mem=16M,failslab=1:100:0:1", mountpoint)
@@ -313,6 +315,7 @@ def fault_files(mnt: Path) -> Iterator[Path]:
     yield from (mnt / "proc/1" / name for name in ("make-it-fail", "fail-nth"))
 
 
+@pytest.mark.long
 def test_bad_input(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """Taken, or refused with an errno and nothing has changed; and never a traceback."""
     command = [*scullvfs.command, "mount", "-f", "-o", "mem=32M", str(mountpoint)]

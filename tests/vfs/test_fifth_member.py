@@ -37,12 +37,14 @@ def test_it_is_short() -> None:
     assert 20 < len(re.findall(r"^\+(?!\+\+ b)(?=.)", DIFF, re.MULTILINE)) < 40
 
 
+@pytest.mark.long
 def test_exercise(session: Session) -> None:
     """What the page says prints what it says."""
     for command, shown in commands(SESSION):
         assert session.output(command) == shown, command
 
 
+@pytest.mark.long
 def test_it_is_taken_as_the_others_are(session: Session) -> None:
     """In the help, by TAB and by ioctl nothing else has to be changed; and types hold."""
     assert session.output("git apply scullx.diff") == ""

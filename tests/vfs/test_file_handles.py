@@ -89,6 +89,7 @@ def test_open_by_handle(mount: Callable[[str], Path], semantics: str) -> None:
             os.close(fd)
 
 
+@pytest.mark.long
 def test_handle_of_a_former_mount(mount: Callable[[str], Path]) -> None:
     """It opens no other file that has its number now, nor the same one; the root is the root."""
     before, now = mount("mem=16M,devs=8"), mount("mem=16M,devs=1")

@@ -37,6 +37,7 @@ def checked(scullvfs: Scullvfs, mountpoint: Path) -> Iterator[Path]:
     assert (daemon.returncode, stdout, stderr) == (0, "checked\n", "")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(SECONDS + 120)
 def test_hammer(scullvfs: Scullvfs, checked: Path) -> None:
     """Eight processes on four devices, two to a device, each with its own stripes.
@@ -65,6 +66,7 @@ def test_hammer(scullvfs: Scullvfs, checked: Path) -> None:
     assert len((checked / "proc/kmsg").read_text().splitlines()) == 1
 
 
+@pytest.mark.long
 def test_checked_daemon_without_a_bug(checked: Path) -> None:
     """The check passes after work of all kinds, with holes and an emptied device."""
     (checked / "scullv0").write_bytes(bytes(3 * MIB))

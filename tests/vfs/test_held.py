@@ -155,6 +155,7 @@ def test_device_and_operation_add_up(mnt: Path) -> None:
         assert time.monotonic() - began > 0.1
 
 
+@pytest.mark.long
 def test_writes_keep_their_data(mount: Callable[[str], Path]) -> None:
     """Forty that wait at the same time, while others come: each stores its own."""
     path = mount("mem=64M,scullv_devs=40")
@@ -239,6 +240,7 @@ def test_many_fills_hold_up_no_other_device(mnt: Path) -> None:
 # the mount's end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", ["read", "write", "ioctl"])
 def test_lazy_unmount(scullvfs: Scullvfs, mounted: Path, call: str) -> None:
     """An open file keeps a mount; unmounted lazily, who waits hears that the device has gone."""
@@ -253,6 +255,7 @@ def test_lazy_unmount(scullvfs: Scullvfs, mounted: Path, call: str) -> None:
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", ["open", "truncate", "read", "write"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_daemon_ends(scullvfs: Scullvfs, mounted: Path, call: str, number: int) -> None:
@@ -270,6 +273,7 @@ def test_daemon_ends(scullvfs: Scullvfs, mounted: Path, call: str, number: int) 
 # other loops
 
 
+@pytest.mark.long
 def test_plain_loop(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """Where pyfuse3 waits by itself, with the extension."""
     change = 'pyfuse3.__version__ = "3.6.0"'

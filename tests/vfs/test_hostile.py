@@ -64,6 +64,7 @@ def is_clean(text: str) -> bool:
     return all(line.isprintable() for line in text.split("\n"))
 
 
+@pytest.mark.long
 def test_status_own_fields_win(scullvfs: Any, lie: Lie, mounted: Path) -> None:
     """Mount point, state, user and pid are what the kernel says, and the next mount is shown."""
     forged = {"mountpoint": "/", "state": "dead", "uid": 7, "user": "x", "source": "y"}
@@ -84,6 +85,7 @@ def test_status_own_fields_win(scullvfs: Any, lie: Lie, mounted: Path) -> None:
             assert is_clean(done.stdout)
 
 
+@pytest.mark.long
 def test_status_no_report(scullvfs: Any, lie: Lie) -> None:
     """A line says what is wrong with each, and the next mount is shown, whatever this one says."""
     with ExitStack() as stack:
@@ -98,6 +100,7 @@ def test_status_no_report(scullvfs: Any, lie: Lie) -> None:
         assert [answer["state"] for answer in answers] == ["unknown"] * len(paths)
 
 
+@pytest.mark.long
 def test_view_no_report(scullvfs: Any, lie: Lie) -> None:
     """A page of what has no status, or that of another version, is not served."""
     for text in (*NO_REPORTS, json.dumps(OTHERS)):
@@ -117,6 +120,7 @@ def test_status_is_not_hidden_by_an_errno(scullvfs: Any, lie: Lie, number: int) 
         assert f"{path}: unknown, " in done.stdout
 
 
+@pytest.mark.long
 def test_no_pid_is_believed(scullvfs: Any, lie: Lie) -> None:
     """Nobody is told to kill another process, and nobody waits for it; the mount just goes."""
     for pid in [*PIDS, str(os.getpid())]:
@@ -128,6 +132,7 @@ def test_no_pid_is_believed(scullvfs: Any, lie: Lie) -> None:
             assert not scullvfs.mounted(path)
 
 
+@pytest.mark.long
 def test_no_command_waits(scullvfs: Any, lie: Lie) -> None:
     """A daemon that takes every request and answers none holds nobody up, nor what reads them."""
     with lie(hang=["open", "getattr", "lookup"]) as path, ExitStack() as stack:
@@ -152,6 +157,7 @@ def test_no_command_waits(scullvfs: Any, lie: Lie) -> None:
         assert scullvfs("umount", "--lazy", path).returncode == 0
 
 
+@pytest.mark.long
 def test_reload_follows_no_link(scullvfs: Any, lie: Lie, tmp_path: Path) -> None:
     """What the mount's daemon wants to have written elsewhere is not."""
     file = tmp_path / "file"

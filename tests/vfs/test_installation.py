@@ -109,6 +109,7 @@ def data_files() -> Iterator[tuple[Path, str]]:
             yield from ((path, directory) for path in found)
 
 
+@pytest.mark.long
 def test_sdist_is_the_checkout(source: Path, dist: Path) -> None:
     """All that git has is in it, tests and documentation included, and nothing built."""
     (sdist,) = dist.glob("*.tar.gz")
@@ -121,6 +122,7 @@ def test_sdist_is_the_checkout(source: Path, dist: Path) -> None:
     assert names - made == wanted
 
 
+@pytest.mark.long
 def test_installed_files(prefix: Path) -> None:
     """Commands, manual pages, completions and whatever else there is, at their places."""
     for path, directory in data_files():
@@ -131,6 +133,7 @@ def test_installed_files(prefix: Path) -> None:
     assert len([*package.glob("fuse/lowlevel/_interpose.*.so")]) == 1
 
 
+@pytest.mark.long
 def test_installed_program_mounts(prefix: Path, scullvfs: Scullvfs, mountpoint: Path) -> None:
     """The wheel works where there is no checkout, low-level extension included."""
     del scullvfs.env["PYTHONPATH"]
@@ -229,6 +232,7 @@ def test_build_with_another_wish(source: Path) -> None:
     assert "error: SCULLVFS_EXTENSION=yes is not possible; it may be 'required'" in said
 
 
+@pytest.mark.long
 def test_installed_without_the_extension(
     source: Path, scullvfs: Scullvfs, mountpoint: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +257,7 @@ def test_installed_without_the_extension(
     assert "it is not built: the low-level operations are not available" in " ".join(said.split())
 
 
+@pytest.mark.long
 def test_editable_installation(source: Path, tmp_path: Path) -> None:
     """It adds the extension to the checkout, and nothing else."""
     prefix = environment(tmp_path / "prefix")

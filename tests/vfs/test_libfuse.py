@@ -67,6 +67,7 @@ def taken_over() -> set[str]:
 # -- the header ------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_no_warning(compiler: str, tmp_path: Path) -> None:
     """The extension compiles with all warnings, by both compilers."""

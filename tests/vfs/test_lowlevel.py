@@ -60,6 +60,7 @@ def log_of(scullvfs: Scullvfs, mountpoint: Path) -> list[str]:
         return process.communicate()[1].splitlines()
 
 
+@pytest.mark.long
 def test_missing_is_logged(without: Scullvfs, mountpoint: Path) -> None:
     """The log says what is missing, what that costs, and what to do."""
     said = log_of(without, mountpoint)
@@ -70,11 +71,13 @@ def test_missing_is_logged(without: Scullvfs, mountpoint: Path) -> None:
     assert "install scullvfs with gcc, pkg-config and libfuse3-dev" in line
 
 
+@pytest.mark.long
 def test_present_is_not_logged(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """With the extension there is nothing to say."""
     assert lowlevel.MISSING not in "\n".join(log_of(scullvfs, mountpoint))
 
 
+@pytest.mark.long
 def test_missing_devices_work(bare: Path) -> None:
     """dd, cat and the shell do what they do with it."""
     command = """
@@ -87,6 +90,7 @@ def test_missing_devices_work(bare: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "b\n")
 
 
+@pytest.mark.long
 def test_missing_driver_rules(bare: Path) -> None:
     """A write still ends at the quantum, and O_APPEND goes to the end."""
     fd = os.open(bare / "scullv0", os.O_RDWR | os.O_APPEND)
@@ -98,6 +102,7 @@ def test_missing_driver_rules(bare: Path) -> None:
     assert read_all(bare / "scullv0") == b"a" * QUANTUM + b"b" * 10
 
 
+@pytest.mark.long
 def test_missing_calls_are_counted(bare: Path) -> None:
     """Reads and writes, too, which Python counts then."""
     with open(bare / "scullv2", "wb", buffering=0) as file:
@@ -111,6 +116,7 @@ def test_missing_calls_are_counted(bare: Path) -> None:
     assert write["nanoseconds"] > 0
 
 
+@pytest.mark.long
 def test_missing_ioctl(bare: Path) -> None:
     """Every command is ENOTTY."""
     fd = os.open(bare / "scullv0", os.O_RDWR)
@@ -123,6 +129,7 @@ def test_missing_ioctl(bare: Path) -> None:
         os.close(fd)
 
 
+@pytest.mark.long
 def test_missing_ioctl_command(without: Scullvfs, bare: Path) -> None:
     """`scullvfs ioctl` says that the mount may be the reason."""
     done = without("ioctl", bare / "scullv0", "query-order")
@@ -133,6 +140,7 @@ def test_missing_ioctl_command(without: Scullvfs, bare: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_missing_parameters(bare: Path) -> None:
     """Order and qset can be set all the same, by their files."""
     (bare / "sys/module/scullv/parameters/scullv_order").write_text("1\n")
@@ -140,6 +148,7 @@ def test_missing_parameters(bare: Path) -> None:
     assert (bare / "sys/class/scullv/scullv0/order").read_text() == "1\n"
 
 
+@pytest.mark.long
 def test_missing_recording(without: Scullvfs, bare: Path, tmp_path: Path) -> None:
     """`scullvfs record` says that it is the extension that is missing, not the daemon."""
     done = without("record", bare, "-o", tmp_path / "run.scull")
@@ -148,6 +157,7 @@ def test_missing_recording(without: Scullvfs, bare: Path, tmp_path: Path) -> Non
     refusal(done, "record-extension")
 
 
+@pytest.mark.long
 def test_missing_snapshot(without: Scullvfs, bare: Path, tmp_path: Path) -> None:
     """A mount is saved all the same: who saves it asks again."""
     (bare / "scullv1").write_bytes(b"x" * 1000)

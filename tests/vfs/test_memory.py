@@ -20,6 +20,7 @@ def resident(scullvfs: Any, mnt: Path) -> int:
     return rss
 
 
+@pytest.mark.long
 def test_ram_used_up(mount: Callable[[str], Path], tmp_path: Path) -> None:
     """dd says so and ends with 1; what was written is there, and a trim makes room again."""
     mnt = mount("mem=32M")
@@ -53,6 +54,7 @@ def test_ram_used_up(mount: Callable[[str], Path], tmp_path: Path) -> None:
     assert read_all(mnt / "scullv1") == other
 
 
+@pytest.mark.long
 def test_ram_used_up_by_small_quanta(mount: Callable[[str], Path]) -> None:
     """The same with items of a page each, where items and sets run out as well as quanta."""
     mnt = mount("mem=8M,order=0,qset=1")
@@ -75,6 +77,7 @@ def test_addresses_used_up(mount: Callable[[str], Path]) -> None:
     assert "vmalloc_node_range" in (mnt / "proc/kmsg").read_text()
 
 
+@pytest.mark.long
 def test_trim_gives_memory_back_to_the_host(scullvfs: Any, mount: Callable[[str], Path]) -> None:
     """After 512 MiB were written and trimmed, the daemon is soon as small as before, or nearly."""
     mnt = mount("mem=1G")
@@ -88,6 +91,7 @@ def test_trim_gives_memory_back_to_the_host(scullvfs: Any, mount: Callable[[str]
     )
 
 
+@pytest.mark.long
 def test_truncate_gives_memory_back_to_the_host(
     scullvfs: Any, mount: Callable[[str], Path]
 ) -> None:
@@ -106,6 +110,7 @@ def test_truncate_gives_memory_back_to_the_host(
     assert read_all(mnt / "scullv0") == data
 
 
+@pytest.mark.long
 def test_kfree_gives_memory_back_to_the_host(scullvfs: Any, mount: Callable[[str], Path]) -> None:
     """Quantum sets of 4 MiB, all of them in use: they go back, though few single frames are freed.
 

@@ -433,6 +433,7 @@ def mounted_by(
 
 
 # Passing takes seconds; a failure may be shrunk for up to five minutes.
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("mounted_by", "name"), CASES, indirect=["mounted_by"])
 def test_devices_are_as_the_model_says(mounted_by: tuple[Path, str], name: str) -> None:

@@ -35,6 +35,7 @@ NAMES = {
 """Name -> how it is shown."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_path(scullvfs: Any, tmp_path: Path, name: str) -> None:
     """Every command works on it, and every line of every command is one line and prints."""
@@ -93,6 +94,7 @@ def test_path_with_a_dash(scullvfs: Any, tmp_path: Path, monkeypatch: pytest.Mon
     assert refusal(scullvfs("mount", "a b"), "missing").endswith("'mkdir 'a b''")
 
 
+@pytest.mark.long
 def test_log(scullvfs: Any, tmp_path: Path) -> None:
     """A message is one line of the log, whatever is in the path."""
     with mount_point(scullvfs, tmp_path / "a\nscullvfs: forged\x1b[31m") as path:
@@ -108,6 +110,7 @@ def test_log(scullvfs: Any, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_completion(scullvfs: Any, tmp_path: Path) -> None:
     """What is no line is not offered, and what is offered runs nothing, however it is quoted."""
     hostile = tmp_path / "$(touch x)`y`'\"\\"

@@ -325,6 +325,7 @@ def test_without_the_quirk(mount: Mount, driver: str) -> None:
 # -- at random -------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_random(mount: Mount, scullvfs: Scullvfs) -> None:
     """Whatever is overwritten, the daemon lives and answers, and every call has an errno."""
     path = mount(

@@ -130,6 +130,7 @@ def session(scullvfs: Scullvfs, tmp_path: Path, page: str) -> Iterator[Session]:
         assert left == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", PAGES)
 def test_page(session: Session, page: str) -> None:
     """The page's files compile, and its commands print what it says."""

@@ -56,6 +56,7 @@ def numbers(pid: int) -> list[str]:
     raise AssertionError(pid)
 
 
+@pytest.mark.long
 def test_seen_from_outside(scullvfs: Any, rshared: Path) -> None:
     """It is named by its pid here, and waited for; whoever has the number it counts is not."""
     with (
@@ -71,6 +72,7 @@ def test_seen_from_outside(scullvfs: Any, rshared: Path) -> None:
         assert daemon not in scullvfs.processes()
 
 
+@pytest.mark.long
 def test_cost_where_proc_is_anothers(scullvfs: Any, rshared: Path) -> None:
     """Its own, although /proc has somebody else under its pid; nor is the caller named by it."""
     with (
@@ -87,6 +89,7 @@ def test_cost_where_proc_is_anothers(scullvfs: Any, rshared: Path) -> None:
         assert daemon not in scullvfs.processes()
 
 
+@pytest.mark.long
 def test_seen_from_inside(scullvfs: Any, mounted: Path) -> None:
     """Where the daemon is no process, none is named, and the mount is taken down all the same."""
     pid = scullvfs.pid(mounted)

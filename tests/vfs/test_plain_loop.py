@@ -40,6 +40,7 @@ def changed(scullvfs: Scullvfs, request: pytest.FixtureRequest) -> Scullvfs:
     return scullvfs
 
 
+@pytest.mark.long
 def test_plain_loop(changed: Scullvfs, mountpoint: Path) -> None:
     """It says so once, and everything works as ever: calls of a page and of many, and ioctl."""
     with changed.start("mount", "-f", "-o", "mem=16M", mountpoint) as process:

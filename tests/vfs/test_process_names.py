@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from .troubles import refusal
 
 Mount = Callable[[str], Path]
@@ -70,6 +72,7 @@ def test_overrun(mount: Mount) -> None:
     assert re.findall(r"(?m)\] CPU: .* Comm: (.*) Tainted: ", text) == [*NAMES.values()]
 
 
+@pytest.mark.long
 def test_users_of_a_mount(scullvfs: Any, mounted: Path) -> None:
     """Who keeps a mount busy is named, and a name that looks like two is quoted."""
     libc = ctypes.CDLL(None)

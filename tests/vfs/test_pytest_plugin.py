@@ -56,6 +56,7 @@ SIZES = """
 """
 
 
+@pytest.mark.long
 def test_scullvfs_mount(suite: Any) -> None:
     """A mount for the test, with the defaults of the program."""
     suite(
@@ -71,6 +72,7 @@ def test_scullvfs_mount(suite: Any) -> None:
     ).assert_outcomes(passed=2)
 
 
+@pytest.mark.long
 def test_options(suite: Any) -> None:
     """The call wins over the marker, the closest one over others, and each over the ini file."""
     suite(
@@ -100,6 +102,7 @@ def test_options(suite: Any) -> None:
     ).assert_outcomes(passed=4)
 
 
+@pytest.mark.long
 def test_mountpoint(suite: Any) -> None:
     """A directory of the test's own."""
     suite("""
@@ -108,6 +111,7 @@ def test_mountpoint(suite: Any) -> None:
     """).assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("marker", "message"),
     [
@@ -128,6 +132,7 @@ def test_options_wrong(suite: Any, marker: str, message: str) -> None:
     result.stdout.fnmatch_lines([message])
 
 
+@pytest.mark.long
 def test_failing(suite: Any) -> None:
     """With the failure of a test comes what the daemon has said; mounts end in reverse order."""
     result = suite("""
@@ -141,6 +146,7 @@ def test_failing(suite: Any) -> None:
     )
 
 
+@pytest.mark.long
 def test_left_open(suite: Any) -> None:
     """A file left open is an error where warnings are, and the mount is gone nevertheless."""
     result = suite("""
@@ -152,6 +158,7 @@ def test_left_open(suite: Any) -> None:
     result.stdout.fnmatch_lines(["*MountInUseWarning: scullvfs: * was still in use by * (pid *"])
 
 
+@pytest.mark.long
 def test_unused(suite: Any) -> None:
     """Without a mount nothing of scullvfs is loaded; with one nothing of FUSE."""
     suite("""
@@ -168,6 +175,7 @@ def test_unused(suite: Any) -> None:
     """).assert_outcomes(passed=2)
 
 
+@pytest.mark.long
 def test_other_plugins_fixtures(suite: Any) -> None:
     """What a suite calls its own fixtures is its own affair: the plugin's names begin the same."""
     result = suite("def test(): pass", "--fixtures")
@@ -175,6 +183,7 @@ def test_other_plugins_fixtures(suite: Any) -> None:
     assert names == ["scullvfs_mount", "scullvfs_mount_factory"]
 
 
+@pytest.mark.long
 def test_xdist(suite: Any) -> None:
     """Workers mount at the same time, and do not meet."""
     suite(
@@ -192,6 +201,7 @@ def test_xdist(suite: Any) -> None:
     ).assert_outcomes(passed=4)
 
 
+@pytest.mark.long
 def test_xdist_worker_dies(suite: Any, here: Path) -> None:
     """A worker that crashes with a mount does not leave it there."""
     result = suite(
@@ -211,6 +221,7 @@ def test_xdist_worker_dies(suite: Any, here: Path) -> None:
     left.rmdir()
 
 
+@pytest.mark.long
 def test_interrupted(pytester: pytest.Pytester) -> None:
     """Ctrl-C ends the run, and the mount with it."""
     pytester.makepyfile("""

@@ -192,6 +192,7 @@ def test_answers(texts: dict[Path, bytes], tmp_path: Path, name: str) -> None:
     assert said == {file: answer(text) for file, text in texts.items()}
 
 
+@pytest.mark.long
 def test_ram(tree: Path, tmp_path: Path) -> None:
     """RAM as a core file, too, which is too large for all of them; nobody can write to it."""
     file = tree / "proc/kcore"
@@ -203,6 +204,7 @@ def test_ram(tree: Path, tmp_path: Path) -> None:
         file.open("r+b")
 
 
+@pytest.mark.long
 def test_rsync_of_the_tree(tree: Path, tmp_path: Path) -> None:
     """A copy of everything at once has everything."""
     names = ("trace_[mp]*", "kcore", "reset", "snapshot", "record", "record_data")
@@ -213,6 +215,7 @@ def test_rsync_of_the_tree(tree: Path, tmp_path: Path) -> None:
         assert (tmp_path / file.relative_to(tree)).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copy", CALLS, ids=lambda copy: copy.__name__)
 def test_calls_while_it_changes(tree: Path, tmp_path: Path, copy: Callable[..., object]) -> None:
     """A listing that grows and shrinks between the calls of a copy is whole all the same."""

@@ -114,6 +114,7 @@ def test_allocate_lets_others_in(mnt: Path, mode: int) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [0, KEEP_SIZE, ZERO_RANGE])
 def test_allocate(mnt: Path, mode: int) -> None:
     """In many slices, and all of it is there."""
@@ -124,6 +125,7 @@ def test_allocate(mnt: Path, mode: int) -> None:
     assert device.stat().st_size == (0 if mode == KEEP_SIZE else QUANTA * 4096)
 
 
+@pytest.mark.long
 def test_punch_and_cut_let_others_in(mnt: Path) -> None:
     """They free the quanta, and others see the number fall."""
     device = mnt / "scullv0"
@@ -185,6 +187,7 @@ def test_killed(mnt: Path, mode: int) -> None:
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
+@pytest.mark.long
 def test_punch_killed(mnt: Path) -> None:
     """A hole that is punched in part is one."""
     device = mnt / "scullv0"
@@ -200,6 +203,7 @@ def test_punch_killed(mnt: Path) -> None:
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
+@pytest.mark.long
 def test_truncate_killed(mnt: Path) -> None:
     """The device is empty, and what the call had not freed yet is freed without it."""
     device = mnt / "scullv0"
@@ -215,6 +219,7 @@ def test_truncate_killed(mnt: Path) -> None:
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
+@pytest.mark.long
 def test_several_at_once(mnt: Path) -> None:
     """On two devices they go on side by side, on one device one after the other."""
     one, two = mnt / "scullv0", mnt / "scullv1"
@@ -229,6 +234,7 @@ def test_several_at_once(mnt: Path) -> None:
     assert [shown(device, "quanta") for device in (one, two)] == [QUANTA // 2] * 2
 
 
+@pytest.mark.long
 def test_waiting_and_killed(mnt: Path) -> None:
     """Who waits for another call on the same device can be killed, and that call goes on.
 
@@ -244,6 +250,7 @@ def test_waiting_and_killed(mnt: Path) -> None:
     assert shown(device, "quanta") == 2 * QUANTA
 
 
+@pytest.mark.long
 def test_emptied_meanwhile(mnt: Path) -> None:
     """An open with O_TRUNC comes after it: the device is empty, and takes the new order."""
     device = mnt / "scullv0"
@@ -273,6 +280,7 @@ def called_upon(
             yield daemon, process
 
 
+@pytest.mark.long
 def test_end_of_the_daemon(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """It ends as ever, and does not finish the call first."""
     with called_upon(scullvfs, mountpoint, MANY) as (daemon, process):
@@ -283,6 +291,7 @@ def test_end_of_the_daemon(scullvfs: Scullvfs, mountpoint: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.long
 def test_lazy_unmount(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """The call goes on as its file is open, and the daemon ends after it."""
     with called_upon(scullvfs, mountpoint, 2 * QUANTA) as (daemon, process):
@@ -291,6 +300,7 @@ def test_lazy_unmount(scullvfs: Scullvfs, mountpoint: Path) -> None:
         assert daemon.wait(DEADLINE) == 0
 
 
+@pytest.mark.long
 def test_watchdog(scullvfs: Scullvfs, mountpoint: Path, tmp_path: Path) -> None:
     """The service manager hears of the daemon while one call goes on."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

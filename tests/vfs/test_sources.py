@@ -25,6 +25,7 @@ SOURCES = {
 """As it stands behind fsname= -> what the kernel gets."""
 
 
+@pytest.mark.long
 def test_source(scullvfs: Any, mountpoint: Path) -> None:
     """Any bytes go through to the kernel, and `status` shows what mounts so again."""
     for written, source in SOURCES.items():
@@ -48,6 +49,7 @@ def test_source(scullvfs: Any, mountpoint: Path) -> None:
             assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_source_of_fstab(scullvfs: Any, mountpoint: Path) -> None:
     """mount.scullvfs takes its first argument as it is."""
     helper = [sys.executable, "-c", "from scullvfs.cli.mount_helper import main; main()"]

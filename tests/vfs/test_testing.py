@@ -78,6 +78,7 @@ def ended_by_itself(mnt: Mount) -> bool:
 # What a mount offers
 
 
+@pytest.mark.long
 def test_mounted() -> None:
     """The mount answers at once, is what it says, and is gone afterwards, with its directory."""
     with mounted(mem="16M") as mnt:
@@ -94,6 +95,7 @@ def test_mounted() -> None:
     assert ended_by_itself(mnt)
 
 
+@pytest.mark.long
 def test_mounted_options() -> None:
     """Every kind of value: number, text, truth, and permission bits as Python writes them."""
     with mounted(scullv_devs=11, order=2, semantics="file", shuffle=False, mode=0o600) as mnt:
@@ -106,6 +108,7 @@ def test_mounted_options() -> None:
         warnings.simplefilter("ignore", MountInUseWarning)
 
 
+@pytest.mark.long
 def test_mounted_drivers() -> None:
     """The devices of all of them, scullv's first, or of one; also where scullv is not."""
     with mounted(drivers="scullp:scullv", scullp_devs=11, scullv_devs=1, mem="16M") as mnt:
@@ -145,6 +148,7 @@ def test_flags() -> None:
     assert {option.name for option in OPTIONS if option.parse is None} == FLAGS
 
 
+@pytest.mark.long
 def test_mounted_mountpoint(mountpoint: Path, tmp_path: Path) -> None:
     """A directory of the caller's stays, and a link to it is followed."""
     (tmp_path / "link").symlink_to(mountpoint)
@@ -155,6 +159,7 @@ def test_mounted_mountpoint(mountpoint: Path, tmp_path: Path) -> None:
         assert list(mountpoint.iterdir()) == []
 
 
+@pytest.mark.long
 def test_mounted_side_by_side() -> None:
     """Two mounts have nothing in common, and end in any order."""
     with mounted(devs=1) as one, mounted(devs=2) as two:
@@ -218,6 +223,7 @@ def test_served_by_what_says_nothing(mountpoint: Path) -> None:
         served(["sh", "-c", "exit 9"], mountpoint).__enter__()
 
 
+@pytest.mark.long
 def test_served_by_what_never_mounts(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended."""
     monkeypatch.setattr("scullvfs.testing.daemon.READY_TIMEOUT", 0.1)
@@ -260,6 +266,7 @@ def test_daemon_stopped() -> None:
     assert ended_by_itself(mnt)
 
 
+@pytest.mark.long
 def test_daemon_stuck(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not end when it should is killed."""
     monkeypatch.setattr("scullvfs.testing.daemon.END_TIMEOUT", 0.1)
@@ -270,6 +277,7 @@ def test_daemon_stuck(mountpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None
         os.kill(mnt.pid, 0)
 
 
+@pytest.mark.long
 def test_file_left_open() -> None:
     """It says so, the name goes, the file is dead, and the daemon has ended."""
     with pytest.warns(MountInUseWarning) as warned, mounted() as mnt:
@@ -287,6 +295,7 @@ def test_file_left_open() -> None:
         os.close(fd)
 
 
+@pytest.mark.long
 def test_file_left_open_where_warnings_are_errors() -> None:
     """The warning comes when all is cleaned up."""
     with pytest.raises(MountInUseWarning), mounted() as mnt:
@@ -302,6 +311,7 @@ def test_unmount_early() -> None:
         mnt.unmount()
 
 
+@pytest.mark.long
 def test_unmount_early_in_use() -> None:
     """As `scullvfs umount` it refuses, and the mount stays."""
     with mounted() as mnt:
@@ -316,6 +326,7 @@ def test_unmounted_from_outside(scullvfs: Any) -> None:
         assert scullvfs("umount", mnt).returncode == 0
 
 
+@pytest.mark.long
 def test_mounted_over() -> None:
     """Another mount, on the same temporary directory, goes too."""
     with mounted() as mnt:
@@ -323,6 +334,7 @@ def test_mounted_over() -> None:
     assert ended_by_itself(mnt)
 
 
+@pytest.mark.long
 def test_mounted_elsewhere_too() -> None:
     """A mount namespace with a copy of the mount does not keep the daemon."""
     command = ["unshare", "--mount", "sh", "-c", "echo ready; exec sleep 1000"]
@@ -337,6 +349,7 @@ def test_mounted_elsewhere_too() -> None:
             container.kill()
 
 
+@pytest.mark.long
 def test_mounted_again(scullvfs: Any, mountpoint: Path) -> None:
     """Another mount on the directory of the caller's is the caller's."""
     with mounted(mountpoint=mountpoint) as mnt:
@@ -368,6 +381,7 @@ def test_interrupted(script: Any, here: Path, interrupt: signal.Signals) -> None
         path.rmdir()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["Popen", "resolve", "mount_at", "take_down"])
 def test_interrupted_at_a_bad_moment(script: Any, moment: str) -> None:
     """Wherever Ctrl-C comes while it mounts or unmounts, nothing is left."""
@@ -466,6 +480,7 @@ def elsewhere(change: str, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.long
 def test_ordinary_user(here: Path) -> None:
     """Anyone who may open /dev/fuse mounts without root."""
     with tempfile.TemporaryDirectory(dir="/tmp") as scratch:  # pytest's are closed to others

@@ -131,6 +131,7 @@ def test_fail_within_fail(mnt: Mount) -> None:
     (mnt / "scullv0").read_bytes()
 
 
+@pytest.mark.long
 def test_fail_undone_out_of_order(mnt: Mount) -> None:
     """Those that are newer hold, and when all are undone it is as before the first."""
     before = knobs(mnt)
@@ -160,6 +161,7 @@ def test_fail_undone_below_another(mnt: Mount) -> None:
         (mnt / "scullv0").read_bytes()
 
 
+@pytest.mark.long
 def test_delay_undone_out_of_order(mnt: Mount) -> None:
     """File by file: what the newer one has not set is back at once."""
     before = knobs(mnt)
@@ -183,6 +185,7 @@ def test_fail_ioctl_of_an_unbuffered_file(mnt: Mount) -> None:
             mnt.ioctl("scullv0", "query-order")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arguments", "options", "words"),
     [
@@ -210,6 +213,7 @@ def test_fail_of_nothing(mnt: Mount, arguments: Any, options: Any, words: str) -
     assert knobs(mnt) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -246,6 +250,7 @@ def took(call: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.long
 def test_delay(mnt: Mount) -> None:
     """Of one operation of all devices, or of each call of one; afterwards it is quick."""
     with mnt.delay(open=0.2):
@@ -260,6 +265,7 @@ def test_delay(mnt: Mount) -> None:
     assert knobs(mnt) == before
 
 
+@pytest.mark.long
 def test_delay_ends(mnt: Mount) -> None:
     """With the context, for those who wait, too."""
     (mnt / "scullv0").write_bytes(b"hello")
@@ -293,6 +299,7 @@ def test_delay_interrupted(mnt: Mount) -> None:
     assert (mnt / "scullv0").read_bytes() == b""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("seconds", "operations", "words"),
     [
@@ -330,6 +337,7 @@ def test_short(mnt: Mount) -> None:
     assert (mnt / "scullp0").read_bytes() == b"HELlo"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -386,6 +394,7 @@ def test_slab(mnt: Mount) -> None:
     assert "name failslab, interval 4" in mnt.kmsg()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["times", "interval", "probability", "space", "min_order"])
 def test_faults_of_nothing(mnt: Mount, name: str) -> None:
     """What cannot be is said, and sets nothing."""
@@ -400,6 +409,7 @@ def test_faults_of_nothing(mnt: Mount, name: str) -> None:
 # It is put back
 
 
+@pytest.mark.long
 def test_undone(mnt: Mount) -> None:
     """Whatever was set, and by an exception, too."""
     mnt.fail("scullv0", "read", errno.EPIPE, call=1000)
@@ -420,6 +430,7 @@ def test_undone(mnt: Mount) -> None:
     assert sum(during[path] != before[path] for path in before) > 20
 
 
+@pytest.mark.long
 def test_reset(mnt: Mount) -> None:
     """Of one device, or of all and the machine."""
     before = knobs(mnt)
@@ -501,6 +512,7 @@ def test_of_one_unmounted_from_outside(mnt: Mount, scullvfs: Any) -> None:
             mnt.reset()
 
 
+@pytest.mark.long
 def test_of_a_stalled_one(mnt: Mount) -> None:
     """It is said, and what could not be put back then can be later."""
     before = knobs(mnt)

@@ -66,6 +66,7 @@ MACHINES: dict[str, dict[str, str | int]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 @pytest.mark.parametrize(
     ("device", "leave"),
@@ -98,6 +99,7 @@ GEOMETRIES: list[tuple[str, dict[str, str | int], int]] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("device", "options", "quantum"), GEOMETRIES)
 def test_exactly_quanta(
     mount: Any, device: str, options: dict[str, str | int], quantum: int
@@ -111,6 +113,7 @@ def test_exactly_quanta(
     validate(mnt)
 
 
+@pytest.mark.long
 def test_exactly_afterwards(mount: Any) -> None:
     """On a machine that has been used: parameters set, slabs half full, other devices with data."""
     mnt = mount(mem="32M")
@@ -204,6 +207,7 @@ def test_no_number(mount: Any, leave: object) -> None:
         mount().fill(leave)
 
 
+@pytest.mark.long
 def test_refused_twice(mount: Any) -> None:
     """A full machine has no room for a second one; nor for more pieces than there are handles."""
     mnt = mount()

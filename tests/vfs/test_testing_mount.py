@@ -40,6 +40,7 @@ def state(pid: int) -> str:
 # The daemon stands still
 
 
+@pytest.mark.long
 def test_stalled(mnt: Mount) -> None:
     """A call meanwhile waits, and is done afterwards; the mount's own methods do not hang."""
     (mnt / "scullv0").write_bytes(b"hello")
@@ -103,6 +104,7 @@ def test_stalled_and_killed(mnt: Mount) -> None:
         pass
 
 
+@pytest.mark.long
 def test_stalled_and_the_test_is_killed(tmp_path: Path, scullvfs: Any) -> None:
     """Neither the mount nor a stopped daemon stays."""
     code = (
@@ -177,6 +179,7 @@ def test_status(mnt: Mount) -> None:
     assert mnt.status()["calls"] == before["calls"]
 
 
+@pytest.mark.long
 def test_ioctl(mnt: Mount) -> None:
     """By word, for each way that a value goes, and by number; each driver has its own."""
     assert mnt.ioctl("scullv0", "query-order") == 4

@@ -27,6 +27,7 @@ def write(mnt: Any) -> None:
     assert (mnt / "scullv0").read_bytes() == b"hello"
 
 
+@pytest.mark.long
 def test_record(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """From the call to the end of the context; the data is in it, if nothing else is said."""
     for data in (True, False):
@@ -40,6 +41,7 @@ def test_record(scullvfs: Scullvfs, tmp_path: Path) -> None:
         assert scullvfs("replay", tmp_path / "run.scull").returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("end", "status"),
     [
@@ -71,6 +73,7 @@ def test_refused(tmp_path: Path) -> None:
         assert mnt.standing == []
 
 
+@pytest.mark.long
 def test_option_of_pytest(suite: Any, scullvfs: Scullvfs, tmp_path: Path) -> None:
     """Of a test that fails the recording stays, and how to replay it is said; of others none."""
     result = suite(

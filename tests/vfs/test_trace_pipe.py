@@ -294,6 +294,7 @@ def test_poll_of_a_device(tracing: Path) -> None:
 # the mount's end
 
 
+@pytest.mark.long
 def test_unmount_is_refused_while_one_waits(scullvfs: Scullvfs, mounted: Path) -> None:
     """As any mount with an open file; a lazy one ends the reader, and then the daemon."""
     pid = int((mounted / PID_FILE).read_bytes())
@@ -306,6 +307,7 @@ def test_unmount_is_refused_while_one_waits(scullvfs: Scullvfs, mounted: Path) -
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_daemon_ends_while_one_waits(mounted: Path, number: int) -> None:
     """A daemon that is told to end ends the reader; one that is killed, with an error."""
@@ -330,6 +332,7 @@ def test_read_that_came_first_is_no_loss(mounted: Path) -> None:
 # other loops
 
 
+@pytest.mark.long
 def test_plain_loop(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """Where pyfuse3 waits by itself, with the extension: it waits, is interrupted, and ends."""
     program = PROGRAM.format(change='pyfuse3.__version__ = "3.6.0"')
@@ -351,6 +354,7 @@ def test_plain_loop(scullvfs: Scullvfs, mountpoint: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.long
 def test_without_the_extension_nothing_waits(bare: Path) -> None:  # noqa: F811
     """A read is EAGAIN, since nobody would hear of an interrupt; with data it is as ever."""
     with opened(bare / TRACING / "trace_pipe", os.O_RDONLY) as fd:

@@ -56,6 +56,7 @@ def cut(device: Path) -> None:
     os.truncate(device, 4096)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("trim", [open_trim, truncate_trim, cut])
 def test_a_large_trim_lets_others_in(
     mount: Callable[[str], Path], tmp_path: Path, trim: Callable[[Path], None]

@@ -55,6 +55,7 @@ def mounted(scullvfs: Scullvfs, mountpoint: Path, go: Path, begun: Path) -> Iter
         go.touch()
 
 
+@pytest.mark.long
 def test_others_are_served_meanwhile(mounted: Path, go: Path, begun: Path) -> None:
     """Of every kind, and while more than one handler waits; then those are answered, too."""
     command = ["stat", "--file-system", "--format=%S", mounted]
@@ -75,6 +76,7 @@ def test_others_are_served_meanwhile(mounted: Path, go: Path, begun: Path) -> No
     assert read_all(mounted / "scullv3") == b"3" * 200_000
 
 
+@pytest.mark.long
 def test_unmount_meanwhile(mounted: Path, go: Path, begun: Path) -> None:
     """The daemon ends as soon as the last handler has."""
     pid = int((mounted / PID_FILE).read_bytes())

@@ -56,6 +56,7 @@ def test_victims(machine: Machine, load: Load) -> None:
     ]
 
 
+@pytest.mark.long
 def test_victims_are_bounded(machine: Machine, load: Load) -> None:
     """Of many that were overrun, and of many victims of one, some are remembered."""
     device = load("scullc", scullc_quantum=8)

@@ -67,6 +67,7 @@ def ended(daemon: subprocess.Popen[str], *names: str) -> None:
         assert TROUBLES[name].fits(line), line
 
 
+@pytest.mark.long
 def test_abort(
     daemon: subprocess.Popen[str], scullvfs: Scullvfs, mountpoint: Path, abort: Abort
 ) -> None:
@@ -82,6 +83,7 @@ def test_abort(
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_abort_in_the_background(scullvfs: Scullvfs, mounted: Path, abort: Abort) -> None:
     """It is the same without anybody to see the status."""
     abort(mounted)
@@ -119,6 +121,7 @@ def test_abort_of_a_mount_with_two_names(
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 def test_abort_of_a_mount_below_another(
     daemon: subprocess.Popen[str],
     scullvfs: Scullvfs,
@@ -143,6 +146,7 @@ def test_abort_of_a_mount_below_another(
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_unmounted_and_mounted_anew(
     daemon: subprocess.Popen[str], scullvfs: Scullvfs, mountpoint: Path, abort: Abort
 ) -> None:
@@ -163,6 +167,7 @@ def test_unmounted_and_mounted_anew(
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("background", [False, True])
 def test_abort_by_an_ordinary_user(
     elsewhere: Elsewhere, scratch: Path, theirs: Path, background: bool
@@ -231,6 +236,7 @@ int execle(const char *path, const char *arg, ...)
 """
 
 
+@pytest.mark.long
 def test_libfuse_cannot_unmount(scullvfs: Scullvfs, mountpoint: Path, tmp_path: Path) -> None:
     """libfuse tells nobody of it, so the daemon looks, and does it as `scullvfs umount` does."""
     library = tmp_path / "cannot-unmount.so"

@@ -90,6 +90,7 @@ def refusal(done: subprocess.CompletedProcess[str], status: int) -> str:
 # What it measures
 
 
+@pytest.mark.long
 def test_bench_table(scullvfs: Any) -> None:
     """A table on stdout with all three targets, what disturbed it, and nothing on stderr."""
     done = scullvfs("bench", "-o", "mem=16M", "--sizes", "4K,128K", *QUICK)
@@ -105,6 +106,7 @@ def test_bench_table(scullvfs: Any) -> None:
     assert any("on 2 CPUs" in line or "CPUs; nothing pinned" in line for line in lines)
 
 
+@pytest.mark.long
 def test_bench_bytes_and_short_calls(scullvfs: Any) -> None:
     """All targets move the same; only beyond a quantum of scullvfs are calls short."""
     found = results(scullvfs("bench", "-o", "mem=16M", "--sizes", "4K,128K", "--json", *QUICK))
@@ -119,6 +121,7 @@ def test_bench_bytes_and_short_calls(scullvfs: Any) -> None:
         assert (result["to_floor"] is not None) == (target == "scullvfs")
 
 
+@pytest.mark.long
 def test_bench_says_what_dd_says(scullvfs: Any, logged: Path) -> None:
     """Every rate is bytes over seconds of the line that dd printed; the same as by hand."""
     found = results(scullvfs("bench", "-o", "mem=16M", "--sizes", "4K", "--json", *QUICK))
@@ -152,12 +155,14 @@ def test_bench_rewrite_is_one(mounted: Path) -> None:
     assert device.read_bytes() == kept + bytes(14 * 4 * KIB) + kept
 
 
+@pytest.mark.long
 def test_bench_semantics_file(scullvfs: Any) -> None:
     """By the rules of a regular file no call is short."""
     done = scullvfs("bench", "-o", "mem=16M,semantics=file", "--sizes", "128K", "--json", *QUICK)
     assert {result["short_calls"] for result in results(done).values()} == {0}
 
 
+@pytest.mark.long
 def test_bench_csv_into_a_file(scullvfs: Any, tmp_path: Path) -> None:
     """The table stays on stdout."""
     output = tmp_path / "bench.csv"
@@ -170,6 +175,7 @@ def test_bench_csv_into_a_file(scullvfs: Any, tmp_path: Path) -> None:
     assert [line.split(",")[2] for line in lines[1:]] == ["scullvfs", "tmpfs"] * 4
 
 
+@pytest.mark.long
 def test_bench_verbose(scullvfs: Any, logged: Path) -> None:
     """The commands as they can be typed, each with its rate."""
     done = scullvfs("bench", "-v", "-o", "mem=16M", "--sizes", "4K", "--no-floor", *QUICK)
@@ -183,6 +189,7 @@ def fonts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("matplotlib")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_bench_plot(scullvfs: Any, tmp_path: Path, fonts: Path, kind: str) -> None:
     """A picture of the kind that its name says."""
@@ -196,6 +203,7 @@ def test_bench_plot(scullvfs: Any, tmp_path: Path, fonts: Path, kind: str) -> No
     )
 
 
+@pytest.mark.long
 def test_bench_without_a_compiler(scullvfs: Any, tmp_path: Path) -> None:
     """There is no floor then, and the reason is said."""
     programs = tmp_path / "programs"
@@ -209,6 +217,7 @@ def test_bench_without_a_compiler(scullvfs: Any, tmp_path: Path) -> None:
     assert " / floor" not in done.stdout
 
 
+@pytest.mark.long
 def test_bench_floor_does_not_compile(scullvfs: Any, tmp_path: Path) -> None:
     """The rest is measured all the same."""
     write_program(tmp_path / "bin/cc", "echo 'floor.c:1: fatal error: no luck' >&2; exit 1")
@@ -221,6 +230,7 @@ def test_bench_floor_does_not_compile(scullvfs: Any, tmp_path: Path) -> None:
 # A mount that is there
 
 
+@pytest.mark.long
 def test_bench_mount(scullvfs: Any, mounted: Path) -> None:
     """Its device is overwritten and empty in the end; the others and the mount stay."""
     for name in ("scullv0", "scullv1"):
@@ -234,6 +244,7 @@ def test_bench_mount(scullvfs: Any, mounted: Path) -> None:
     assert scullvfs.pid(mounted) == daemon
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["option", "path", "relative"])
 def test_bench_mount_device(
     scullvfs: Any, mounted: Path, logged: Path, monkeypatch: pytest.MonkeyPatch, how: str
@@ -250,6 +261,7 @@ def test_bench_mount_device(
     assert all(f"{mounted}/scullv2" in arguments for arguments, _, _ in records(logged))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["own", "there"])
 def test_bench_of_another_driver(scullvfs: Any, mountpoint: Path, logged: Path, where: str) -> None:
     """Its own mount loads the driver of the device; of one that is there the first is taken."""
@@ -268,6 +280,7 @@ def test_bench_of_another_driver(scullvfs: Any, mountpoint: Path, logged: Path, 
     assert all(f"/{device}" in arguments for arguments, _, _ in records(logged))
 
 
+@pytest.mark.long
 def test_bench_of_a_driver_that_is_named(scullvfs: Any) -> None:
     """Nothing is added where the drivers are named."""
     options = ("-o", "drivers=scullp,mem=16M", "--device", "scullp0")
@@ -277,6 +290,7 @@ def test_bench_of_a_driver_that_is_named(scullvfs: Any) -> None:
     assert heading == "dd on scullp0 of a temporary mount -o drivers=scullp,mem=16M"
 
 
+@pytest.mark.long
 def test_bench_of_a_driver_that_is_not_loaded(scullvfs: Any) -> None:
     """Whoever names the drivers gets these."""
     done = scullvfs("bench", "--device", "scullp0", "-o", "drivers=scull,mem=16M", *QUICK)
@@ -285,6 +299,7 @@ def test_bench_of_a_driver_that_is_not_loaded(scullvfs: Any) -> None:
     assert line.startswith("scullvfs: there is no device scullp0 in ")
 
 
+@pytest.mark.long
 def test_bench_mount_pinned(scullvfs: Any, mounted: Path, logged: Path, tmp_path: Path) -> None:
     """dd, the floor and the daemon run on the CPU meanwhile, and then where they did before."""
     before = os.sched_getaffinity(scullvfs.pid(mounted))
@@ -302,6 +317,7 @@ def test_bench_mount_pinned(scullvfs: Any, mounted: Path, logged: Path, tmp_path
 # The end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_bench_interrupted(
     scullvfs: Any, temporary: Path, wait: Callable[..., None], signum: int
@@ -330,6 +346,7 @@ def running_dd(scullvfs: Any, least: int) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_bench_ends_its_daemon(scullvfs: Any, temporary: Path, wait: Callable[..., None]) -> None:
     """Although a process looks into the temporary mount, all is gone in the end."""
     bench = scullvfs.start("bench", "--sizes", "512", "--seconds", "20", "--bytes", "1G")
@@ -342,6 +359,7 @@ def test_bench_ends_its_daemon(scullvfs: Any, temporary: Path, wait: Callable[..
             wait(lambda: not scullvfs.processes(), "the daemon is gone")
 
 
+@pytest.mark.long
 def test_bench_mount_interrupted(scullvfs: Any, mounted: Path, wait: Callable[..., None]) -> None:
     """A mount that was there stays, its device empty."""
     arguments = ("--sizes", "512", "--seconds", "20", "--bytes", "1G", "--no-floor", mounted)
@@ -352,6 +370,7 @@ def test_bench_mount_interrupted(scullvfs: Any, mounted: Path, wait: Callable[..
     assert (mounted / "scullv0").stat().st_size == 0
 
 
+@pytest.mark.long
 def test_bench_fails_in_the_middle(scullvfs: Any) -> None:
     """Memory that runs out is dd's error, with its command; everything is taken away again."""
     # A quantum of 8 MiB has no room beside the machine's own tables.
@@ -388,6 +407,7 @@ def test_bench_refusal(scullvfs: Any, arguments: list[str], status: int, words: 
     assert refusal(scullvfs("bench", *arguments), status).startswith(words)
 
 
+@pytest.mark.long
 def test_bench_mount_contradiction(scullvfs: Any, mounted: Path) -> None:
     """Two devices are one too many."""
     done = scullvfs("bench", "--device", "scullv1", mounted / "scullv2")
@@ -411,6 +431,7 @@ def test_bench_without_matplotlib(scullvfs: Any, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_bench_other_dd(scullvfs: Any, tmp_path: Path) -> None:
     """A dd that says nothing of its speed is of no use."""
     write_program(tmp_path / "bin/dd", "exit 0")
@@ -419,6 +440,7 @@ def test_bench_other_dd(scullvfs: Any, tmp_path: Path) -> None:
     assert line.endswith("says nothing of its speed; bench needs GNU or busybox dd")
 
 
+@pytest.mark.long
 def test_bench_on_a_terminal(scullvfs: Any) -> None:
     """A bar that grows is drawn on the terminal only; the table is not mixed with it."""
     command = [*scullvfs.command, "bench", "-o", "mem=16M", "--sizes", "4K", "--no-floor", *QUICK]

@@ -58,6 +58,7 @@ def in_group(scullvfs: Scullvfs, group: Path, *arguments: object) -> Any:
     return scullvfs.run(["sh", "-c", f"echo $$ > {group}/cgroup.procs && exec {command}"])
 
 
+@pytest.mark.long
 def test_documented_limit(
     scullvfs: Scullvfs, mountpoint: Path, group: Path, wait: Callable[..., None]
 ) -> None:
@@ -73,6 +74,7 @@ def test_documented_limit(
     wait(lambda: not (group / "cgroup.procs").read_text(), "the group is empty")
 
 
+@pytest.mark.long
 def test_cgroup_limit(
     scullvfs: Scullvfs, mountpoint: Path, group: Path, wait: Callable[..., None]
 ) -> None:

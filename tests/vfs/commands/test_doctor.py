@@ -54,6 +54,7 @@ def elsewhere(scullvfs: Any, scratch: Path, change: str, user: str = "scullvfs")
     return scullvfs.run(["unshare", "--mount", "sh", "-c", script])
 
 
+@pytest.mark.long
 def test_doctor(scullvfs: Any, tmp_path: Path) -> None:
     """One line each, and a real mount at the end, of which nothing is left."""
     scullvfs.env["TMPDIR"] = str(tmp_path)
@@ -89,6 +90,7 @@ def test_doctor_extension_goes_by(scullvfs: Any, tmp_path: Path) -> None:
     assert text.startswith("it is built, but does not hook in: the low-level operations are not")
 
 
+@pytest.mark.long
 def test_doctor_extension_missing(scullvfs: Any, tmp_path: Path) -> None:
     """Where it was never built, it says so; a mount works without."""
     for entry in (ROOT / "scullvfs").rglob("*.py"):
@@ -105,6 +107,7 @@ def test_doctor_extension_missing(scullvfs: Any, tmp_path: Path) -> None:
     assert found["mount"][0] == "ok"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["pyfuse3", "trio"])
 def test_doctor_package_missing(scullvfs: Any, tmp_path: Path, name: str) -> None:
     """A missing package is named, with its command, and no mount is tried."""
@@ -142,6 +145,7 @@ def test_doctor_device_missing(
     assert text.startswith(words)
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize(
     ("change", "name", "words"),
@@ -166,6 +170,7 @@ def test_doctor_what_only_users_need(
     assert text.startswith(words)
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.usefixtures("open_to_others")
 def test_doctor_ordinary_user(scullvfs: Any, scratch: Path) -> None:
@@ -178,6 +183,7 @@ def test_doctor_ordinary_user(scullvfs: Any, scratch: Path) -> None:
     assert found["/etc/fuse.conf"][0] == "ok"
 
 
+@pytest.mark.long
 @needs_root
 def test_doctor_device_closed(scullvfs: Any, scratch: Path) -> None:
     """Another reason, another status."""
@@ -186,6 +192,7 @@ def test_doctor_device_closed(scullvfs: Any, scratch: Path) -> None:
     assert findings(done)["/dev/fuse"][0] == "missing"
 
 
+@pytest.mark.long
 @needs_root
 def test_doctor_mount_fails(scullvfs: Any, scratch: Path) -> None:
     """What only the mount itself finds out is a finding like the others, and leaves nothing."""

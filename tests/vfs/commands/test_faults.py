@@ -82,6 +82,7 @@ def nothing_left(scullvfs: Scullvfs, tmp_path: Path) -> Any:
     assert list(tmp_path.glob("scullvfs-faults-*")) == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("what", COMMANDS)
@@ -111,6 +112,7 @@ def test_every_allocation(scullvfs: Scullvfs, driver: str, what: str) -> None:
     assert failed
 
 
+@pytest.mark.long
 def test_mount_itself(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """A mount whose N-th allocation fails comes up, or says in one line what has failed."""
     ended = set()
@@ -145,6 +147,7 @@ main()
 """The program, with the error path of an area changed."""
 
 
+@pytest.mark.long
 def test_a_leak_is_found(scullvfs: Scullvfs) -> None:
     """Addresses that are never free again are: by its line, the summary and the status."""
     scullvfs.command = [sys.executable, "-c", LEAKING.format(broken="None")]
@@ -156,6 +159,7 @@ def test_a_leak_is_found(scullvfs: Scullvfs) -> None:
     assert TROUBLES["faults-found"].fits(summary)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_command_that_asks_for_nothing(scullvfs: Scullvfs, quiet: bool) -> None:
     """It is run once without a fault, once for each kind, and that is all."""
@@ -166,6 +170,7 @@ def test_a_command_that_asks_for_nothing(scullvfs: Scullvfs, quiet: bool) -> Non
     assert summary == "requests made to fail: none; the command failed in 0; nothing was found"
 
 
+@pytest.mark.long
 def test_where_the_command_is(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """In the mount, which is in its environment, too; a program by a relative path is found."""
     script = tmp_path / "script"
@@ -176,6 +181,7 @@ def test_where_the_command_is(scullvfs: Scullvfs, tmp_path: Path) -> None:
     assert done.stdout.startswith("no fault             exit status 0\n"), done
 
 
+@pytest.mark.long
 def test_a_command_that_does_not_end(scullvfs: Scullvfs) -> None:
     """It is killed with all that it has started, and that is something that was found."""
     words = ("--timeout", 0.3, "-o", "mem=8M", "sh", "-c", "sleep 600 & sleep 600")
@@ -185,6 +191,7 @@ def test_a_command_that_does_not_end(scullvfs: Scullvfs) -> None:
     assert (first, second) == ("no fault             killed", "  COMMAND did not end within 0.3 s")
 
 
+@pytest.mark.long
 def test_what_is_stored_is_looked_at(scullvfs: Scullvfs) -> None:
     """A command that writes to the last device is told of."""
     done = scullvfs("faults", "-o", "mem=8M", "sh", "-c", ": >scullv3")
@@ -215,6 +222,7 @@ def test_refusal(scullvfs: Scullvfs, words: list[str], said: str) -> None:
     assert line.removeprefix("scullvfs: ").startswith(said)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(scullvfs: Scullvfs, signum: int) -> None:
     """The summary of what was done, and nothing of command and mount is left."""

@@ -26,6 +26,7 @@ exec(source, {"__name__": "__main__"})
 """
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.usefixtures("open_to_others")
 def test_hostile_user(elsewhere: Elsewhere, theirs: Path) -> None:
@@ -50,6 +51,7 @@ def test_hostile_user(elsewhere: Elsewhere, theirs: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.usefixtures("open_to_others")
 def test_honest_user(elsewhere: Elsewhere, theirs: Path) -> None:

@@ -36,6 +36,7 @@ def with_streams(scullvfs: Scullvfs, streams: str, *arguments: object) -> int:
     return scullvfs.run(["sh", "-c", f"exec {command} {streams}"]).returncode
 
 
+@pytest.mark.long
 def test_sigchld_ignored(scullvfs: Any, mountpoint: Path) -> None:
     """The statuses of children are there all the same."""
     scullvfs.command = ignoring(signal.SIGCHLD)
@@ -97,6 +98,7 @@ def test_ignored_signal_stays_ignored(
     assert "SIGTERM: unmounting" in said
 
 
+@pytest.mark.long
 def test_all_signals_ignored(scullvfs: Any, mountpoint: Path) -> None:
     """A daemon in the background that hears none ends with its mount."""
     program = "import signal\n"

@@ -46,6 +46,7 @@ def values(mnt: Path) -> dict[str, int]:
     return {name: int((parameters / f"scullv_{name}").read_text()) for name in INITIAL}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", INITIAL)
 def test_ioctl_prints_and_sets(scullvfs: Scullvfs, mnt: Path, device: Path, name: str) -> None:
     """Each command prints what it returns, and sets what it is given; the device stays full."""
@@ -88,6 +89,7 @@ def test_ioctl_out_of_range(
     assert values(mnt) == INITIAL
 
 
+@pytest.mark.long
 def test_ioctl_of_a_cache(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """What scullc's objects have no room for is refused, the default of RESET, too."""
     options = "drivers=scullc,scullc_quantum=100,mem=16M"

@@ -49,6 +49,7 @@ def states(done: CompletedProcess[str]) -> str:
     return "".join(re.findall(r"^\d  (\w)", done.stdout, re.MULTILINE))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", TITLES)
 def test_lab(scullvfs: Scullvfs, begin: Begin, number: int) -> None:
     """Nothing is done at first, all is in the end, and the answers are no other student's."""
@@ -91,6 +92,7 @@ def left_behind() -> list[Path]:
     return [*Path(tempfile.gettempdir()).glob("scullvfs-lab-*")]
 
 
+@pytest.mark.long
 def test_fragmentation(scullvfs: Scullvfs) -> None:
     """scullp ends with ENOMEM and the kernel's words, the other three get all that they ask for."""
     done = scullvfs("lab", "fragmentation")
@@ -128,6 +130,7 @@ def test_words_that_cannot_be(scullvfs: Scullvfs, words: tuple[str, ...], said: 
     assert left_behind() == []
 
 
+@pytest.mark.long
 def test_directory(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """It is made where there is none; without a name it is that of the lab, here."""
     script = (
@@ -143,6 +146,7 @@ def test_directory(scullvfs: Scullvfs, tmp_path: Path) -> None:
     refusal(scullvfs.quickly("lab", 1, tmp_path / "no/such"), "lab-directory")
 
 
+@pytest.mark.long
 def test_nothing_is_left_when_it_fails(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """No mount, no directory, no daemon."""
     program = """
@@ -168,6 +172,7 @@ except ScullvfsError as error:
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.long
 def test_anything_may_be_an_answer(scullvfs: Scullvfs, begin: Begin) -> None:
     """It is one line of letters that print, and no answer."""
     mnt, _ = begin(1, "ada")
@@ -192,6 +197,7 @@ def test_student_may_be_any_word(scullvfs: Scullvfs, tmp_path: Path) -> None:
         assert scullvfs.quickly("umount", path).returncode == 0
 
 
+@pytest.mark.long
 def test_mounts_that_are_not_meant(scullvfs: Scullvfs, begin: Begin) -> None:
     """Another student's, another lab's, one by hand, a dead one, none: a line, and its status."""
     mnt, _ = begin(3, "ada")
@@ -208,6 +214,7 @@ def test_mounts_that_are_not_meant(scullvfs: Scullvfs, begin: Begin) -> None:
     refusal(scullvfs.quickly("lab", 7, "--check", mnt), "other-lab")
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.usefixtures("open_to_others")
 def test_ordinary_user(elsewhere: Elsewhere, theirs: Path) -> None:
@@ -223,6 +230,7 @@ def test_ordinary_user(elsewhere: Elsewhere, theirs: Path) -> None:
     assert done.stdout.count("lab 4: 0 of 3 done\nstatus 9\n") == 2
 
 
+@pytest.mark.long
 def test_hung_mount(scullvfs: Scullvfs, begin: Begin) -> None:
     """It has three seconds."""
     mnt, _ = begin(1, "ada")
@@ -236,6 +244,7 @@ def test_hung_mount(scullvfs: Scullvfs, begin: Begin) -> None:
     assert done.stderr == f"scullvfs: the daemon of {mnt} does not answer within 3 s\n"
 
 
+@pytest.mark.long
 def test_spoilt(scullvfs: Scullvfs, begin: Begin) -> None:
     """What the lab has put there is gone, and that is said."""
     mnt, _ = begin(4, "ada")

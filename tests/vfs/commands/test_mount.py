@@ -56,6 +56,7 @@ def test_mount_type(mounted: Path) -> None:
     assert "allow_other" not in mount.super_options
 
 
+@pytest.mark.long
 def test_mount_options_reach_the_devices(scullvfs: Any, mountpoint: Path) -> None:
     """devs, mode, uid and gid can be seen from outside; allow_other in the mount."""
     options = "devs=2,mode=0640,uid=nobody,gid=12,allow_other,mem=16M"
@@ -77,6 +78,7 @@ def test_mount_daemon_leaves_its_parents(scullvfs: Any, mounted: Path) -> None:
     assert {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
 
 
+@pytest.mark.long
 def test_mount_relative_path(
     scullvfs: Any, mountpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,6 +91,7 @@ def test_mount_relative_path(
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 def test_mount_in_small_pieces(scullvfs: Any, mountpoint: Path) -> None:
     """fragment= is what a look into the mount finds, and what its status says."""
     assert scullvfs("mount", "-o", "mem=64M,fragment=75", mountpoint).returncode == 0
@@ -100,6 +103,7 @@ def test_mount_in_small_pieces(scullvfs: Any, mountpoint: Path) -> None:
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("init_on_alloc", ["0", "1"])
 def test_mount_shows_what_was_there(scullvfs: Any, mountpoint: Path, init_on_alloc: str) -> None:
     """Under init_on_alloc=0 what a handle has written is in the next one's memory."""
@@ -115,6 +119,7 @@ def test_mount_shows_what_was_there(scullvfs: Any, mountpoint: Path, init_on_all
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_mount_16_gib(scullvfs: Any, mountpoint: Path) -> None:
     """RAM that nobody touches costs nothing, so all that is free can be promised."""
     if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 17 << 30:
@@ -123,6 +128,7 @@ def test_mount_16_gib(scullvfs: Any, mountpoint: Path) -> None:
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "why", "driver", "row"),
     [
@@ -293,6 +299,7 @@ def test_mount_foreground_unexpected_failure(scullvfs: Any, mountpoint: Path) ->
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 def test_mount_background_unexpected_failure(
     scullvfs: Any, mountpoint: Path, state_home: Path
 ) -> None:
@@ -315,6 +322,7 @@ def test_mount_background_unexpected_failure(
         assert "RuntimeError: no tree\n" in (state_home / "scullvfs.log").read_text()
 
 
+@pytest.mark.long
 def test_mount_does_not_answer(scullvfs: Any, mountpoint: Path) -> None:
     """A daemon that is there and answers nothing is ended, and no mount is left."""
     program = (

@@ -40,6 +40,7 @@ def refusal(done: subprocess.CompletedProcess[str], status: HelperStatus) -> str
     return line.removeprefix("mount.scullvfs: ")
 
 
+@pytest.mark.long
 @needs_root
 def test_mount_helper(scullvfs: Any, mountpoint: Path) -> None:
     """A mount that answers, with the source that was given, and flags that the kernel knows."""
@@ -59,6 +60,7 @@ def test_mount_helper(scullvfs: Any, mountpoint: Path) -> None:
     subprocess.run(["umount", mountpoint], env={}, check=True)
 
 
+@pytest.mark.long
 def test_mount_helper_read_only(scullvfs: Any, mountpoint: Path) -> None:
     """`ro` is the kernel's: nothing in the mount can be written."""
     assert helper(scullvfs, "none", mountpoint, "-o", "ro,mem=16M").returncode == 0
@@ -67,6 +69,7 @@ def test_mount_helper_read_only(scullvfs: Any, mountpoint: Path) -> None:
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["a,b", "back\\slash", "two words", "scullv#1"])
 def test_mount_helper_source(scullvfs: Any, mountpoint: Path, source: str) -> None:
     """Any word is a source, whatever libfuse makes of its characters elsewhere."""
@@ -118,6 +121,7 @@ def test_mount_helper_usage(scullvfs: Any) -> None:
     assert "TARGET" in refusal(helper(scullvfs, "none"), HelperStatus.USAGE)
 
 
+@pytest.mark.long
 @needs_root
 def test_mount_helper_namespace(scullvfs: Any, mountpoint: Path) -> None:
     """-N mounts in the other namespace, and not in this one."""
@@ -141,6 +145,7 @@ def test_mount_helper_namespace(scullvfs: Any, mountpoint: Path) -> None:
         other.stdin.write(b"\n")
 
 
+@pytest.mark.long
 def test_mount_helper_no_namespace(scullvfs: Any, mountpoint: Path) -> None:
     """-N with a file that is none, or no file."""
     done = helper(scullvfs, "none", mountpoint, "-N", "/no/such/file")

@@ -71,6 +71,7 @@ def test_mount_interrupted(scullvfs: Any, mountpoint: Path, change: str) -> None
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 def test_mount_interrupted_too_late(scullvfs: Any, mountpoint: Path) -> None:
     """Once the mount is to stay, the command succeeds."""
     program(scullvfs, AT_THE_LAST_MOMENT)
@@ -122,6 +123,7 @@ serving.log_to_syslog = slowly
 AFTER_IT_IS_MOUNTED = "start._wait_until_it_answers = lambda _: signal.pause()\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [BEFORE_IT_IS_MOUNTED, AFTER_IT_IS_MOUNTED])
 def test_mount_killed(
     scullvfs: Any, mountpoint: Path, wait: Wait, state_home: Path, change: str

@@ -45,6 +45,7 @@ def has_device_open(pid: int) -> bool:
         return False
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flags", [[], ["-f"]], ids=["background", "foreground"])
 def test_mount_two_at_once(scullvfs: Any, mountpoint: Path, wait: Wait, flags: list[str]) -> None:
     """The first stands between its look at the directory and its mount: the second waits."""
@@ -76,6 +77,7 @@ def test_mount_at_work(scullvfs: Any, mountpoint: Path) -> None:
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 def test_mount_from_a_directory_that_is_gone(
     scullvfs: Any, mountpoint: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_mount_from_a_directory_that_is_gone(
     refusal(scullvfs.run([*start, "mount", "x"]), "deleted-directory")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["{mountpoint}/../state", "{link}"])
 def test_mount_log_leads_through_the_mount(
     scullvfs: Any, mountpoint: Path, tmp_path: Path, state: str
@@ -113,6 +116,7 @@ def test_mount_log_leads_through_the_mount(
     assert f"no longer mounted on {mountpoint}" in log
 
 
+@pytest.mark.long
 def test_mount_imports_lead_into_the_mount(scullvfs: Any, mountpoint: Path) -> None:
     """Nor does it look for a module in its own mount, as after `cd /mnt; python -m scullvfs`."""
     program = (
@@ -154,6 +158,7 @@ def test_umount_one_of_two_names(scullvfs: Any, mounted: Path, tmp_path: Path) -
         subprocess.run(["umount", other], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("below", ["", "sub"])
 def test_mount_leaves_no_log_in_its_way(scullvfs: Any, mountpoint: Path, below: str) -> None:
     """Where the log would come to lie below the mount, the directory is as empty as it was."""

@@ -79,6 +79,7 @@ def family(mount: Callable[[str], Path]) -> Path:
     return mnt
 
 
+@pytest.mark.long
 def test_frames(scullvfs: Scullvfs, mounted: Path, mount: Callable[[str], Path]) -> None:
     """Of all pages of all quanta the frames are those that the page allocator has given."""
     mnt = mount("mem=64M,devs=2,order=3,page_owner=on")
@@ -114,6 +115,7 @@ def test_walk(scullvfs: Scullvfs, mounted: Path) -> None:
     assert "virtually contiguous, physically scattered" in text.replace("\n", " ")
 
 
+@pytest.mark.long
 def test_family(scullvfs: Scullvfs, family: Path) -> None:
     """Each member is drawn, those of the linear mapping with the reason of it."""
     for name, why in (
@@ -143,6 +145,7 @@ def test_other_architectures(scullvfs: Scullvfs, mount: Callable[[str], Path], a
     assert legend(text)["scullv0"] == 16
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [56, 72, 80, 120, 250])
 def test_widths(scullvfs: Scullvfs, family: Path, columns: int) -> None:
     """Whatever the width, all is there; with --ascii all of it in ASCII."""
@@ -186,6 +189,7 @@ def test_colours(scullvfs: Scullvfs, family: Path) -> None:
         assert b"MemTotal" in said
 
 
+@pytest.mark.long
 def test_holes(scullvfs: Scullvfs, mounted: Path) -> None:
     """Items that are alike are one box, and a hole says that it is one."""
     with open(mounted / "scullv0", "r+b", buffering=0) as file:
@@ -206,6 +210,7 @@ def test_holes(scullvfs: Scullvfs, mounted: Path) -> None:
     assert "No quantum yet" in drawn(scullvfs, "show", mounted / "scullv1")
 
 
+@pytest.mark.long
 def test_many_items(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """What the listing leaves out is counted and said."""
     mnt = mount("mem=128M,order=0,qset=1,semantics=file")
@@ -230,6 +235,7 @@ def legend(text: str) -> dict[str, int]:
     return {name: int(frames.replace(",", "")) for _, name, frames in rows}
 
 
+@pytest.mark.long
 def test_map_adds_up(scullvfs: Scullvfs, family: Path) -> None:
     """Its numbers are those of the mount's own files, and their sum is MemTotal."""
     numbers = legend(drawn(scullvfs, "map", family))
@@ -255,6 +261,7 @@ def test_orders(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     assert sum(numbers.values()) == 2 * numbers["MemTotal"]
 
 
+@pytest.mark.long
 def test_window(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """Page by page: areas with guard pages, what is lazily freed, what is free."""
     mnt = mount("mem=64M,order=1,devs=2")
@@ -293,6 +300,7 @@ def boxes_of_words(root: ElementTree.Element) -> list[tuple[float, float, float,
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["scullv0", "scullp1", "scullc2", "scull3", "."])
 def test_svg(scullvfs: Scullvfs, family: Path, tmp_path: Path, what: str) -> None:
     """No words overlap or leave the picture, and the frames are those of the text."""
@@ -342,6 +350,7 @@ def test_pictures_of_the_documentation(mount: Callable[[str], Path]) -> None:
         assert len(drawn_now) < 50_000
 
 
+@pytest.mark.long
 def test_pictures_of_what_moves(mount: Callable[[str], Path], tmp_path: Path) -> None:
     """Times and rates are others each time; what `top` has is there, nothing from elsewhere."""
     mnt = mount("mem=64M,drivers=scullv:scullp")
@@ -361,6 +370,7 @@ def test_pictures_of_what_moves(mount: Callable[[str], Path], tmp_path: Path) ->
     assert len(page) < 150_000
 
 
+@pytest.mark.long
 def test_large_machine(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path) -> None:
     """Of 16 GiB and 100,000 areas a picture takes little memory, and others are served."""
     available = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
@@ -386,6 +396,7 @@ def test_large_machine(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_pat
         assert usage.ru_maxrss < 300 << 10  # KiB
 
 
+@pytest.mark.long
 def test_unwritable(scullvfs: Scullvfs, mounted: Path) -> None:
     """A file that cannot be written is one line."""
     for path in ("/nowhere/picture.svg", "/proc/picture.svg", "picture.png"):
@@ -403,6 +414,7 @@ def target(command: str, mount: Path) -> Path:
     return mount / "scullv0" if command == "show" else mount
 
 
+@pytest.mark.long
 @COMMANDS
 def test_no_mount(scullvfs: Scullvfs, mounted: Path, tmp_path: Path, command: str) -> None:
     """A path without one, a device that is not there, and one of another file system."""
@@ -430,6 +442,7 @@ def test_dead_mount(scullvfs: Scullvfs, mounted: Path, command: str) -> None:
     assert scullvfs("umount", mounted).returncode == 0
 
 
+@pytest.mark.long
 @COMMANDS
 def test_hung_mount(scullvfs: Scullvfs, mounted: Path, command: str) -> None:
     """Its daemon is stopped."""
@@ -443,6 +456,7 @@ def test_hung_mount(scullvfs: Scullvfs, mounted: Path, command: str) -> None:
     assert "does not answer within " in done.stderr
 
 
+@pytest.mark.long
 @COMMANDS
 def test_closed_files(
     scullvfs: Scullvfs, mount: Callable[[str], Path], open_to_others: None, command: str
@@ -461,6 +475,7 @@ def test_closed_files(
     assert "Permission denied; its owner and root may read proc/kcore" in done.stderr
 
 
+@pytest.mark.long
 @COMMANDS
 def test_narrow_terminal(scullvfs: Scullvfs, mounted: Path, tmp_path: Path, command: str) -> None:
     """Of 20 columns nobody can make a picture, but a file has room."""
@@ -504,6 +519,7 @@ def test_names_with_escapes(scullvfs: Scullvfs, tmp_path: Path, command: str) ->
         assert r"\033[31m<b>[red]\012" in "".join(words)
 
 
+@pytest.mark.long
 def test_while_it_is_written(scullvfs: Scullvfs, mounted: Path) -> None:
     """A device that changes all the time is drawn, or it is said that it does."""
     device = mounted / "scullv0"

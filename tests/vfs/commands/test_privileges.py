@@ -26,6 +26,7 @@ def test_root_without_the_capability(elsewhere: Elsewhere, theirs: Path) -> None
     )
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize(
     ("fusermount", "reason"),
@@ -72,6 +73,7 @@ def test_device_is_gone_when_libfuse_wants_it(
     refusal(elsewhere(change, command), trouble)
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize(
     ("change", "trouble"),
@@ -111,6 +113,7 @@ def test_fusermount_refuses(elsewhere: Elsewhere, theirs: Path) -> None:
     refusal(done, "denied")
 
 
+@pytest.mark.long
 @needs_root
 def test_mount_of_another_user_in_the_way(elsewhere: Elsewhere, theirs: Path) -> None:
     """Nobody may not know whether root's mount lives, and cannot take it down."""
@@ -125,6 +128,7 @@ def test_mount_of_another_user_in_the_way(elsewhere: Elsewhere, theirs: Path) ->
     refusal(elsewhere(OPEN_DEVICE, script), "foreign-mount")
 
 
+@pytest.mark.long
 @needs_root
 def test_ordinary_user_has_the_devices(elsewhere: Elsewhere, theirs: Path) -> None:
     """Nobody reads, writes, controls, opens and closes their devices; root is not let in."""

@@ -110,6 +110,7 @@ def recording(
             process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -148,6 +149,7 @@ def test_everything(
     assert lines[0]["data"] == (bool(words) or not more.startswith("semantics"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("semantics", ["device", "file", "file,writeback"])
 def test_many_at_once(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path, semantics: str
@@ -168,6 +170,7 @@ def test_many_at_once(
     assert done.stdout.endswith(" calls made again: no difference\n")
 
 
+@pytest.mark.long
 def test_to_a_call_and_mounted(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -200,6 +203,7 @@ def test_to_a_call_and_mounted(
         assert scullvfs("umount", there).returncode == 0
 
 
+@pytest.mark.long
 def test_used_or_open(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """What a recording cannot begin with is one line that says what to do."""
     file = tmp_path / "run.scull"
@@ -229,6 +233,7 @@ def test_errno_of_a_second_one(mounted: Path) -> None:
         os.open(mounted / f"{RECORD}_data", os.O_RDONLY)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["", "nowhere/run.scull"])
 def test_file_that_cannot_be(scullvfs: Scullvfs, mounted: Path, place: str) -> None:
     """A file that cannot be written, or that is in the mount itself."""
@@ -238,6 +243,7 @@ def test_file_that_cannot_be(scullvfs: Scullvfs, mounted: Path, place: str) -> N
     assert scullvfs("record", "/", "-o", "/dev/null").returncode == ExitStatus.NOT_MOUNTED
 
 
+@pytest.mark.long
 def test_a_second_recorder_spoils_nothing(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -255,6 +261,7 @@ def test_a_second_recorder_spoils_nothing(
     assert scullvfs("replay", file).returncode == 0
 
 
+@pytest.mark.long
 def test_end_of_the_mount_ends_it(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -282,6 +289,7 @@ def has_a_write(file: Path) -> None:
     wait_until(lambda: b'"call":"write"' in file.read_bytes(), "it has the write")
 
 
+@pytest.mark.long
 def test_by_hand(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """cat and echo make the same."""
     done = shell(
@@ -307,6 +315,7 @@ def damaged(file: Path, change: Callable[[bytes], bytes]) -> Path:
     return other
 
 
+@pytest.mark.long
 def test_damaged_different_and_others(
     scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -101,6 +101,7 @@ def test_mount_point_mounted_by_another(scullvfs: Any) -> None:
 # The user
 
 
+@pytest.mark.long
 @needs_root
 def test_ordinary_user_mounts(elsewhere: Elsewhere, theirs: Path) -> None:
     """With fusermount3 and /dev/fuse, nobody can mount, use and unmount."""
@@ -116,6 +117,7 @@ def test_ordinary_user_mounts(elsewhere: Elsewhere, theirs: Path) -> None:
     assert "user_id=65534,group_id=65534" in done.stdout
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.usefixtures("open_to_others")
 def test_ordinary_user_benchmarks(elsewhere: Elsewhere, theirs: Path) -> None:
@@ -131,6 +133,7 @@ def test_ordinary_user_benchmarks(elsewhere: Elsewhere, theirs: Path) -> None:
     assert targets == ["scullvfs", "tmpfs", "floor"] * 4  # cold, write, rewrite, read
 
 
+@pytest.mark.long
 @needs_root
 def test_root_unmounts_for_an_ordinary_user(elsewhere: Elsewhere, theirs: Path) -> None:
     """Though FUSE keeps even root out of the mount, root finds its daemon and waits for it."""
@@ -144,6 +147,7 @@ def test_root_unmounts_for_an_ordinary_user(elsewhere: Elsewhere, theirs: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.long
 @needs_root
 def test_ordinary_user_cannot_unmount_for_root(elsewhere: Elsewhere, theirs: Path) -> None:
     """Whose mount it is is said."""
@@ -160,6 +164,7 @@ def test_ordinary_user_cannot_unmount_for_root(elsewhere: Elsewhere, theirs: Pat
     )
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize("mode", [0o755, 0o1777])
 def test_mount_point_of_another_user(elsewhere: Elsewhere, scratch: Path, mode: int) -> None:
@@ -171,6 +176,7 @@ def test_mount_point_of_another_user(elsewhere: Elsewhere, scratch: Path, mode: 
     assert refusal(done, "not-yours").startswith(f"you may not mount on {path}; ")
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize("name", ["private", "private/mnt"])
 def test_mount_point_unreadable(elsewhere: Elsewhere, scratch: Path, name: str) -> None:
@@ -181,6 +187,7 @@ def test_mount_point_unreadable(elsewhere: Elsewhere, scratch: Path, name: str) 
     assert refusal(done, "unreadable").startswith(f"you may not look into {scratch / name}; ")
 
 
+@pytest.mark.long
 @needs_root
 def test_device_closed_to_the_user(elsewhere: Elsewhere, theirs: Path) -> None:
     """/dev/fuse for root only."""
@@ -190,6 +197,7 @@ def test_device_closed_to_the_user(elsewhere: Elsewhere, theirs: Path) -> None:
     )
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize("conf", ["", "#user_allow_other\n"])
 def test_allow_other_forbidden(elsewhere: Elsewhere, theirs: Path, conf: str) -> None:
@@ -200,6 +208,7 @@ def test_allow_other_forbidden(elsewhere: Elsewhere, theirs: Path, conf: str) ->
     assert refusal(done, "allow-other").startswith("allow_other is closed to ordinary users; ")
 
 
+@pytest.mark.long
 @needs_root
 def test_allow_other_allowed(elsewhere: Elsewhere, theirs: Path) -> None:
     """With it, everybody may come in."""
@@ -216,6 +225,7 @@ def test_allow_other_allowed(elsewhere: Elsewhere, theirs: Path) -> None:
 # What is missing on the machine
 
 
+@pytest.mark.long
 @needs_root
 def test_mtab_missing(elsewhere: Elsewhere, theirs: Path) -> None:
     """Ordinary users need it, too: fusermount3 would not unmount again."""
@@ -226,6 +236,7 @@ def test_mtab_missing(elsewhere: Elsewhere, theirs: Path) -> None:
     )
 
 
+@pytest.mark.long
 @needs_root
 def test_fusermount_missing(elsewhere: Elsewhere, theirs: Path) -> None:
     """Ordinary users need it."""
@@ -261,6 +272,7 @@ def libfuse() -> Path:
     return Path(path)
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize("damage", ["", ": >{scratch}/lib/%s"], ids=["missing", "empty"])
 def test_libfuse_missing(elsewhere: Elsewhere, theirs: Path, damage: str) -> None:
@@ -294,6 +306,7 @@ def without_package(name: str, directory: Path) -> None:
                     (directory / entry.name).symlink_to(entry)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["pyfuse3", "trio"])
 def test_package_missing(scullvfs: Any, mountpoint: Path, tmp_path: Path, name: str) -> None:
     """Without pyfuse3 or trio everything works but to mount, and that says why."""
@@ -351,6 +364,7 @@ def test_unknown_command(scullvfs: Any) -> None:
     refusal(scullvfs("moutn", "/no/such/directory"), "unknown-command")
 
 
+@pytest.mark.long
 def test_more_devices_than_memory(scullvfs: Any, mountpoint: Path) -> None:
     """The driver's own structures have to fit; all devices that there may be fit into 4M."""
     all_of_them = "drivers=scullv:scullp:scullc:scull,devs=1000,scullp_devs=1000,scullc_devs=1000"
@@ -369,18 +383,21 @@ def test_more_devices_than_memory(scullvfs: Any, mountpoint: Path) -> None:
     refusal(scullvfs("mount", "-o", "mem=16M", mountpoint), "mem-devs")
 
 
+@pytest.mark.long
 def test_more_devices_than_a_block(scullvfs: Any, mountpoint: Path) -> None:
     """More memory would not help where no block of the structures' order is left."""
     done = scullvfs("mount", "-o", "fragment=100,devs=1000", mountpoint)
     refusal(done, "mem-fragment")
 
 
+@pytest.mark.long
 def test_address_space_limited(scullvfs: Any, mountpoint: Path) -> None:
     """A limit on the process's address space is found when the machine is built."""
     command = shlex.join([*scullvfs.command, "mount", "-o", "mem=2G", str(mountpoint)])
     refusal(scullvfs.run(["sh", "-c", f"ulimit -v 1500000 && exec {command}"]), "host-refuses")
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize("state", ["{scratch}/file", "/proc/nope", "/sys/nope"])
 def test_silent(elsewhere: Elsewhere, theirs: Path, state: str) -> None:

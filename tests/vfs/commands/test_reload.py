@@ -46,6 +46,7 @@ def test_reload(scullvfs: Any, mounted: Path) -> None:
     assert parameters(mounted) == {"scullv_devs": 4, "scullv_order": 2, "scullv_qset": 7}
 
 
+@pytest.mark.long
 def test_reload_of_what_fits_together_only(scullvfs: Any, mounted: Path) -> None:
     """The one that becomes smaller is set first, so that no item is ever too large."""
     for order, qset in ((18, 1), (0, 524287), (18, 1), (4, 32767), (10, 511)):
@@ -57,6 +58,7 @@ def test_reload_of_what_fits_together_only(scullvfs: Any, mounted: Path) -> None
     assert refusal(done, 2).startswith("order=11 with qset=500 is not possible")
 
 
+@pytest.mark.long
 def test_reload_default(scullvfs: Any, mounted: Path) -> None:
     """What is not given is the default again; what is so already is not set anew."""
     assert scullvfs("reload", "-o", "order=2,qset=7", mounted).returncode == 0
@@ -66,6 +68,7 @@ def test_reload_default(scullvfs: Any, mounted: Path) -> None:
     assert done.stdout == f"{mounted}: scullv_order and scullv_qset are what they were\n{LAST}"
 
 
+@pytest.mark.long
 def test_reload_of_several_drivers(scullvfs: Any, mountpoint: Path) -> None:
     """Each in its own directory; one that is not there is a mistake, as is too large a quantum."""
     drivers = "drivers=scullp:scullc,mem=16M"
@@ -109,6 +112,7 @@ def test_reload_dead(scullvfs: Any, mounted: Path, wait: Wait) -> None:
     assert scullvfs("umount", mounted).returncode == 0
 
 
+@pytest.mark.long
 def test_reload_read_only(scullvfs: Any, mountpoint: Path) -> None:
     """The kernel lets nobody write into a mount that is read-only."""
     assert scullvfs("mount", "-o", "ro,mem=16M", mountpoint).returncode == 0

@@ -84,6 +84,7 @@ def model(mounted: Path) -> tuple[Report, Mount]:
     return ask_mount(mount, Report, read_report, str(mounted)), mount
 
 
+@pytest.mark.long
 def test_page(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path) -> None:
     """All files are in it as they are, names escaped, and nothing has to be fetched or run."""
     mnt = mount("mem=64M,drivers=scullv:scullp:scullc:scull,seed=7")
@@ -125,6 +126,7 @@ def test_page(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path) 
     assert "@import" not in style
 
 
+@pytest.mark.long
 def test_long_listings(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path) -> None:
     """They have a beginning and an end of whole lines, and what is between is counted."""
     mnt = mount("mem=64M,order=0,devs=8,semantics=file")
@@ -144,6 +146,7 @@ def test_long_listings(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_pat
     assert "2 more devices have no picture here; 'scullvfs show' draws each." in page.words
 
 
+@pytest.mark.long
 def test_many_devices(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path) -> None:
     """Those that are not listed are counted."""
     mnt = mount("mem=64M,order=0,devs=70")
@@ -170,6 +173,7 @@ def test_other_architectures(
     assert (mnt / "sys/kernel/debug" / name).read_text().removesuffix("\n") in page.texts
 
 
+@pytest.mark.long
 def test_names_that_are_markup(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """Nothing of a path or of the source of a mount becomes a part of the page."""
     with (
@@ -182,6 +186,7 @@ def test_names_that_are_markup(scullvfs: Scullvfs, tmp_path: Path) -> None:
     assert "<i>" in page.words
 
 
+@pytest.mark.long
 def test_another_version(model: tuple[Report, Mount]) -> None:
     """What its daemon says is there as it says it; what cannot be is an error."""
     report, mount = model
@@ -195,6 +200,7 @@ def test_another_version(model: tuple[Report, Mount]) -> None:
             report_html(report._replace(said=said), mount, datetime.now(UTC), [])
 
 
+@pytest.mark.long
 def test_places_that_cannot_be(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """Each is one line with the status that is documented, and no file."""
     page = tmp_path / "report.html"

@@ -91,6 +91,7 @@ def test_service_unmounted_from_outside(scullvfs: Any, manager: Manager, mountpo
         assert process.wait() == 0
 
 
+@pytest.mark.long
 def test_service_many_signals(
     scullvfs: Any, manager: Manager, mountpoint: Path, wait: Wait
 ) -> None:
@@ -108,6 +109,7 @@ def test_service_many_signals(
         assert (process.returncode, scullvfs.mounted(mountpoint)) == (0, False), said
 
 
+@pytest.mark.long
 def test_service_watchdog(scullvfs: Any, manager: Manager, mountpoint: Path, wait: Wait) -> None:
     """A sign of life again and again, but none while the loop stands still."""
     with service(scullvfs, manager, mountpoint, WATCHDOG_USEC="100000") as process:
@@ -130,6 +132,7 @@ def test_service_refused(scullvfs: Any, manager: Manager, mountpoint: Path) -> N
     assert manager.silent()
 
 
+@pytest.mark.long
 def test_service_in_the_background(scullvfs: Any, manager: Manager, mountpoint: Path) -> None:
     """A daemon in the background does not speak for the service whose process started it."""
     scullvfs.env["NOTIFY_SOCKET"] = manager.address

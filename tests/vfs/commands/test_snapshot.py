@@ -101,6 +101,7 @@ def fill_and_save(scullvfs: Any, path: Path, file: Path) -> Path:
     return file
 
 
+@pytest.mark.long
 def test_goes_on_alike(scullvfs: Any, mount: Callable[[str], Path], tmp_path: Path) -> None:
     """What can be seen is the same; and so is what comes, in each of them."""
     path = mount(OPTIONS)
@@ -132,6 +133,7 @@ def test_goes_on_alike(scullvfs: Any, mount: Callable[[str], Path], tmp_path: Pa
     assert report["options"]["restore"] == str(file)
 
 
+@pytest.mark.long
 def test_show(scullvfs: Any, saved: tuple[Path, Path]) -> None:
     """What it is, and what it has."""
     done = scullvfs("snapshot", "show", saved[1])
@@ -144,6 +146,7 @@ def test_show(scullvfs: Any, saved: tuple[Path, Path]) -> None:
     assert "scullp1: order 0, qset 500, 4000 bytes, 1 quanta" in lines
 
 
+@pytest.mark.long
 def test_options_beside_the_file(scullvfs: Any, saved: tuple[Path, Path], mountpoint: Path) -> None:
     """Those of the mount may be others, those of the machine may not."""
     file = saved[1]
@@ -168,6 +171,7 @@ def test_options_beside_the_file(scullvfs: Any, saved: tuple[Path, Path], mountp
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_relative_path(
     scullvfs: Any, saved: tuple[Path, Path], mountpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +181,7 @@ def test_relative_path(
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_goes_on_serving_meanwhile(
     scullvfs: Any, mount: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -240,6 +245,7 @@ def test_file_by_hand(saved: tuple[Path, Path], tmp_path: Path, scullvfs: Any) -
     assert children.read_text() == ""
 
 
+@pytest.mark.long
 def test_damaged(scullvfs: Any, saved: tuple[Path, Path], mountpoint: Path, tmp_path: Path) -> None:
     """One line and a status of its own, no mount, and little memory."""
     data, file = saved[1].read_bytes(), tmp_path / "machine.snap"
@@ -267,6 +273,7 @@ def test_damaged(scullvfs: Any, saved: tuple[Path, Path], mountpoint: Path, tmp_
     assert not scullvfs.processes()
 
 
+@pytest.mark.long
 def test_books_of_the_largest_size(scullvfs: Any, saved: tuple[Path, Path], tmp_path: Path) -> None:
     """What is as large as may be, and costs the most for that, costs less than 200 MB."""
     item = b'"\\ud83d\\ude00",'
@@ -279,6 +286,7 @@ def test_books_of_the_largest_size(scullvfs: Any, saved: tuple[Path, Path], tmp_
     assert peak < 200_000  # KiB
 
 
+@pytest.mark.long
 def test_what_was_there_stays(
     scullvfs: Any, saved: tuple[Path, Path], tmp_path: Path, mountpoint: Path
 ) -> None:
@@ -299,6 +307,7 @@ def test_what_was_there_stays(
     assert "-o is for" in refusal(scullvfs("snapshot", "show", file, "-o", file), 2)
 
 
+@pytest.mark.long
 def test_rules_of_a_file(mount: Callable[[str], Path], scullvfs: Any, tmp_path: Path) -> None:
     """The rules are the machine's, and what was only in the page cache is saved when it is here."""
     path = mount("mem=16M,semantics=file")

@@ -49,6 +49,7 @@ def listed(text: str, name: str) -> int:
     return int(match[1]) * 1024
 
 
+@pytest.mark.long
 def test_status_of_a_mount(scullvfs: Any, mountpoint: Path) -> None:
     """Who serves it, and the options in effect, defaults included."""
     given = "devs=2,mem=16M,arch=i386,mode=0600,semantics=file"
@@ -64,6 +65,7 @@ def test_status_of_a_mount(scullvfs: Any, mountpoint: Path) -> None:
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_status_follows_the_machine(scullvfs: Any, mount: Mount) -> None:
     """RAM and addresses in use are those of proc/, and come back when the device is emptied."""
     path = mount("mem=64M,devs=1")
@@ -193,6 +195,7 @@ def test_status_of_a_dead_mount(scullvfs: Any, mount: Mount, wait: Any) -> None:
     ]
 
 
+@pytest.mark.long
 def test_status_of_a_stopped_daemon(scullvfs: Any, mount: Mount) -> None:
     """Two that do not answer hold nobody up: the living one is shown beside them."""
     paths = [mount("mem=16M") for _ in range(3)]
@@ -230,6 +233,7 @@ def elsewhere(scullvfs: Any, script: str) -> Any:
     return scullvfs.run(["unshare", "--mount", "sh", "-c", prelude + script])
 
 
+@pytest.mark.long
 @needs_root
 def test_status_closed(scullvfs: Any, mounted: Path) -> None:
     """To another user it is closed, which is an error only for who asks for it by name."""
@@ -242,6 +246,7 @@ def test_status_closed(scullvfs: Any, mounted: Path) -> None:
     assert done.returncode == 5
 
 
+@pytest.mark.long
 @needs_root
 def test_status_hidden(scullvfs: Any, mounted: Path, tmp_path: Path) -> None:
     """Where its path leads to another mount above it, the other's numbers are not shown as its."""
@@ -262,6 +267,7 @@ def test_status_hidden(scullvfs: Any, mounted: Path, tmp_path: Path) -> None:
     assert [answer["state"] for answer in here] == ["hidden", "running"]
 
 
+@pytest.mark.long
 @needs_root
 def test_status_of_a_part(scullvfs: Any, mounted: Path, tmp_path: Path) -> None:
     """A device that is bound elsewhere is no mount of its own."""

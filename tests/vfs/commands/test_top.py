@@ -103,6 +103,7 @@ def family(mount: Callable[[str], Path]) -> Path:
     return mnt
 
 
+@pytest.mark.long
 def test_figures(family: Path) -> None:
     """They are those of the mount's own files."""
 
@@ -130,6 +131,7 @@ def test_figures(family: Path) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 def test_rates(family: Path) -> None:
     """While a device is written there are calls, bytes and a cost; then there are none."""
 
@@ -147,6 +149,7 @@ def test_rates(family: Path) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 def test_sort_and_select(scullvfs: Scullvfs, family: Path) -> None:
     """By a column and the other way round, the device that is selected stays so."""
 
@@ -174,6 +177,7 @@ def test_sort_and_select(scullvfs: Scullvfs, family: Path) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("columns", [80, 140])
 def test_picture(scullvfs: Scullvfs, family: Path, columns: int) -> None:
     """Enter draws what `scullvfs show` draws, R anew, and Esc leads back."""
@@ -195,6 +199,7 @@ def test_picture(scullvfs: Scullvfs, family: Path, columns: int) -> None:
     watch(family, person, (columns, 24))
 
 
+@pytest.mark.long
 def test_faults(family: Path) -> None:
     """F says what is armed and what was injected, as it changes."""
 
@@ -218,6 +223,7 @@ def test_faults(family: Path) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 def test_help(family: Path) -> None:
     """It has every key that the last line has, and every column, on one screen."""
 
@@ -238,6 +244,7 @@ def test_help(family: Path) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [(NARROWEST, LOWEST), (80, 16), (80, 24), (119, 24), (200, 60)])
 def test_sizes(family: Path, size: tuple[int, int]) -> None:
     """Whatever the size, no line is cut but those of log and events, and the keys are there."""
@@ -260,6 +267,7 @@ def test_sizes(family: Path, size: tuple[int, int]) -> None:
     watch(family, person, size)
 
 
+@pytest.mark.long
 def test_resize(family: Path) -> None:
     """Where there is no room it says so, and where there is again all is as before."""
 
@@ -277,6 +285,7 @@ def test_resize(family: Path) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 def test_ascii(family: Path) -> None:
     """With these marks all screens are of ASCII."""
 
@@ -292,6 +301,7 @@ def test_ascii(family: Path) -> None:
     watch(family, person, (140, 24), ASCII)
 
 
+@pytest.mark.long
 def test_events(family: Path) -> None:
     """The last records of the ring are there, which stay in it; nothing is switched on."""
     tracing = family / "sys/kernel/tracing"
@@ -314,6 +324,7 @@ def test_events(family: Path) -> None:
     watch(family, person, (140, 24))
 
 
+@pytest.mark.long
 def test_large_ring(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more records than can be read at each look it is said how many there are."""
     monkeypatch.setattr("scullvfs.view.moment.MOST_EVENTS", 20)
@@ -327,6 +338,7 @@ def test_large_ring(family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watch(family, person)
 
 
+@pytest.mark.long
 def test_many_devices(mount: Callable[[str], Path]) -> None:
     """Of those that the daemon does not tell of, rates are unknown; sizes are known in the end."""
     mnt = mount("mem=64M,devs=40,order=0")
@@ -348,6 +360,7 @@ def test_many_devices(mount: Callable[[str], Path]) -> None:
     watch(mnt, person, (80, 60))
 
 
+@pytest.mark.long
 def test_unmounted_and_mounted(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """It says that the mount is gone, hinders nobody, and goes on with the next one there."""
 
@@ -377,6 +390,7 @@ def test_unmounted_and_mounted(scullvfs: Scullvfs, mountpoint: Path) -> None:
         watch(mountpoint, person)
 
 
+@pytest.mark.long
 def test_dead(scullvfs: Scullvfs, mounted: Path) -> None:
     """It says so, and what clears the mount away."""
 
@@ -389,6 +403,7 @@ def test_dead(scullvfs: Scullvfs, mounted: Path) -> None:
     assert scullvfs("umount", mounted).returncode == 0
 
 
+@pytest.mark.long
 def test_hung(scullvfs: Scullvfs, mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says since when, keys do what they did, and when an answer comes it goes on."""
     monkeypatch.setattr(top, "PATIENCE", 0.5)
@@ -409,6 +424,7 @@ def test_hung(scullvfs: Scullvfs, mounted: Path, monkeypatch: pytest.MonkeyPatch
     watch(mounted, person)
 
 
+@pytest.mark.long
 def test_quit_while_it_hangs(scullvfs: Scullvfs, mounted: Path) -> None:
     """Nobody waits for the mount."""
     pid = scullvfs.pid(mounted)
@@ -426,6 +442,7 @@ def test_quit_while_it_hangs(scullvfs: Scullvfs, mounted: Path) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_names_with_escapes(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """Nothing of a path is an escape sequence of the terminal's, or markup."""
 
@@ -460,6 +477,7 @@ def test_of_another_user(scullvfs: Scullvfs, open_to_others: None) -> None:
     assert (moment.caches, moment.log.note, moment.events.note) == ((), closed, closed)
 
 
+@pytest.mark.long
 def test_another_version(scullvfs: Scullvfs, family: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon whose report may mean something else is not shown."""
     monkeypatch.setattr("scullvfs.__version__", "9.9")
@@ -485,6 +503,7 @@ def test_asker_without_a_mount(tmp_path: Path) -> None:
             assert caught.value.status == ExitStatus.NOT_MOUNTED
 
 
+@pytest.mark.long
 def test_page(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """The screen in docs/top.md is that of its commands, but for path, times and cost."""
     page = (SOURCE / "docs/top.md").read_text()

@@ -88,6 +88,7 @@ def top(*words: object) -> str:
     return f"{command}; echo status $?"
 
 
+@pytest.mark.long
 def test_in_tmux(mounted: Path, tmux: Tmux) -> None:
     """It fills the screen, and heeds keys and sizes."""
     (mounted / "scullv1").write_bytes(bytes(QUANTUM))
@@ -108,6 +109,7 @@ def test_in_tmux(mounted: Path, tmux: Tmux) -> None:
     tmux.until("status 0")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("end", "status"), [("C-c", 0), (signal.SIGTERM, int(ExitStatus.INTERRUPTED))]
 )
@@ -132,6 +134,7 @@ def tmux_pid(mounted: Path) -> Path:
     return mounted.parent / "pid"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("no_color", ["", "1"])
 def test_colours(mounted: Path, tmux: Tmux, no_color: str) -> None:
     """There are some, unless NO_COLOR is set and not empty; ASCII if that is asked for."""
@@ -202,6 +205,7 @@ def test_no_mount(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
         one_line(said(scullvfs, path), ExitStatus.NOT_MOUNTED, "is not mounted")
 
 
+@pytest.mark.long
 def test_dead_and_hung(scullvfs: Scullvfs, mounted: Path) -> None:
     """As `show` and `map` have them."""
     pid = scullvfs.pid(mounted)
@@ -215,6 +219,7 @@ def test_dead_and_hung(scullvfs: Scullvfs, mounted: Path) -> None:
     assert scullvfs("umount", mounted).returncode == 0
 
 
+@pytest.mark.long
 def test_missing_library(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """What to install is said in one line."""
     (tmp_path / "textual.py").write_text("raise ImportError\n")
@@ -223,6 +228,7 @@ def test_missing_library(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> N
     one_line(said(scullvfs, mounted, PYTHONPATH=path), ExitStatus.FAILURE, words)
 
 
+@pytest.mark.long
 def test_terminal_that_goes(mounted: Path, tmux: Tmux) -> None:
     """It goes, too, whatever it was about to write: the fixture waits for that."""
     tmux.start(top("--interval", "0.1", mounted))

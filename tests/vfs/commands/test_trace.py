@@ -38,6 +38,7 @@ def follow(
         return subprocess.CompletedProcess([], process.returncode, out, err)
 
 
+@pytest.mark.long
 def test_follows_and_puts_back(scullvfs: Scullvfs, mounted: Path) -> None:
     """What is named is printed as it happens; what was on before stays on, and nothing else."""
     (mounted / TRACING / "set_event").write_text("kfree")
@@ -56,6 +57,7 @@ def test_without_events_all_are_on(scullvfs: Scullvfs, mounted: Path) -> None:
     assert on(mounted) == []
 
 
+@pytest.mark.long
 def test_what_is_on_is_followed(scullvfs: Scullvfs, mounted: Path) -> None:
     """Without events, where some are on; tracing that was switched off is so again."""
     (mounted / TRACING / "set_event").write_text("alloc_vmap_area")
@@ -69,6 +71,7 @@ def test_what_is_on_is_followed(scullvfs: Scullvfs, mounted: Path) -> None:
     assert (mounted / TRACING / "tracing_on").read_text() == "0\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_it(scullvfs: Scullvfs, mounted: Path, number: int) -> None:
     """Ctrl-C is its usual end, and leaves nothing on and nobody behind."""
@@ -82,6 +85,7 @@ def test_signal_ends_it(scullvfs: Scullvfs, mounted: Path, number: int) -> None:
     assert scullvfs("umount", mounted).returncode == 0  # no reader keeps it busy
 
 
+@pytest.mark.long
 def test_killed(scullvfs: Scullvfs, mounted: Path) -> None:
     """What reads for it ends with it, so nobody keeps the mount busy; the events stay on."""
     with scullvfs.start("trace", mounted, "vmalloc") as process:
@@ -144,6 +148,7 @@ def test_no_mount(scullvfs: Scullvfs, tmp_path: Path) -> None:
     assert "is not mounted" in done.stderr
 
 
+@pytest.mark.long
 def test_several_mounts(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """Then one has to be named."""
     first, second = mount("mem=16M"), mount("mem=16M")
@@ -155,6 +160,7 @@ def test_several_mounts(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> Non
     assert on(first) == on(second) == []
 
 
+@pytest.mark.long
 def test_hung_mount(scullvfs: Scullvfs, mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A daemon that is stopped while it is followed: Ctrl-C ends the command all the same."""
     pid = int((mounted / PID_FILE).read_bytes())
@@ -171,6 +177,7 @@ def test_hung_mount(scullvfs: Scullvfs, mounted: Path, monkeypatch: pytest.Monke
         assert "does not answer" in said or "no answer" in said
 
 
+@pytest.mark.long
 def test_mount_that_ends(scullvfs: Scullvfs, mounted: Path) -> None:
     """While it is followed: the command says so."""
     pid = int((mounted / PID_FILE).read_bytes())

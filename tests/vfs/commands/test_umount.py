@@ -31,6 +31,7 @@ def test_umount_waits_for_the_daemon(scullvfs: Any, mounted: Path) -> None:
     assert list(mounted.iterdir()) == []
 
 
+@pytest.mark.long
 def test_umount_then_mount_again(scullvfs: Any, mountpoint: Path) -> None:
     """Over and over, without a pause between."""
     for _ in range(3):
@@ -38,6 +39,7 @@ def test_umount_then_mount_again(scullvfs: Any, mountpoint: Path) -> None:
         assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_umount_while_another_looks(
     scullvfs: Any, mounted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +67,7 @@ def test_umount_while_another_looks(
     assert not scullvfs.mounted(mounted)
 
 
+@pytest.mark.long
 def test_umount_busy(scullvfs: Any, mounted: Path) -> None:
     """Who has it open is named, and the way out; nothing is unmounted."""
     comm = Path("/proc/self/comm").read_text().strip()
@@ -97,6 +100,7 @@ def test_sigterm_after_lazy_umount(scullvfs: Any, mounted: Path, wait: Wait) -> 
         wait(lambda: not scullvfs.processes(), "the daemon is gone")
 
 
+@pytest.mark.long
 def test_sigterm_after_lazy_umount_spares_the_next_mount(
     scullvfs: Any, mounted: Path, wait: Wait
 ) -> None:
@@ -111,6 +115,7 @@ def test_sigterm_after_lazy_umount_spares_the_next_mount(
         assert scullvfs.pid(mounted) == new
 
 
+@pytest.mark.long
 def test_umount_of_a_dead_mount(scullvfs: Any, mounted: Path, wait: Wait) -> None:
     """After kill -9, mount says what is in the way, umount removes it, and mount works again."""
     os.kill(scullvfs.pid(mounted), signal.SIGKILL)
@@ -177,6 +182,7 @@ def test_umount_missing(scullvfs: Any, tmp_path: Path) -> None:
     refusal(scullvfs("umount", "/no/such/directory"), "not-mounted")
 
 
+@pytest.mark.long
 def test_umount_nameless(scullvfs: Any, mountpoint: Path) -> None:
     """A daemon that does not say who it is is not waited for; lazily it needs not be asked."""
     program = (

@@ -177,6 +177,7 @@ def test_quantum_is_what_the_files_say(scullvfs: Scullvfs, mounted: Path) -> Non
         )
 
 
+@pytest.mark.long
 def test_a_write_shows(scullvfs: Scullvfs, mounted: Path) -> None:
     """And what is trimmed, by hand or by the command line of the machine."""
     with served(scullvfs, mounted) as page:
@@ -195,6 +196,7 @@ def test_a_write_shows(scullvfs: Scullvfs, mounted: Path) -> None:
         )
 
 
+@pytest.mark.long
 def test_nothing_new_is_nothing(scullvfs: Scullvfs, mounted: Path) -> None:
     """While nothing changes, nothing of it is told, and RAM is not read."""
     (mounted / "scullv0").write_bytes(bytes(QUANTUM))
@@ -220,6 +222,7 @@ def requests(mount: Path) -> int:
     return int(report["requests"])
 
 
+@pytest.mark.long
 def test_while_it_is_written(scullvfs: Scullvfs, mounted: Path) -> None:
     """With writes that never stop the page goes on, and has no trouble."""
     script = f"while :; do dd if=/dev/zero of='{mounted}/scullv0' bs=64k count=60; done"
@@ -239,6 +242,7 @@ def test_while_it_is_written(scullvfs: Scullvfs, mounted: Path) -> None:
         page.settled()
 
 
+@pytest.mark.long
 def test_mount_goes_and_comes(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """It is unmounted beside the page, which says so; another mount there is shown."""
     with mounted_on(scullvfs, mountpoint, "mem=16M"):
@@ -280,6 +284,7 @@ def test_unmounted_while_it_is_asked(
         ask_at_once(mount, Now, tell_now, mount.path)
 
 
+@pytest.mark.long
 def test_umount_beside_the_page(scullvfs: Scullvfs, mountpoint: Path) -> None:
     """Who looks all the time keeps no mount busy."""
     with ExitStack() as stack:
@@ -291,6 +296,7 @@ def test_umount_beside_the_page(scullvfs: Scullvfs, mountpoint: Path) -> None:
             page.look()
 
 
+@pytest.mark.long
 def test_dead_mount_beside_the_page(scullvfs: Scullvfs, mounted: Path) -> None:
     """Its daemon is killed while the page is open."""
     with served(scullvfs, mounted) as page:
@@ -302,6 +308,7 @@ def test_dead_mount_beside_the_page(scullvfs: Scullvfs, mounted: Path) -> None:
     assert scullvfs("umount", mounted).returncode == 0
 
 
+@pytest.mark.long
 def test_hung_mount_beside_the_page(scullvfs: Scullvfs, mounted: Path) -> None:
     """Its daemon is stopped: the page says for how long, asks no more, and goes on with it."""
     with served(scullvfs, mounted) as page:
@@ -322,6 +329,7 @@ def test_hung_mount_beside_the_page(scullvfs: Scullvfs, mounted: Path) -> None:
         assert page.state["silence"] == 0
 
 
+@pytest.mark.long
 def test_interrupted_while_the_mount_hangs(scullvfs: Scullvfs, mounted: Path) -> None:
     """Ctrl-C waits for nobody."""
     with served(scullvfs, mounted) as page:
@@ -353,6 +361,7 @@ def test_ended(scullvfs: Scullvfs, mounted: Path, number: signal.Signals) -> Non
         assert page.process.wait(DEADLINE) == 0
 
 
+@pytest.mark.long
 def test_port(scullvfs: Scullvfs, mounted: Path) -> None:
     """One that is asked for is had, again at once after its end, and not twice."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -384,6 +393,7 @@ def test_only_here(scullvfs: Scullvfs, mounted: Path) -> None:
         assert ours == [f"0100007F:{port:04X}"]
 
 
+@pytest.mark.long
 def test_browser(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """With a display it is opened, with an address that holds once and is not the one printed."""
     opened = tmp_path / "opened"
@@ -413,6 +423,7 @@ def test_browser(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
         assert process.wait(DEADLINE) == 0
 
 
+@pytest.mark.long
 def test_names_with_escapes(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """A path of the mount is a text of JSON, in octal what does not print."""
     with (
@@ -423,6 +434,7 @@ def test_names_with_escapes(scullvfs: Scullvfs, tmp_path: Path) -> None:
         assert page.settled()["mount"].endswith(r"/\033[31m<img src=x onerror=alert(1)>\012\377")
 
 
+@pytest.mark.long
 def test_other_architectures(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """Their own levels and addresses."""
     mnt = mount("mem=16M,arch=i386")
@@ -434,6 +446,7 @@ def test_other_architectures(scullvfs: Scullvfs, mount: Callable[[str], Path]) -
         assert len(told["start"]) == page.state["maps"]["band"]["digits"] == 8
 
 
+@pytest.mark.long
 def test_no_mount(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """A path without one, of another file system, and a device."""
     for path in (tmp_path / "nothing", "/proc", "", mounted / "scullv0", mounted / "proc"):
@@ -451,6 +464,7 @@ def test_dead_mount(scullvfs: Scullvfs, mounted: Path) -> None:
     assert scullvfs("umount", mounted).returncode == 0
 
 
+@pytest.mark.long
 def test_hung_mount(scullvfs: Scullvfs, mounted: Path) -> None:
     """Nor of one that does not answer."""
     pid = scullvfs.pid(mounted)
@@ -489,6 +503,7 @@ def test_needs_no_extra(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> No
         page.settled()
 
 
+@pytest.mark.long
 def test_dd(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """What dd has written is there by the time that a reader looks."""
     mnt = mount("mem=32M")

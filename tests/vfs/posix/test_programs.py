@@ -84,6 +84,7 @@ def test_fio_verify_past_the_page_cache(mnt: Path) -> None:
     assert written == read == 8 * MIB
 
 
+@pytest.mark.long
 def test_fio_verify_later(mnt: Path) -> None:
     """A second fio, with the page cache dropped, finds what the first one wrote."""
     written, _ = fio(mnt, "--rw=randwrite --do_verify=0")
@@ -91,6 +92,7 @@ def test_fio_verify_later(mnt: Path) -> None:
     assert read == written > MIB
 
 
+@pytest.mark.long
 def test_fio_verify_finds_a_changed_byte(mnt: Path) -> None:
     """What the tests above rely on: fio does notice a byte that is not as it was written."""
     fio(mnt, "--rw=write --do_verify=0")
@@ -183,6 +185,7 @@ pragma integrity_check;
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", ["off", "memory"])
 def test_sqlite(mnt: Path, mode: str) -> None:
     """A database lives on a device, and the next process finds it whole.
