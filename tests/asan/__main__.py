@@ -106,7 +106,7 @@ def environment(directory: Path, reports: Path) -> dict[str, str]:
         "PYTHONMALLOC": "malloc",
         # A test wants to see SIGBUS, from a mapping behind the end of its file; another one looks
         # at how much memory a daemon has, of which what is freed should not be much.
-        "ASAN_OPTIONS": "detect_leaks=0:handle_sigbus=0:quarantine_size_mb=32:"
+        "ASAN_OPTIONS": "detect_leaks=0:handle_sigbus=0:quarantine_size_mb=16:"
         f"log_path={reports}/address",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
