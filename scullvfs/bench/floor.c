@@ -2,8 +2,9 @@
  *
  * It has one file, `data`. A write is counted into the file's size and forgotten, a read gives
  * zeros up to that size, and truncation sets it. Reads and writes come directly from the caller
- * (no page cache), in one thread, as for a device of scullvfs. So what scullvfs takes longer is
- * its own cost; what this takes is that of the kernel, of libfuse, and of copying.
+ * (no page cache), in one thread, as for a device of scullvfs; or with the page cache, `-o cached`,
+ * as for a file, and written back later, `-o writeback`. So what scullvfs takes longer is its own
+ * cost; what this takes is that of the kernel, of libfuse, and of copying.
  *
  *     cc -O2 -o floor floor.c $(pkg-config --cflags --libs fuse3)
  *     ./floor -f MOUNTPOINT
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +25,15 @@
 
 #define DATA_INO (FUSE_ROOT_ID + 1)
 #define LARGEST_READ (1 << 20) /* Linux: fs/fuse/fuse_i.h:FUSE_MAX_MAX_PAGES, 256 */
+
+static struct {
+	int cached, writeback;
+} rules;
+static const struct fuse_opt rule_options[] = {
+	{ "cached", offsetof(__typeof__(rules), cached), 1 },
+	{ "writeback", offsetof(__typeof__(rules), writeback), 1 },
+	FUSE_OPT_END,
+};
 
 static off_t size;
 static char zeros[LARGEST_READ];
@@ -42,10 +53,22 @@ static struct stat attributes(fuse_ino_t ino)
 	return st;
 }
 
-/* Time-outs are 0, as those of a device are: every open asks for the attributes. */
+static void floor_init(void *data, struct fuse_conn_info *connection)
+{
+	(void)data;
+	if (rules.writeback)
+		connection->want |= connection->capable & FUSE_CAP_WRITEBACK_CACHE;
+}
+
+/* Seconds for which attributes hold: none, as of a device, so that every open asks for them. */
+static double timeout(void)
+{
+	return rules.cached || rules.writeback ? 3600 : 0;
+}
+
 static void floor_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fuse_entry_param entry = { .ino = DATA_INO };
+	struct fuse_entry_param entry = { .ino = DATA_INO, .attr_timeout = timeout() };
 
 	if (parent == FUSE_ROOT_ID && strcmp(name, "data") == 0) {
 		entry.attr = attributes(DATA_INO);
@@ -60,7 +83,7 @@ static void floor_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info 
 	struct stat st = attributes(ino);
 
 	(void)fi;
-	fuse_reply_attr(req, &st, 0);
+	fuse_reply_attr(req, &st, timeout());
 }
 
 static void floor_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *new, int what,
@@ -79,7 +102,8 @@ static void floor_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	}
 	if (fi->flags & O_TRUNC) /* libfuse has the kernel leave it to us */
 		size = 0;
-	fi->direct_io = 1;
+	fi->keep_cache = rules.cached || rules.writeback;
+	fi->direct_io = !fi->keep_cache;
 	fuse_reply_open(req, fi);
 }
 
@@ -104,6 +128,7 @@ static void floor_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t
 }
 
 static const struct fuse_lowlevel_ops operations = {
+	.init = floor_init,
 	.lookup = floor_lookup,
 	.getattr = floor_getattr,
 	.setattr = floor_setattr,
@@ -134,8 +159,9 @@ int main(int argc, char *argv[])
 	struct fuse_session *session;
 	int failed = 1;
 
-	if (fuse_parse_cmdline(&args, &options) != 0 || options.mountpoint == NULL) {
-		fprintf(stderr, "usage: %s -f MOUNTPOINT\n", argv[0]);
+	if (fuse_opt_parse(&args, &rules, rule_options, NULL) != 0 ||
+	    fuse_parse_cmdline(&args, &options) != 0 || options.mountpoint == NULL) {
+		fprintf(stderr, "usage: %s -f [-o cached|writeback] MOUNTPOINT\n", argv[0]);
 		return 2;
 	}
 	session = fuse_session_new(&args, &operations, sizeof(operations), NULL);

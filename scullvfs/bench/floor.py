@@ -21,7 +21,7 @@ from scullvfs.mounts.fusermount import find_fusermount
 from scullvfs.mounts.mountinfo import mount_at
 from scullvfs.mounts.mountpoint import temporary_mount_point
 
-from .targets import FLOOR, PREFIX, Target
+from .targets import FLOOR, PREFIX, UNCACHED, Target
 
 __all__ = ["compiled", "floor", "floor_missing", "served"]
 
@@ -45,8 +45,11 @@ def floor_missing() -> str | None:
 
 
 @contextmanager
-def floor() -> Iterator[Target]:
+def floor(cache: str = UNCACHED) -> Iterator[Target]:
     """Compile the server and mount it on a directory of its own.
+
+    Args:
+        cache: how the page cache is used, as by the target that it is compared with.
 
     Raises:
         ScullvfsError: it cannot be compiled or does not mount, and why.
@@ -54,9 +57,9 @@ def floor() -> Iterator[Target]:
     with (
         compiled() as program,
         temporary_mount_point(PREFIX) as directory,
-        served(program, directory) as pid,
+        served(program, directory, cache) as pid,
     ):
-        yield Target(FLOOR, os.path.join(directory, FILE), pid, keeps=False)
+        yield Target(FLOOR, os.path.join(directory, FILE), pid, keeps=False, cache=cache)
 
 
 @contextmanager
@@ -78,13 +81,14 @@ def compiled() -> Iterator[str]:
 
 
 @contextmanager
-def served(program: str, directory: str) -> Iterator[int]:
+def served(program: str, directory: str, cache: str = UNCACHED) -> Iterator[int]:
     """The server's pid, while `program` serves a mount on `directory`."""
+    options = ",".join(filter(None, ("fsname=scullvfs-floor", cache)))
     with ExitStack() as stack:
         said = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
         with put_off_interrupts():
             server = subprocess.Popen(
-                [program, "-f", "-o", "fsname=scullvfs-floor", directory],
+                [program, "-f", "-o", options, directory],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,

@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -22,7 +22,8 @@ from scullvfs.errors import (
     UsageError,
 )
 from scullvfs.interrupts import put_off_interrupts, undisturbed
-from scullvfs.mounts.health import State, how_is, is_dead, no_answer
+from scullvfs.mounts.answers import parse_report
+from scullvfs.mounts.health import State, how_is, is_dead, no_answer, report_of_daemon
 from scullvfs.mounts.identity import find_daemon
 from scullvfs.mounts.mountinfo import FSTYPE, Mount, mount_at
 from scullvfs.mounts.place import resolve
@@ -35,10 +36,13 @@ from scullvfs.text import shown
 from .affinity import moved
 
 __all__ = [
+    "CACHED",
     "FLOOR",
     "PREFIX",
     "SCULLVFS",
     "TMPFS",
+    "UNCACHED",
+    "WRITEBACK",
     "Target",
     "existing_mount",
     "own_mount",
@@ -49,6 +53,11 @@ __all__ = [
 SCULLVFS: Final = "scullvfs"
 TMPFS: Final = "tmpfs"
 FLOOR: Final = "floor"
+
+UNCACHED: Final = ""
+CACHED: Final = "cached"
+WRITEBACK: Final = "writeback"
+"""Options of `floor.c`."""
 
 SHM: Final = "/dev/shm"
 
@@ -67,6 +76,8 @@ class Target:
     """The pid of the FUSE server behind it, a daemon of ours or the floor, if that is proven."""
     keeps: bool = True
     """Whether the data takes memory."""
+    cache: str = UNCACHED
+    """How the kernel's page cache is used, UNCACHED, CACHED or WRITEBACK; a tmpfs is one itself."""
 
     def room(self) -> int:
         """How many bytes may be written; half of what there is, for books and neighbours."""
@@ -186,7 +197,7 @@ def _target(directory: str, device: str | None) -> Target:
     found = mount_at(directory)
     if found is None:
         raise NotMountedError(f"the mount on {shown(directory)} is gone already")
-    health = how_is(found, timeout=ANSWER_TIMEOUT)
+    health = how_is(found, report_of_daemon, timeout=ANSWER_TIMEOUT)
     if health.state == State.HUNG:
         raise no_answer(directory, ANSWER_TIMEOUT)
     if health.state == State.DEAD:
@@ -200,11 +211,23 @@ def _target(directory: str, device: str | None) -> Target:
         raise UsageError(f"there is no device {shown(device)} in {shown(directory)}")
     if not os.access(file, os.R_OK | os.W_OK):
         raise RefusedError(f"you may not read and write {shown(file)}")
-    daemon = find_daemon(found, health.said)
+    try:
+        report = parse_report(health.said)
+    except ValueError as error:
+        raise RefusedError(f"{shown(directory)} does not say how it was mounted: {error}") from None
+    cache = _cache(report.get("options", {}))
+    daemon = find_daemon(found, str(report.get("pid")).encode())
     if daemon is None:
-        return Target(SCULLVFS, file)
+        return Target(SCULLVFS, file, cache=cache)
     with daemon:
-        return Target(SCULLVFS, file, daemon.pid)
+        return Target(SCULLVFS, file, daemon.pid, cache=cache)
+
+
+def _cache(options: Mapping[str, object]) -> str:
+    """How the page cache is used by a mount with such options."""
+    if options.get("semantics") != "file":
+        return UNCACHED
+    return WRITEBACK if options.get("writeback") else CACHED
 
 
 def _first_device(directory: str) -> str:

@@ -135,8 +135,9 @@ def bench(
     What the device of MOUNT holds is OVERWRITTEN, and it is empty afterwards.
 
     Beside it, in turn, the same is measured on a tmpfs and, if a C compiler and the headers
-    of libfuse 3 are there, on the floor: a FUSE server in C that keeps nothing. The numbers
-    are dd's own. What disturbed the measurement is said below the table.
+    of libfuse 3 are there, on the floor: a FUSE server in C that keeps nothing, and uses the
+    page cache as the device does. The numbers are dd's own. What disturbed the measurement is said
+    below the table.
     """
     from scullvfs.bench import plot, results, targets
     from scullvfs.bench.affinity import pinned
@@ -163,7 +164,8 @@ def bench(
         else:
             ours = targets.existing_mount(mount, device, pin)
         chosen = [stack.enter_context(ours)]
-        chosen += _beside(stack, notes, tmpfs=not no_tmpfs, floor_too=not no_floor)
+        cache = chosen[0].cache
+        chosen += _beside(stack, notes, cache, tmpfs=not no_tmpfs, floor_too=not no_floor)
         samples = []
         with watched([target.server for target in chosen if target.server], pinned=pin) as watch:
             for sample in _with_progress(plan, chosen, verbose):
@@ -216,8 +218,14 @@ def _temporary(options: Sequence[str]) -> str:
     return " ".join(words)
 
 
-def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool) -> list[Target]:
-    """What to compare with; what there is not here is said in `notes`."""
+def _beside(
+    stack: ExitStack, notes: list[str], cache: str, *, tmpfs: bool, floor_too: bool
+) -> list[Target]:
+    """What to compare with; what there is not here is said in `notes`.
+
+    Args:
+        cache: how what is compared uses the page cache, for so does the floor.
+    """
     from scullvfs.bench import targets
     from scullvfs.bench.floor import floor, floor_missing
 
@@ -232,7 +240,7 @@ def _beside(stack: ExitStack, notes: list[str], *, tmpfs: bool, floor_too: bool)
         missing = floor_missing()
         try:
             if missing is None:
-                found.append(stack.enter_context(floor()))
+                found.append(stack.enter_context(floor(cache)))
         except ScullvfsError as error:
             missing = str(error)
         if missing is not None:

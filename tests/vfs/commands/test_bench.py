@@ -1,6 +1,8 @@
 """`scullvfs bench` on real mounts. What is checked is what was moved, never how fast."""
 
+import errno
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -12,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from scullvfs.bench import targets
 from scullvfs.bench.dd import CALLS, run
+from scullvfs.bench.floor import floor
 from scullvfs.text import shell_word
 
 from ..helpers import wait_until
@@ -457,3 +461,37 @@ def test_bench_on_a_terminal(scullvfs: Any) -> None:
     assert "measuring" in drawn
     assert "100%" in drawn
     assert "measuring" not in table
+
+
+RULES = {
+    "semantics=device": targets.UNCACHED,
+    "semantics=file": targets.CACHED,
+    "semantics=file,writeback": targets.WRITEBACK,
+}
+
+
+@pytest.mark.parametrize("options", RULES)
+def test_floor_uses_the_page_cache_as_the_device_does(
+    mount: Callable[[str], Path], options: str
+) -> None:
+    """By what the kernel lets one do then: share a mapping, write while the server is stopped."""
+    with (
+        targets.existing_mount(str(mount(options)), None, None) as ours,
+        floor(ours.cache) as beside,
+    ):
+        assert ours.cache == beside.cache == RULES[options]
+        for target in (ours, beside):
+            with open(target.file, "r+b", buffering=0) as file:
+                file.write(bytes(4096))
+                if target.cache == targets.UNCACHED:
+                    with pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
+                        mmap.mmap(file.fileno(), 4096)
+                else:
+                    mmap.mmap(file.fileno(), 4096).close()
+                if target.cache == targets.WRITEBACK:
+                    assert target.server is not None
+                    os.kill(target.server, signal.SIGSTOP)
+                    try:
+                        assert os.pwrite(file.fileno(), bytes(4096), 0) == 4096
+                    finally:
+                        os.kill(target.server, signal.SIGCONT)
