@@ -22,12 +22,11 @@ from scullvfs.errors import (
     UsageError,
 )
 from scullvfs.interrupts import put_off_interrupts, undisturbed
-from scullvfs.mounts.answers import parse_report
-from scullvfs.mounts.health import State, how_is, is_dead, no_answer, report_of_daemon
-from scullvfs.mounts.identity import find_daemon
+from scullvfs.mounts.health import State, is_dead, no_answer
 from scullvfs.mounts.mountinfo import FSTYPE, Mount, mount_at
 from scullvfs.mounts.place import resolve
 from scullvfs.mounts.probe import ANSWER_TIMEOUT, ask
+from scullvfs.mounts.status import status
 from scullvfs.mounts.users import user_name
 from scullvfs.options.table import MountOptions
 from scullvfs.scull.family import DRIVERS, driver_of_device
@@ -197,13 +196,13 @@ def _target(directory: str, device: str | None) -> Target:
     found = mount_at(directory)
     if found is None:
         raise NotMountedError(f"the mount on {shown(directory)} is gone already")
-    health = how_is(found, report_of_daemon, timeout=ANSWER_TIMEOUT)
-    if health.state == State.HUNG:
+    (now,) = status([found])
+    if now.state == State.HUNG:
         raise no_answer(directory, ANSWER_TIMEOUT)
-    if health.state == State.DEAD:
+    if now.state == State.DEAD:
         raise is_dead(directory)
-    if health.state != State.RUNNING:
-        raise RefusedError(f"cannot look into {shown(directory)}: {health.reason}")
+    if now.state != State.RUNNING:
+        raise RefusedError(f"cannot look into {shown(directory)}: {now.reason}")
     if device is None:
         device = _first_device(directory)
     file = os.path.join(directory, device)
@@ -211,16 +210,7 @@ def _target(directory: str, device: str | None) -> Target:
         raise UsageError(f"there is no device {shown(device)} in {shown(directory)}")
     if not os.access(file, os.R_OK | os.W_OK):
         raise RefusedError(f"you may not read and write {shown(file)}")
-    try:
-        report = parse_report(health.said)
-    except ValueError as error:
-        raise RefusedError(f"{shown(directory)} does not say how it was mounted: {error}") from None
-    cache = _cache(report.get("options", {}))
-    daemon = find_daemon(found, str(report.get("pid")).encode())
-    if daemon is None:
-        return Target(SCULLVFS, file, cache=cache)
-    with daemon:
-        return Target(SCULLVFS, file, daemon.pid, cache=cache)
+    return Target(SCULLVFS, file, now.pid, cache=_cache(now.report.get("options", {})))
 
 
 def _cache(options: Mapping[str, object]) -> str:

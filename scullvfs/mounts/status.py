@@ -40,7 +40,7 @@ class MountStatus(NamedTuple):
     report: dict[str, Any]
     """The daemon's own words, checked, see `daemon.status_report`; empty unless it answered."""
     reason: str = ""
-    """What is wrong, where the state is UNKNOWN."""
+    """What is wrong, where it is not RUNNING."""
     pid: int | None = None
     """Of its daemon, if it is RUNNING and proven to be that process (`identity`)."""
 
@@ -56,10 +56,8 @@ def status(mounts: Sequence[Mount], *, timeout: float = ANSWER_TIMEOUT) -> list[
 
 
 def _status(mount: Mount, health: Health) -> MountStatus:
-    if health.state == State.UNKNOWN:
-        return MountStatus(mount, State.UNKNOWN, {}, health.reason)
     if health.state != State.RUNNING:
-        return MountStatus(mount, health.state, {})
+        return MountStatus(mount, health.state, {}, health.reason)
     try:
         report = parse_report(health.said)
     except ValueError as error:
