@@ -25,13 +25,15 @@ from .health import State, how_is, no_answer
 from .identity import DaemonProcess, find_daemon
 from .mountinfo import Mount, is_mounted, read_mounts
 from .place import find_mount
-from .users import describe_users, user_name, users_of
+from .users import Use, describe_users, user_name, uses_of
 
 __all__ = ["take_down", "unmount", "unmount_command"]
 
 PATIENCE: Final = 0.5
-"""Seconds in which whoever only looks at a mount, such as another command of ours or a page that
-shows it (`scullvfs view`), has looked."""
+"""Seconds for which a file stays open only if somebody uses the mount."""
+LOOKERS_PATIENCE: Final = 5.0
+"""Seconds in which those who only look at it, one file after the other, such as other commands of
+ours or a page that shows it (`scullvfs view`), leave a moment between two looks."""
 
 
 def unmount(path: str, *, lazy: bool, timeout: float) -> None:
@@ -112,7 +114,9 @@ def take_down(mount: Mount, *, lazy: bool) -> None:
     """
     import subprocess  # here, as most daemons never come to it
 
-    patience = time.monotonic() + PATIENCE
+    began = time.monotonic()
+    seen = False
+    standing: set[Use] | None = None  # what was open each time that it was busy
     while True:
         done = subprocess.run(
             [*unmount_command(lazy=lazy), mount.path],
@@ -123,8 +127,14 @@ def take_down(mount: Mount, *, lazy: bool) -> None:
         if done.returncode == 0 or not is_mounted(mount):
             return
         said = os.fsdecode(done.stderr).replace(mount.path, "")  # whose name may be any words
-        if "busy" not in said or time.monotonic() > patience:
-            users = users_of(mount.path, but_not=os.getpid()) if "busy" in said else []
+        if "busy" not in said:
+            raise _refusal(mount.path, os.fsdecode(done.stderr))
+        uses = uses_of(mount.path, but_not=os.getpid())
+        seen = seen or bool(uses)
+        standing = uses if standing is None else standing & uses
+        patience = LOOKERS_PATIENCE if seen and not standing else PATIENCE
+        if time.monotonic() - began > patience:
+            users = sorted({use.pid for use in standing or uses})
             raise _refusal(mount.path, os.fsdecode(done.stderr), users)
         time.sleep(PATIENCE / 20)
 
@@ -143,7 +153,7 @@ def unmount_command(*, lazy: bool) -> list[str]:
     raise fusermount_missing("unmount")
 
 
-def _refusal(mountpoint: str, said: str, users: Sequence[int]) -> ScullvfsError:
+def _refusal(mountpoint: str, said: str, users: Sequence[int] = ()) -> ScullvfsError:
     words = "; ".join(shown(line.strip()) for line in said.splitlines() if line.strip())
     reason = said.replace(mountpoint, "")  # whose name may be any words
     if "busy" in reason:

@@ -9,19 +9,37 @@ is bytes.
 import os
 import pwd
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from scullvfs.text import shell_word
 
-__all__ = ["describe_users", "user_name", "users_of"]
+__all__ = ["Use", "describe_users", "user_name", "users_of", "uses_of"]
+
+
+class Use(NamedTuple):
+    """One thing by which a process keeps a mount busy."""
+
+    pid: int
+    link: str
+    """Below its directory in /proc: `cwd`, `root`, `fd/3`."""
+    path: str
+    """Where that leads."""
+
+
+def uses_of(mountpoint: str, *, but_not: int | None = None) -> set[Use]:
+    """All that can be seen to keep it busy, without what the process `but_not` has."""
+    return {
+        use
+        for pid in [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+        if pid != but_not
+        for use in _links(pid)
+        if _is_below(use.path, mountpoint)
+    }
 
 
 def users_of(mountpoint: str, *, but_not: int | None = None) -> list[int]:
     """The pids of all that can be seen to use it, without `but_not`."""
-    return [
-        pid
-        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal())
-        if pid != but_not and any(_is_below(link, mountpoint) for link in _links(pid))
-    ]
+    return sorted({use.pid for use in uses_of(mountpoint, but_not=but_not)})
 
 
 def describe_users(users: Iterable[int]) -> str:
@@ -37,11 +55,11 @@ def user_name(uid: int) -> str:
         return f"uid {uid}"
 
 
-def _links(pid: int) -> Iterator[str]:
+def _links(pid: int) -> Iterator[Use]:
     directory = f"/proc/{pid}"
     try:
         for link in ("cwd", "root", *(f"fd/{fd}" for fd in os.listdir(f"{directory}/fd"))):
-            yield os.readlink(f"{directory}/{link}")
+            yield Use(pid, link, os.readlink(f"{directory}/{link}"))
     except OSError:  # another user's process, or one that has ended
         return
 

@@ -55,10 +55,11 @@ Open = Callable[..., "Page"]
 
 
 @pytest.fixture
-def show(browser: Browser, scullvfs: Scullvfs) -> Iterator[Open]:
+def show(browser: Browser, scullvfs: Scullvfs, mount: Callable[[str], Path]) -> Iterator[Open]:
     """Open a tab with the page of a mount, or with an address, in a window of some size.
 
     What the page has to complain of, and whatever it asks of another server, fails the test.
+    `mount` is named so that the mounts are taken down last, when no page looks at them.
     """
     from contextlib import ExitStack
 

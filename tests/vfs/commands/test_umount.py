@@ -67,6 +67,45 @@ def test_umount_while_another_looks(
     assert not scullvfs.mounted(mounted)
 
 
+LOOKER = """
+import os, sys, time
+for _ in range(24):
+    if not os.fork():
+        os.open(sys.argv[1], os.O_RDONLY)
+        os.write(1, b"looks\\n")
+        time.sleep(0.15)
+        os._exit(0)
+    time.sleep(0.05)
+"""
+"""Has the file open at each moment of more than a second, each time by another process."""
+
+
+@pytest.mark.long
+def test_umount_while_another_looks_on(scullvfs: Any, mounted: Path) -> None:
+    """Who looks again and again is waited for, longer than a file may stay open."""
+    command = [sys.executable, "-c", LOOKER, mounted / "scullv0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as looker:
+        assert looker.stdout is not None
+        looker.stdout.readline()
+        done = scullvfs("umount", mounted)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.long
+def test_umount_busy_beside_a_looker(scullvfs: Any, mounted: Path) -> None:
+    """Of all who have it open only who stays is named."""
+    command = [sys.executable, "-c", LOOKER, mounted / "scullv0"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as looker,
+        open(mounted / "scullv1", "rb"),
+    ):
+        assert looker.stdout is not None
+        looker.stdout.readline()
+        said = refusal(scullvfs("umount", mounted), "busy")
+        comm = Path("/proc/self/comm").read_text().strip()
+        assert f" is in use by {comm} (pid {os.getpid()}); " in said
+
+
 @pytest.mark.long
 def test_umount_busy(scullvfs: Any, mounted: Path) -> None:
     """Who has it open is named, and the way out; nothing is unmounted."""
