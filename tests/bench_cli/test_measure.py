@@ -24,6 +24,7 @@ def targets(tmp_path: Path) -> list[Target]:
     return found
 
 
+@pytest.mark.long
 def test_measure_in_turn(targets: list[Target]) -> None:
     """Each number of all targets before the next; every round begins with another target."""
     samples = list(measure(PLAN, targets))
@@ -37,6 +38,7 @@ def test_measure_in_turn(targets: list[Target]) -> None:
     assert len(samples) == runs(PLAN, targets)
 
 
+@pytest.mark.long
 def test_measure_moves_the_same_everywhere(targets: list[Target]) -> None:
     """A block size has one amount, on all targets and in all rounds; a rewrite a block less."""
     samples = list(measure(PLAN, targets))
@@ -47,6 +49,7 @@ def test_measure_moves_the_same_everywhere(targets: list[Target]) -> None:
         assert 4 * size <= written <= max(PLAN.limit, 4 * size)
 
 
+@pytest.mark.long
 def test_a_cold_write_finds_every_file_empty(targets: list[Target]) -> None:
     """All targets are emptied before the first of them is written to; other writes find data."""
     empty: dict[tuple[int, int, str], bool] = {}
@@ -65,6 +68,7 @@ def test_a_file_that_cannot_be_emptied(tmp_path: Path) -> None:
         Target("tmpfs", str(tmp_path / "none")).empty()
 
 
+@pytest.mark.long
 def test_measure_tells_every_run(targets: list[Target]) -> None:
     """The commands, those of the first runs included."""
     told: list[tuple[list[str], Outcome]] = []

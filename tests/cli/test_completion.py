@@ -231,6 +231,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
         yield terminal
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("line", "completed"),
     [

@@ -139,6 +139,7 @@ def test_usage_error(arguments: list[str], words: str) -> None:
     assert words in line
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("env", "colours"),
     [
@@ -158,6 +159,7 @@ def test_colours_on_a_terminal(env: dict[str, str], colours: bool) -> None:
     assert ("\x1b[" in said) is colours
 
 
+@pytest.mark.long
 def test_no_colours_in_a_pipe() -> None:
     """What goes into a file is text."""
     command = [sys.executable, "-m", "scullvfs", "doctor", "--no-mount"]

@@ -58,6 +58,7 @@ def altered(message: Message) -> Counter[str]:
     return (said - translated) + (translated - said)
 
 
+@pytest.mark.long
 @each_page
 def test_all_is_translated(page: str, templates: Path) -> None:
     """Every text of the page has a translation, made of it as it is, and there are no others.
@@ -118,6 +119,7 @@ def test_languages_lead_to_each_other(guide: str) -> None:
     assert found == [there[language(guide)]]
 
 
+@pytest.mark.long
 def test_html_is_in_its_language(guide: str) -> None:
     """All but the blocks of commands and output, which are those of the page."""
     titles = {"en": "A guided session", "zh-CN": "上机导览"}

@@ -43,6 +43,7 @@ def test_file_is_there_when_it_is_kept() -> None:
     assert bytes(node.open(os.O_RDONLY).read(0, 4)) == b"Page"
 
 
+@pytest.mark.long
 def test_size_and_any_position() -> None:
     """The size is that of the text, and each position has its bytes, whatever is allocated."""
     machine, listing = tracked()

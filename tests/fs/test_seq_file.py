@@ -62,6 +62,7 @@ def test_read_on(file: SeqFile, count: int) -> None:
     assert got[: len(text)] == text
 
 
+@pytest.mark.long
 def test_read_anywhere(file: SeqFile) -> None:
     """Every position has the bytes of the text, at the end and behind it, too."""
     text, handle, rng = text_of(file.listing).encode(), file.open(0), Random(1)

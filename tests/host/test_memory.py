@@ -105,6 +105,7 @@ def test_needed_memory_of_other_drivers(text: str, beside: int) -> None:
     assert beside << 10 <= needed <= max(2 * beside << 10, 24 * MIB)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "text",
     [

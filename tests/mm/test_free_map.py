@@ -125,6 +125,7 @@ def test_free_by_order_finds_most_of_a_trim_counted(monkeypatch: pytest.MonkeyPa
     zone.map.check(zone.hot)
 
 
+@pytest.mark.long
 def test_idle_work_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """After it there is nothing to count but for the frames that are not in the map yet."""
     page_alloc, _ = new(1 * GIB)

@@ -166,6 +166,7 @@ class Work:
             self.machine.vm.iounmap(at)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shuffle", "fragment"), [(True, 0), (False, 0), (True, 60)])
 @pytest.mark.parametrize("cpus", [1, 4])
 @pytest.mark.parametrize("arch", [*ARCHS, "i386 with high memory"])

@@ -129,6 +129,7 @@ def test_vmap_of_what_is_no_ram_is_a_warning(
         strict.vm.vmap(pages)
 
 
+@pytest.mark.long
 def test_vmap_without_frames_for_tables_is_none(any_arch: Machine) -> None:
     """Out of frames in the middle of the tables: None, and the books as before."""
     for left in range(len(any_arch.layout.levels)):

@@ -34,6 +34,7 @@ def run(options: str, seed: int, idle_seed: int | None, calls: int) -> tuple[lis
         return timeless(player.log + texts), (state, drivers)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("semantics", ["device", "file"])
 @pytest.mark.parametrize("more", ["", "arch=i386", "fragment=60", "shuffle=0", "cpus=4"])
 def test_idle_work_clock_and_load_show_in_nothing(

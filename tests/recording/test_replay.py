@@ -87,6 +87,7 @@ def test_held_call_goes_on() -> None:
     assert replayed(recording).difference is None
 
 
+@pytest.mark.long
 def test_machine_that_does_it_otherwise_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame more that somebody takes shows at the first call that gets another one for it."""
     recording = recorded(seed=2, count=60, whole=True)
@@ -199,6 +200,7 @@ def test_machine_goes_on_where_a_replay_has_stopped() -> None:
     _goes_on(OPTIONS)
 
 
+@pytest.mark.long
 def test_restored_machine_goes_on(tmp_path: Path) -> None:
     """The same of one that goes on from a snapshot, and whose time does, too."""
     _goes_on(f"{OPTIONS},restore={saved(OPTIONS, tmp_path)}", HOUR)

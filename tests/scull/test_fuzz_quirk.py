@@ -181,6 +181,7 @@ class Fuzz:
             assert not found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", ["x86_64", "i386", "arm64"])
 @pytest.mark.parametrize("seed", range(2))
 def test_random(seed: int, arch: str) -> None:

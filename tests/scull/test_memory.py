@@ -102,6 +102,7 @@ def test_no_memory_for_any_quantum(load: Callable[..., Module]) -> None:
     assert device.size == 0
 
 
+@pytest.mark.long
 def test_ram_used_up(module: Module) -> None:
     """A device grows until no quantum can be had; all of it is there, and a trim frees it."""
     device, other = module.devices[:2]

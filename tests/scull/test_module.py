@@ -24,6 +24,7 @@ def test_module_defaults() -> None:
     assert {(device.quantum, device.itemsize) for device in module.devices} == {(65536, 32768000)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [("scullv_devs", 1, MAX_DEVS), ("scullv_order", 0, MAX_ORDER), ("scullv_qset", 1, MAX_QSET)],

@@ -101,6 +101,7 @@ def test_the_good_one(good: bytes, tmp_path: Path) -> None:
     assert lines[-1].startswith("scullp0: order ")
 
 
+@pytest.mark.long
 def test_cut_at_each_byte_of_the_header(good: bytes) -> None:
     """And at some others."""
     header = len(joined([*chunks_of(good)][:1]))
@@ -138,6 +139,7 @@ def fuzzed(good: bytes, rng: Random) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.long
 def test_fuzzed(good: bytes) -> None:
     """Whatever is in a file, there is never anything but one line."""
     rng = Random(7)

@@ -203,6 +203,7 @@ def test_remount_stale_nothing_there(scullvfs: Scullvfs, mountpoint: Path) -> No
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_remount_stale_alive(scullvfs: Scullvfs, mounted: Path) -> None:
     """A mount that lives stays."""
     (mounted / "scullv0").write_bytes(b"kept")

@@ -20,6 +20,7 @@ def mnt(mount: Callable[[str], Path]) -> Path:
     return mount("mem=32M")
 
 
+@pytest.mark.long
 def test_nothing_is_left(mnt: Path) -> None:
     """After a reset all files say what they said at first, and the books are in order."""
     files = [path for path in sorted(faults(mnt).rglob("*")) if path.is_file()]
@@ -35,6 +36,7 @@ def test_nothing_is_left(mnt: Path) -> None:
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "data",
     [

@@ -154,6 +154,7 @@ def test_one_byte_reads(scullv0: Path, mnt: Path, semantics: str) -> None:
         assert len(os.read(fd, 100)) == (1 if semantics == "device" else 100)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("most", [1, 777, "random"])
 def test_short_writes(scullv0: Path, mnt: Path, most: object) -> None:
     """Programs that go on have stored all in the end; each call took no more than it may."""

@@ -43,6 +43,7 @@ def set_knobs(mnt: Path, name: str, **knobs: object) -> None:
         (mnt / DEBUG / name / file).write_text(f"{value}\n")
 
 
+@pytest.mark.long
 def test_session(mnt: Path, scullvfs: Scullvfs) -> None:
     """What a reader would type: nothing is to be had, the log says who forced it, and it ends."""
     done = shell(
@@ -74,6 +75,7 @@ def test_session(mnt: Path, scullvfs: Scullvfs) -> None:
     assert "\n  faults    fail_page_alloc injected " in told
 
 
+@pytest.mark.long
 def test_status_says_nothing(mnt: Path, scullvfs: Scullvfs) -> None:
     """Where nothing is armed and nothing was injected."""
     assert "faults" not in scullvfs.quickly("status", mnt).stdout
@@ -81,6 +83,7 @@ def test_status_says_nothing(mnt: Path, scullvfs: Scullvfs) -> None:
     assert report["faults"] == {}
 
 
+@pytest.mark.long
 def test_status_says_fail_nth(mnt: Path, scullvfs: Scullvfs) -> None:
     """A request of one process that is to fail makes a mount one with faults on, until it has."""
     nth = mnt / "proc/self/fail-nth"

@@ -79,6 +79,7 @@ def state(mount: Path) -> tuple[bytes, int, int]:
     return read_all(device), stat.st_size, stat.st_blocks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", CALLS)
 def test_later(mnt: Path, results: dict[str, str], call: str) -> None:
     """It gives what it gives at once, so much later; other calls and devices are served."""
@@ -142,6 +143,7 @@ def test_let_go(mnt: Path, results: dict[str, str], call: str, how: str) -> None
             assert caller.result() == results[call]
 
 
+@pytest.mark.long
 def test_device_and_operation_add_up(mnt: Path) -> None:
     """Of the device's calls each is delayed; nonblocking ones, too, as a device is slow or not."""
     put(mnt, {"delay_us": 100_000, "write/delay_us": 200_000})
@@ -182,6 +184,7 @@ def test_writes_keep_their_data(mount: Callable[[str], Path]) -> None:
     assert {device: read_all(path / device) for device in texts} == texts
 
 
+@pytest.mark.long
 def test_delayed_open_empties_a_large_device(mount: Callable[[str], Path]) -> None:
     """What it has to free takes long, too, and others come in between."""
     path = mount("mem=64M,order=0,qset=1")
@@ -294,6 +297,7 @@ def test_plain_loop(scullvfs: Scullvfs, mountpoint: Path) -> None:
         process.communicate()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", ["open", "read", "write", "truncate"])
 def test_without_the_extension(bare: Path, call: str) -> None:  # noqa: F811
     """It takes its time, and others are served; nobody hears of an interrupt."""

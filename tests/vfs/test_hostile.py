@@ -111,6 +111,7 @@ def test_view_no_report(scullvfs: Any, lie: Lie) -> None:
             assert is_clean(done.stderr)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.ENOENT, errno.ENOTDIR, 511])
 def test_status_is_not_hidden_by_an_errno(scullvfs: Any, lie: Lie, number: int) -> None:
     """That another mount lies above it only the kernel can say."""

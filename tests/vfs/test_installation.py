@@ -149,6 +149,7 @@ def test_installed_program_mounts(prefix: Path, scullvfs: Scullvfs, mountpoint: 
     assert run(prefix / "bin/python", "-c", where, cwd=prefix).startswith(f"{prefix}/")
 
 
+@pytest.mark.long
 def test_installed_bash_completion(prefix: Path) -> None:
     """The file that bash-completion loads makes bash complete a command."""
     line = "scullvfs umo"
@@ -209,6 +210,7 @@ BUILD_EXT = ("-c", "import setuptools; setuptools.setup()", "build_ext")
 """What pip makes setuptools do, with its many other commands left out."""
 
 
+@pytest.mark.long
 def test_build_without_the_extension(source: Path, lack: Lack) -> None:
     """Is a success that says what is missing, what that costs, and what to install."""
     said = run(sys.executable, *BUILD_EXT, cwd=source, **lack.variables)
@@ -218,6 +220,7 @@ def test_build_without_the_extension(source: Path, lack: Lack) -> None:
     assert "Install gcc, pkg-config, libfuse3-dev and python3-dev" in line
 
 
+@pytest.mark.long
 def test_build_that_requires_the_extension(source: Path, lack: Lack) -> None:
     """Then the same is an error."""
     required = {**lack.variables, "SCULLVFS_EXTENSION": "required"}
@@ -226,6 +229,7 @@ def test_build_that_requires_the_extension(source: Path, lack: Lack) -> None:
     assert "Traceback (" not in said
 
 
+@pytest.mark.long
 def test_build_with_another_wish(source: Path) -> None:
     """A slip of the pen is no wish."""
     said = run(sys.executable, *BUILD_EXT, cwd=source, status=1, SCULLVFS_EXTENSION="yes")

@@ -168,6 +168,7 @@ def mount_options(mountpoint: Path) -> list[str]:
     raise AssertionError("not mounted")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("server", ["server", "old-server"])
 def test_server_with_the_extension(programs: Path, server: str, mountpoint: Path) -> None:
     """Reads and writes of 1 MiB arrive at the extension, and what the server has no word for.

@@ -67,6 +67,7 @@ def test_ram_used_up_by_small_quanta(mount: Callable[[str], Path]) -> None:
     assert shell(": > $D; echo x > $D", D=mnt / "scullv0").returncode == 0
 
 
+@pytest.mark.long
 def test_addresses_used_up(mount: Callable[[str], Path]) -> None:
     """On i386 the vmalloc window of 128 MiB runs out while most of the RAM is free."""
     mnt = mount("mem=512M,arch=i386,order=10")

@@ -61,6 +61,7 @@ def test_path(scullvfs: Any, tmp_path: Path, name: str) -> None:
             assert not scullvfs.mounted(path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("locale", LOCALES)
 def test_path_in_any_locale(scullvfs: Any, tmp_path: Path, locale: str) -> None:
     """What the charset lacks is shown in octal, and nothing fails; in JSON no byte is lost."""

@@ -274,6 +274,7 @@ def test_first_write(mount: Mount) -> None:
     assert validate(path) == "ok"
 
 
+@pytest.mark.long
 def test_errnos(mount: Mount) -> None:
     """They are as the page of troubles has them."""
     path = mount("drivers=scullc,quirks=ldd3,mem=16M")

@@ -289,6 +289,7 @@ def test_parameter_owner_writes(of_nobody: Path) -> None:
     assert as_user(NOBODY, "cat scullv_order", of_nobody).stdout == "3\n"
 
 
+@pytest.mark.long
 @as_root
 def test_parameter_others_only_read(of_nobody: Path) -> None:
     """Another user reads it; writing and truncating is refused."""

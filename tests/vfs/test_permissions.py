@@ -101,6 +101,7 @@ def test_others(device: Path) -> None:
     assert device.read_bytes() == b"data"
 
 
+@pytest.mark.long
 def test_others_read_proc(everybodys: Path) -> None:
     """What shows addresses or the kernel log is the owner's alone; the rest everyone reads."""
     assert "MemTotal" in by(OTHER, (everybodys / "proc/meminfo").read_text)
@@ -148,6 +149,7 @@ def test_chown(device: Path) -> None:
         by(OWNER, reads(device))
 
 
+@pytest.mark.long
 def test_chmod_by_the_owner_elsewhere(everybodys: Path) -> None:
     """All but the devices is fixed, for its owner, too."""
     for name in (".", "proc", "proc/meminfo", "sys/module/scullv/parameters/scullv_order"):

@@ -117,6 +117,7 @@ def test_proc_is_of_the_moment_of_open(mnt: Path, fd: int, name: str) -> None:
             assert (read_all(first), read_all(second)) == (before, after)
 
 
+@pytest.mark.long
 def test_scullvmem(mnt: Path, fd: int) -> None:
     """The listing of a device with three quanta is the driver's."""
     write_all(fd, bytes(3 * QUANTUM))

@@ -50,6 +50,7 @@ def fill(device: Path, name: str, step: int) -> int:
     return int(subprocess.run(command, capture_output=True, check=True).stdout)
 
 
+@pytest.mark.long
 def test_enomem(mount: Mount) -> None:
     """The errno is ENOMEM whoever writes; the log names the first one within ten seconds."""
     path = mount("mem=4M")
@@ -63,6 +64,7 @@ def test_enomem(mount: Mount) -> None:
     assert len(names) == 1 or "callbacks suppressed" in "".join(lines)
 
 
+@pytest.mark.long
 def test_overrun(mount: Mount) -> None:
     """The errno of an overrun is EFAULT whoever runs over, and the log names each in one line."""
     path = mount("mem=64M,quirks=ldd3,order=1,qset=1")

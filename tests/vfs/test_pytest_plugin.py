@@ -236,6 +236,7 @@ def test_interrupted(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*KeyboardInterrupt*"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ini", "outcome"), [("", "1 error in"), ("scullvfs_skip_without_fuse = yes", "1 skipped in")]
 )

@@ -106,6 +106,7 @@ def pattern(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("block", "size"), [(65536, 32_768_000), (4096, 32_772_096)])
 def test_dd_runs_into_the_guard_page(default: Path, pattern: Path, block: int, size: int) -> None:
     """dd ends with "Bad address" where the real driver crashes; what was written is intact."""
@@ -120,6 +121,7 @@ def test_dd_runs_into_the_guard_page(default: Path, pattern: Path, block: int, s
     assert subprocess.run(["cmp", "-n", str(size), default / "scullv0", pattern]).returncode == 0
 
 
+@pytest.mark.long
 def test_dd_without_the_quirk(mount: Mount, pattern: Path) -> None:
     """Without the option the same dd just works."""
     device = mount("mem=128M") / "scullv0"

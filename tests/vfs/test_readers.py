@@ -168,6 +168,7 @@ def texts(tree: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in of_kernel(tree)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", COPIES)
 def test_copies(texts: dict[Path, bytes], tmp_path: Path, name: str) -> None:
     """Every program that copies a file gets the text, whole."""
@@ -184,6 +185,7 @@ def test_calls(
         assert (tmp_path / str(number)).read_bytes() == text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ANSWERS)
 def test_answers(texts: dict[Path, bytes], tmp_path: Path, name: str) -> None:
     """Every program that looks at one end of a file, or counts, does so right."""

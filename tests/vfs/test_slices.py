@@ -176,6 +176,7 @@ def test_not_enough_memory(mount: Callable[[str], Path], mode: int) -> None:
     (mnt / "sys/kernel/debug/validate").write_text("1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("mode", [0, ZERO_RANGE])
 def test_killed(mnt: Path, mode: int) -> None:
     """The process is gone, and so is what it had allocated."""

@@ -120,6 +120,7 @@ def test_mounted_drivers() -> None:
         assert mnt.devices == [mnt / "scull0", mnt / "scull1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("allowed", [False, True])
 def test_mounted_flag(allowed: bool) -> None:
     """An option without a value is given or left out."""
@@ -169,6 +170,7 @@ def test_mounted_side_by_side() -> None:
         assert (one / "scullv0").read_bytes() == b"one"
 
 
+@pytest.mark.long
 def test_mounted_in_a_thread() -> None:
     """It does not need the main thread."""
     read: list[bytes] = []
@@ -234,6 +236,7 @@ def test_served_by_what_never_mounts(mountpoint: Path, monkeypatch: pytest.Monke
 # Nothing is left
 
 
+@pytest.mark.long
 def test_exception_in_the_body() -> None:
     """It goes on, and the mount does not."""
     with pytest.raises(ZeroDivisionError), mounted() as mnt:
@@ -259,6 +262,7 @@ def fails_to_answer(mnt: Mount) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_daemon_stopped() -> None:
     """A daemon that hangs is no reason to hang, too."""
     with mounted() as mnt:
@@ -303,6 +307,7 @@ def test_file_left_open_where_warnings_are_errors() -> None:
     os.close(fd)
 
 
+@pytest.mark.long
 def test_unmount_early() -> None:
     """A mount can be ended before the test; twice is fine."""
     with mounted() as mnt:
@@ -320,6 +325,7 @@ def test_unmount_early_in_use() -> None:
         assert os.path.ismount(mnt)
 
 
+@pytest.mark.long
 def test_unmounted_from_outside(scullvfs: Any) -> None:
     """It does not matter who has unmounted."""
     with mounted() as mnt:
@@ -359,6 +365,7 @@ def test_mounted_again(scullvfs: Any, mountpoint: Path) -> None:
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interrupt", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_interrupted(script: Any, here: Path, interrupt: signal.Signals) -> None:
     """Ctrl-C ends the mount with the program, and even a kill does not leave the mount there."""
@@ -408,6 +415,7 @@ def test_interrupted_at_a_bad_moment(script: Any, moment: str) -> None:
     assert stderr.endswith("KeyboardInterrupt\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("moment", ["wait_until_it_answers", "must_answer", "clean_up"])
 def test_killed_at_a_bad_moment(scullvfs: Any, script: Any, here: Path, moment: str) -> None:
     """Before the mount is there, while it is stopped, and when it is about to be unmounted."""
@@ -432,6 +440,7 @@ def test_killed_at_a_bad_moment(scullvfs: Any, script: Any, here: Path, moment: 
     path.rmdir()
 
 
+@pytest.mark.long
 def test_killed_where_another_mount_is(scullvfs: Any, script: Any, mountpoint: Path) -> None:
     """One that is not its own stays."""
     assert scullvfs("mount", mountpoint).returncode == 0
@@ -450,6 +459,7 @@ def test_killed_where_another_mount_is(scullvfs: Any, script: Any, mountpoint: P
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 def test_imports() -> None:
     """Neither FUSE nor anything that steps between it and others gets into the test's process."""
     code = """

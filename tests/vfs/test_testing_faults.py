@@ -52,6 +52,7 @@ def written(device: Path, count: int) -> int:
 # An operation fails
 
 
+@pytest.mark.long
 def test_fail_at_a_byte(mnt: Mount) -> None:
     """All before it is in, once; it is in the log and the books."""
     with mnt.fail("scullv0", "write", errno.EDQUOT, at=131_000):
@@ -60,6 +61,7 @@ def test_fail_at_a_byte(mnt: Mount) -> None:
     assert "name scullv0/write, interval 1, probability 100" in mnt.kmsg()
 
 
+@pytest.mark.long
 def test_fail_at_a_call(mnt: Mount) -> None:
     """The third from now on, then twice more."""
     (mnt / "scullv1").write_bytes(b"hello")
@@ -83,6 +85,7 @@ CALLS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("operation", CALLS)
 def test_fail_for_good(mnt: Mount, operation: str) -> None:
     """Of one device, until it is put back; another one goes on."""
@@ -96,6 +99,7 @@ def test_fail_for_good(mnt: Mount, operation: str) -> None:
     CALLS[operation](mnt / "scullv0")
 
 
+@pytest.mark.long
 def test_fail_ioctl_and_lseek(mnt: Mount) -> None:
     """Under the name of the system call, though the driver's is llseek."""
     with mnt.fail("scullv0", "ioctl", errno.EBUSY), fails(errno.EBUSY):
@@ -108,6 +112,7 @@ def test_fail_ioctl_and_lseek(mnt: Mount) -> None:
             os.lseek(fd, 0, os.SEEK_DATA)
 
 
+@pytest.mark.long
 def test_fail_sometimes(mnt: Mount) -> None:
     """As likely as it is said, by the seed."""
     (mnt / "scullv0").write_bytes(b"x")
@@ -121,6 +126,7 @@ def test_fail_sometimes(mnt: Mount) -> None:
     assert 20 < failed < 95  # each read_bytes() is two calls
 
 
+@pytest.mark.long
 def test_fail_within_fail(mnt: Mount) -> None:
     """The inner one takes the outer one's place, and gives it back."""
     with mnt.fail("scullv0", "open", errno.EACCES, times=None):
@@ -149,6 +155,7 @@ def test_fail_undone_out_of_order(mnt: Mount) -> None:
     assert knobs(mnt) == before
 
 
+@pytest.mark.long
 def test_fail_undone_below_another(mnt: Mount) -> None:
     """When the newest is undone then, what is left of the older ones is back."""
     mnt.fail("scullv0", "open", errno.EACCES, times=None)
@@ -176,6 +183,7 @@ def test_delay_undone_out_of_order(mnt: Mount) -> None:
     assert knobs(mnt) == before
 
 
+@pytest.mark.long
 def test_fail_ioctl_of_an_unbuffered_file(mnt: Mount) -> None:
     """Python's own ioctl(2), TCGETS, is made by an open() with a buffer only."""
     with mnt.fail("scullv0", "ioctl", errno.EIO):
@@ -279,6 +287,7 @@ def test_delay_ends(mnt: Mount) -> None:
     assert read == [b"hello"]
 
 
+@pytest.mark.long
 def test_delay_interrupted(mnt: Mount) -> None:
     """A signal ends the call: EINTR, and nothing was written."""
 
@@ -324,6 +333,7 @@ def test_delay_of_nothing(mnt: Mount, seconds: Any, operations: Any, words: str)
 # It gives less
 
 
+@pytest.mark.long
 def test_short(mnt: Mount) -> None:
     """A byte a call, of all devices; then all at once again."""
     (mnt / "scullp0").write_bytes(b"hello")
@@ -360,6 +370,7 @@ def test_short_of_nothing(mnt: Mount, options: Any, words: str) -> None:
 # Memory that is refused
 
 
+@pytest.mark.long
 def test_page_alloc(mnt: Mount) -> None:
     """A block of frames, though all are free."""
     (mnt / "scullp0").write_bytes(b"x")  # now there is a slab for its quantum set
@@ -377,6 +388,7 @@ def test_page_alloc(mnt: Mount) -> None:
     (mnt / "scullp0").write_bytes(b"x")
 
 
+@pytest.mark.long
 def test_slab(mnt: Mount) -> None:
     """Objects; of each four the last one is not given, so often as it is said."""
     with mnt.faults.slab(times=None), fails(errno.ENOMEM):
@@ -448,6 +460,7 @@ def test_reset(mnt: Mount) -> None:
     assert knobs(mnt) == before
 
 
+@pytest.mark.long
 def test_at_the_end(mnt: Mount) -> None:
     """A mount that has everything wrong ends as any other, with nobody to put it back."""
     for operation in ("open", "read", "write", "truncate"):
@@ -459,6 +472,7 @@ def test_at_the_end(mnt: Mount) -> None:
     assert mnt._daemon.returncode == 0
 
 
+@pytest.mark.long
 def test_of_a_dead_one(mnt: Mount) -> None:
     """Nothing is left to be put back; what is new is ENOTCONN."""
     with mnt.fail("scullv0", "open", errno.EIO), mnt.delay(1), mnt.faults.slab():
@@ -469,6 +483,7 @@ def test_of_a_dead_one(mnt: Mount) -> None:
             break_it()
 
 
+@pytest.mark.long
 def test_of_an_unmounted_one(mnt: Mount) -> None:
     """It is said; to put back there is nothing."""
     fault = mnt.short(read=1)
@@ -496,6 +511,7 @@ def test_of_an_unmounted_one(mnt: Mount) -> None:
     fault.undo()
 
 
+@pytest.mark.long
 def test_words_that_are_none(mnt: Mount) -> None:
     """A kind of call and a command are words; what is none says which there are, or one of them."""
     with pytest.raises(TypeError, match=r"^5 is no kind of call, as 'read'$"):
@@ -504,6 +520,7 @@ def test_words_that_are_none(mnt: Mount) -> None:
         mnt.ioctl("scullv0", cast(str, None))
 
 
+@pytest.mark.long
 def test_of_one_unmounted_from_outside(mnt: Mount, scullvfs: Any) -> None:
     """As by the test."""
     with mnt.fail("scullv0", "read", errno.EIO):
@@ -525,6 +542,7 @@ def test_of_a_stalled_one(mnt: Mount) -> None:
     assert knobs(mnt) == before
 
 
+@pytest.mark.long
 def test_told(mnt: Mount) -> None:
     """What is armed, and how often it came, is in the status."""
     mnt.fail("scullv0", "open", errno.EIO, times=2)

@@ -129,6 +129,7 @@ def test_exactly_afterwards(mount: Any) -> None:
     validate(mnt)
 
 
+@pytest.mark.long
 def test_exactly_where_it_begins(mount: Any) -> None:
     """Without O_TRUNC, and in pieces of any size, the byte is the same."""
     mnt = mount()
@@ -140,6 +141,7 @@ def test_exactly_where_it_begins(mount: Any) -> None:
                 file.write(b"x")
 
 
+@pytest.mark.long
 def test_freed_once(mount: Any) -> None:
     """`free()` within the context, and its end after that."""
     mnt = mount()
@@ -150,6 +152,7 @@ def test_freed_once(mount: Any) -> None:
     assert (mnt / "scullv0").read_bytes() == b"x"
 
 
+@pytest.mark.long
 def test_freed_after_an_exception(mount: Any) -> None:
     """It goes on, and the memory is there again."""
     mnt = mount()
@@ -158,6 +161,7 @@ def test_freed_after_an_exception(mount: Any) -> None:
     (mnt / "scullv0").write_bytes(bytes(1_000_000))
 
 
+@pytest.mark.long
 def test_daemon_dies(mount: Any) -> None:
     """Nothing is left to be freed."""
     mnt = mount()
@@ -168,6 +172,7 @@ def test_daemon_dies(mount: Any) -> None:
         mnt.fill(0)
 
 
+@pytest.mark.long
 def test_stalled(mount: Any) -> None:
     """Neither to fill nor to free hangs."""
     mnt = mount()
@@ -180,6 +185,7 @@ def test_stalled(mount: Any) -> None:
     (mnt / "scullv0").write_bytes(bytes(1_000_000))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("leave", "device", "words"),
     [
@@ -200,6 +206,7 @@ def test_refused(mount: Any, leave: int, device: str | None, words: str) -> None
     assert (mnt / "scullv0").write_bytes(bytes(1_000_000)) == 1_000_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("leave", ["x", None, 65536.0, 1.5, True])
 def test_no_number(mount: Any, leave: object) -> None:
     """What is no whole number is told so."""

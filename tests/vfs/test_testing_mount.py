@@ -62,6 +62,7 @@ def test_stalled(mnt: Mount) -> None:
     assert "vmalloc" not in mnt.kmsg()
 
 
+@pytest.mark.long
 def test_stalled_caller_killed(mnt: Mount) -> None:
     """SIGKILL ends who waits."""
     with mnt.stalled():
@@ -71,6 +72,7 @@ def test_stalled_caller_killed(mnt: Mount) -> None:
         assert reader.wait(DEADLINE) == -signal.SIGKILL
 
 
+@pytest.mark.long
 def test_stalled_and_an_exception(mnt: Mount) -> None:
     """The daemon goes on."""
     with pytest.raises(ZeroDivisionError), mnt.stalled():
@@ -78,6 +80,7 @@ def test_stalled_and_an_exception(mnt: Mount) -> None:
     assert mnt.kmsg()
 
 
+@pytest.mark.long
 def test_stalled_at_the_end(mnt: Mount) -> None:
     """A context that nobody leaves ends with the mount."""
     stalled = mnt.stalled()  # which goes on, too, when nobody has it any more
@@ -85,6 +88,7 @@ def test_stalled_at_the_end(mnt: Mount) -> None:
     assert state(mnt.pid) == "T"
 
 
+@pytest.mark.long
 def test_stalled_and_already_stopped(mnt: Mount) -> None:
     """By the test's own hand, too."""
     os.kill(mnt.pid, signal.SIGSTOP)
@@ -93,6 +97,7 @@ def test_stalled_and_already_stopped(mnt: Mount) -> None:
     assert mnt.kmsg()
 
 
+@pytest.mark.long
 def test_stalled_and_killed(mnt: Mount) -> None:
     """A daemon that dies while it stands still is none that goes on; who waits gets ENOTCONN."""
     with mnt.stalled():
@@ -129,6 +134,7 @@ def test_stalled_and_the_test_is_killed(tmp_path: Path, scullvfs: Any) -> None:
 # What there was
 
 
+@pytest.mark.long
 def test_calls(mnt: Mount) -> None:
     """Each kind is counted by itself, on each device, and nothing that asks for it."""
     assert mnt.calls("scullv0", "open") == mnt.calls("scullv0", "read") == 0
@@ -144,6 +150,7 @@ def test_calls(mnt: Mount) -> None:
     assert mnt.calls(mnt / "scullv1", "read") == mnt.calls("scull0", "write") == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("device", "kind", "words"),
     [
@@ -160,6 +167,7 @@ def test_calls_of_nothing(mnt: Mount, device: str, kind: str, words: str) -> Non
         mnt.calls(device, kind)
 
 
+@pytest.mark.long
 def test_calls_of_many(scullvfs: Any) -> None:
     """One that the status leaves out has no number, and is not said to have none."""
     with mounted(devs=40, mem="16M") as mnt:

@@ -319,6 +319,7 @@ def test_daemon_ends_while_one_waits(mounted: Path, number: int) -> None:
     wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
 
 
+@pytest.mark.long
 def test_read_that_came_first_is_no_loss(mounted: Path) -> None:
     """Readers that are killed take nothing with them that they were not given."""
     for number in range(20):

@@ -37,6 +37,7 @@ def named() -> set[str]:
     return set().union(*(strings(path) for path in TESTS.rglob("test_*.py")))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TROUBLES)
 def test_every_row_has_a_test(named: set[str], name: str) -> None:
     """A row is named by the test that makes it happen."""

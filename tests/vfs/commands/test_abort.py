@@ -91,6 +91,7 @@ def test_abort_in_the_background(scullvfs: Scullvfs, mounted: Path, abort: Abort
     assert not scullvfs.mounted(mounted)
 
 
+@pytest.mark.long
 def test_forced_unmount_of_a_mount_in_use(
     daemon: subprocess.Popen[str], scullvfs: Scullvfs, mountpoint: Path
 ) -> None:
@@ -104,6 +105,7 @@ def test_forced_unmount_of_a_mount_in_use(
         os.close(directory)
 
 
+@pytest.mark.long
 def test_abort_of_a_mount_with_two_names(
     daemon: subprocess.Popen[str],
     scullvfs: Scullvfs,

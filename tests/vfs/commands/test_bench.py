@@ -148,6 +148,7 @@ def test_bench_says_what_dd_says(scullvfs: Any, logged: Path) -> None:
         assert found[call, 4096, target]["rounds"] == pytest.approx(rates, abs=1e-3)
 
 
+@pytest.mark.long
 def test_bench_rewrite_is_one(mounted: Path) -> None:
     """By the driver's rules a write-only open would empty the device: it keeps its ends."""
     device = mounted / "scullv0"
@@ -470,6 +471,7 @@ RULES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("options", RULES)
 def test_floor_uses_the_page_cache_as_the_device_does(
     mount: Callable[[str], Path], options: str

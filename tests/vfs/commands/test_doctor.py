@@ -69,6 +69,7 @@ def test_doctor(scullvfs: Any, tmp_path: Path) -> None:
     assert scullvfs.processes() == []
 
 
+@pytest.mark.long
 def test_doctor_no_mount(scullvfs: Any, tmp_path: Path) -> None:
     """It only looks, and finds out without a mount whether the extension hooks in."""
     scullvfs.env["TMPDIR"] = str(tmp_path / "missing")
@@ -125,6 +126,7 @@ def test_doctor_package_missing(scullvfs: Any, tmp_path: Path, name: str) -> Non
     assert "mount" not in found
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize(
     ("change", "name", "words"),

@@ -48,6 +48,7 @@ def test_sigchld_ignored(scullvfs: Any, mountpoint: Path) -> None:
     assert "missing" not in scullvfs("doctor", "--no-mount").stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("streams", CLOSED)
 def test_streams_closed(scullvfs: Any, streams: str) -> None:
     """Nothing to write to is no failure; what a command has to say is its status then."""
@@ -55,6 +56,7 @@ def test_streams_closed(scullvfs: Any, streams: str) -> None:
     assert with_streams(scullvfs, streams, "mount", "--help") == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("streams", ["<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_streams_closed_mount(scullvfs: Any, mountpoint: Path, streams: str) -> None:
     """What is opened by a number that is free is not mistaken for a stream."""
@@ -64,6 +66,7 @@ def test_streams_closed_mount(scullvfs: Any, mountpoint: Path, streams: str) -> 
     assert with_streams(scullvfs, streams, "umount", mountpoint) == 0
 
 
+@pytest.mark.long
 def test_descriptors_are_closed_in_the_daemon(scullvfs: Any, mountpoint: Path) -> None:
     """Who waits for the end of a pipe, or for a lock, does not wait for the daemon."""
     receiver, sender = os.pipe()
@@ -81,6 +84,7 @@ def test_descriptors_are_closed_in_the_daemon(scullvfs: Any, mountpoint: Path) -
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_ignored_signal_stays_ignored(
     scullvfs: Any, mountpoint: Path, wait: Any, number: signal.Signals

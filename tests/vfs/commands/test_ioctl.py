@@ -131,6 +131,7 @@ def open_to_all(scullvfs: Scullvfs, request: pytest.FixtureRequest) -> Iterator[
             yield path
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 @pytest.mark.parametrize(
     ("open_to_all", "status", "printed"),

@@ -184,6 +184,7 @@ def test_anything_may_be_an_answer(scullvfs: Scullvfs, begin: Begin) -> None:
         assert len(done.stdout.splitlines()) == 7
 
 
+@pytest.mark.long
 def test_student_may_be_any_word(scullvfs: Scullvfs, tmp_path: Path) -> None:
     """The source of the mount has it, as it is."""
     student = "ada \\, \n\x1b[31m;x"

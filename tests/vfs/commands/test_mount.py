@@ -192,6 +192,7 @@ def test_mount_of_drivers_that_cannot_be(
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("names", ["scullp", "scull:scullc", "scullc:scull:scullp:scullv"])
 def test_mount_drivers(scullvfs: Any, mountpoint: Path, names: str) -> None:
     """Those that are named are there, with as many devices as each is to have, and no others."""
@@ -221,6 +222,7 @@ def test_mount_daemon_stops_on_signal(scullvfs: Any, mounted: Path, number: sign
     assert list(mounted.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_mount_foreground_stops_on_signal(
     scullvfs: Any,
@@ -242,6 +244,7 @@ def test_mount_foreground_stops_on_signal(
     ]
 
 
+@pytest.mark.long
 def test_mount_foreground_many_signals(
     scullvfs: Any, mountpoint: Path, foreground: subprocess.Popen[str], wait: Callable[..., None]
 ) -> None:
@@ -264,6 +267,7 @@ def test_mount_foreground_signal_before_it_is_ready(scullvfs: Any, mountpoint: P
     assert not scullvfs.mounted(mountpoint)
 
 
+@pytest.mark.long
 def test_mount_foreground_unmounted_from_outside(
     scullvfs: Any, mountpoint: Path, foreground: subprocess.Popen[str]
 ) -> None:
@@ -282,6 +286,7 @@ def assert_logged(said: list[str], *troubles: str) -> None:
         assert TROUBLES[trouble].fits(line.removeprefix("scullvfs: ")), line
 
 
+@pytest.mark.long
 def test_mount_foreground_unexpected_failure(scullvfs: Any, mountpoint: Path) -> None:
     """A bug of ours is logged with its traceback; the mount is taken down, status 1."""
     program = (

@@ -80,6 +80,7 @@ def test_mount_helper_source(scullvfs: Any, mountpoint: Path, source: str) -> No
     assert scullvfs("umount", mountpoint).returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("word", ["fake", "verbose"])
 def test_mount_helper_fake(scullvfs: Any, mountpoint: Path, word: str) -> None:
     """-f checks everything and mounts nothing; -v says so."""
@@ -110,6 +111,7 @@ def test_mount_helper_options(
     assert words in refusal(helper(scullvfs, "none", mountpoint, "-o", options), status)
 
 
+@pytest.mark.long
 def test_mount_helper_in_the_way(scullvfs: Any, mounted: Path) -> None:
     """A mount that is there already is a failure to mount."""
     done = helper(scullvfs, "none", mounted, "-o", "mem=16M")

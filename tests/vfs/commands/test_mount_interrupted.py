@@ -149,6 +149,7 @@ def test_mount_killed(
         assert any(line.endswith(TROUBLES["log-abandoned"].message) for line in said)
 
 
+@pytest.mark.long
 def test_mount_fails_at_once(scullvfs: Any, tmp_path: Path) -> None:
     """A daemon that was forked ahead for nothing is gone when the command is."""
     done = scullvfs("mount", "-o", "no-such-option", tmp_path)

@@ -98,6 +98,7 @@ def test_frames(scullvfs: Scullvfs, mounted: Path, mount: Callable[[str], Path])
     assert [f"{int(address, 16) + 32768:x}" for address in addresses] == guards
 
 
+@pytest.mark.long
 def test_walk(scullvfs: Scullvfs, mounted: Path) -> None:
     """The entries are those that the machine follows, and the byte is the one asked for."""
     command = mounted / "sys/kernel/debug/mm/command"
@@ -132,6 +133,7 @@ def test_family(scullvfs: Scullvfs, family: Path) -> None:
     assert "vmalloc() gave it an area" in drawn(scullvfs, "show", family / "scullv0")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arch", ["i386", "arm64"])
 def test_other_architectures(scullvfs: Scullvfs, mount: Callable[[str], Path], arch: str) -> None:
     """Their own levels and addresses."""
@@ -155,6 +157,7 @@ def test_widths(scullvfs: Scullvfs, family: Path, columns: int) -> None:
     assert drawn(scullvfs, "map", "--ascii", family, columns=columns).isascii()
 
 
+@pytest.mark.long
 def test_charset(scullvfs: Scullvfs, family: Path) -> None:
     """A terminal without these characters gets others."""
     done = run(scullvfs, "show", family / "scullv0", PYTHONIOENCODING="ascii")
@@ -162,6 +165,7 @@ def test_charset(scullvfs: Scullvfs, family: Path) -> None:
     assert "page 0  -->" in done.stdout
 
 
+@pytest.mark.long
 def test_colours(scullvfs: Scullvfs, family: Path) -> None:
     """On a terminal there are some, unless NO_COLOR says otherwise."""
     for variables, coloured in (
@@ -250,6 +254,7 @@ def test_map_adds_up(scullvfs: Scullvfs, family: Path) -> None:
     assert free == int(meminfo["MemFree"]) // 4
 
 
+@pytest.mark.long
 def test_orders(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """With nothing on per-cpu lists, free blocks of each order are as in buddyinfo."""
     mnt = mount("mem=64M,shuffle=0,fragment=30")
@@ -332,6 +337,7 @@ def test_svg(scullvfs: Scullvfs, family: Path, tmp_path: Path, what: str) -> Non
         assert all(frame in shown for frame in frames)
 
 
+@pytest.mark.long
 def test_pictures_of_the_documentation(mount: Callable[[str], Path]) -> None:
     """They are as `make pictures` would draw them today, and no large files."""
     mnt = mount("mem=64M,drivers=scullv:scullp")
@@ -432,6 +438,7 @@ def test_no_mount(scullvfs: Scullvfs, mounted: Path, tmp_path: Path, command: st
         assert drawn(scullvfs, "show", mounted / "scullv").startswith("scullv0 in ")
 
 
+@pytest.mark.long
 @COMMANDS
 def test_dead_mount(scullvfs: Scullvfs, mounted: Path, command: str) -> None:
     """Its daemon is gone."""
@@ -504,6 +511,7 @@ def test_missing_library(
     )
 
 
+@pytest.mark.long
 @COMMANDS
 def test_names_with_escapes(scullvfs: Scullvfs, tmp_path: Path, command: str) -> None:
     """Nothing of a path is an escape sequence of the terminal's, or markup."""

@@ -15,6 +15,7 @@ WEAK = "exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin"
 """Root as in a container that was not given the capability to mount."""
 
 
+@pytest.mark.long
 @needs_root
 def test_root_without_the_capability(elsewhere: Elsewhere, theirs: Path) -> None:
     """Says what a container needs, in fusermount3's words, each of them once."""
@@ -57,6 +58,7 @@ main()
 """
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize(
     ("change", "trouble"),
@@ -103,6 +105,7 @@ UNCHECKED = AS_NOBODY.replace(
 )
 
 
+@pytest.mark.long
 @needs_root
 def test_fusermount_refuses(elsewhere: Elsewhere, theirs: Path) -> None:
     """A directory that was closed after it was checked; the words are fusermount3's."""
@@ -156,6 +159,7 @@ def test_ordinary_user_has_the_devices(elsewhere: Elsewhere, theirs: Path) -> No
     ]
 
 
+@pytest.mark.long
 @needs_root
 def test_fusermount_without_setuid(elsewhere: Elsewhere, theirs: Path) -> None:
     """A fusermount3 that was copied, not installed."""

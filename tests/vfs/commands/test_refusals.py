@@ -55,6 +55,7 @@ def test_without_proc(elsewhere: Elsewhere, mountpoint: Path, command: str) -> N
     refusal(elsewhere("mount -t tmpfs none /proc", f"scullvfs {line}"), "no-proc")
 
 
+@pytest.mark.long
 def test_mount_point_not_a_directory(scullvfs: Any, tmp_path: Path) -> None:
     """A file cannot hold a directory of devices."""
     file = tmp_path / "file"
@@ -83,6 +84,7 @@ def test_mount_point_loop(scullvfs: Any, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_mount_point_mounted_by_scullvfs(scullvfs: Any, mounted: Path) -> None:
     """The daemon that is there is named."""
     assert refusal(scullvfs("mount", mounted), "living-mount") == (
@@ -246,6 +248,7 @@ def test_fusermount_missing(elsewhere: Elsewhere, theirs: Path) -> None:
     )
 
 
+@pytest.mark.long
 @needs_root
 @pytest.mark.parametrize(
     ("change", "trouble"),

@@ -158,6 +158,7 @@ def test_many_devices(scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path
     assert "61 more devices have no picture here" in page.words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("arch", "name"), [("i386", "page_tables/kernel"), ("arm64", "kernel_page_tables")]
 )

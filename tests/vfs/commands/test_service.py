@@ -82,6 +82,7 @@ def test_service_ready_and_stopping(scullvfs: Any, manager: Manager, mountpoint:
     assert manager.silent()
 
 
+@pytest.mark.long
 def test_service_unmounted_from_outside(scullvfs: Any, manager: Manager, mountpoint: Path) -> None:
     """An unmount ends the service as a stop does."""
     with service(scullvfs, manager, mountpoint) as process:

@@ -220,6 +220,7 @@ def test_goes_on_serving_meanwhile(
         assert data == number.to_bytes(8, "little") * 512
 
 
+@pytest.mark.long
 def test_file_by_hand(saved: tuple[Path, Path], tmp_path: Path, scullvfs: Any) -> None:
     """`cat` saves, too; of two at the same time the second is refused, and nothing is left."""
     path, file = saved

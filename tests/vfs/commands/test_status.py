@@ -88,6 +88,7 @@ def test_status_follows_the_machine(scullvfs: Any, mount: Mount) -> None:
     assert (empty["used"], empty["lazy"]) == (0, full["vmalloc"]["used"])
 
 
+@pytest.mark.long
 def test_status_counts_requests(scullvfs: Any, mounted: Path) -> None:
     """Each call is one, and a few are those of the question itself."""
     before = of(scullvfs, mounted)["requests"]
@@ -99,6 +100,7 @@ def test_status_counts_requests(scullvfs: Any, mounted: Path) -> None:
     assert 1000 <= made <= 1010
 
 
+@pytest.mark.long
 def test_status_counts_calls(scullvfs: Any, mounted: Path) -> None:
     """Of each device that was called, by kind: how often, how much, and what failed."""
     device = mounted / "scullv1"
@@ -175,6 +177,7 @@ def test_status_without_mountpoint(scullvfs: Any, mount: Mount) -> None:
     assert "/proc" not in done.stdout
 
 
+@pytest.mark.long
 def test_status_of_a_dead_mount(scullvfs: Any, mount: Mount, wait: Any) -> None:
     """It says so, and what to do, and the others are shown all the same."""
     dead, living = mount("mem=16M"), mount("mem=16M")

@@ -187,18 +187,21 @@ def test_no_terminal(scullvfs: Scullvfs, mounted: Path) -> None:
     one_line(said(scullvfs, mounted, TERM="dumb"), ExitStatus.USAGE, words)
 
 
+@pytest.mark.long
 def test_small_terminal(scullvfs: Scullvfs, mounted: Path) -> None:
     """Of 20x5 there is no use."""
     words = "top takes a terminal of 77x12, and this one has 20x5"
     one_line(said(scullvfs, mounted, size=(20, 5)), ExitStatus.USAGE, words)
 
 
+@pytest.mark.long
 def test_intervals(scullvfs: Scullvfs, mounted: Path) -> None:
     """A number of seconds in its range."""
     for interval in ("0", "0.01", "3601", "nan", "now"):
         one_line(said(scullvfs, "--interval", interval, mounted), ExitStatus.USAGE, interval)
 
 
+@pytest.mark.long
 def test_no_mount(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """A path without one, and one in a mount."""
     for path in (tmp_path / "nothing", tmp_path, mounted / "proc"):

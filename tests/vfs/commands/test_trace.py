@@ -50,6 +50,7 @@ def test_follows_and_puts_back(scullvfs: Scullvfs, mounted: Path) -> None:
     assert on(mounted) == ["kmem:kfree"]
 
 
+@pytest.mark.long
 def test_without_events_all_are_on(scullvfs: Scullvfs, mounted: Path) -> None:
     """And without a mount it is the only one that there is."""
     done = follow(scullvfs, mounted, mounted, lines=8)

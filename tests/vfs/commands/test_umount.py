@@ -169,6 +169,7 @@ def test_umount_of_a_dead_mount(scullvfs: Any, mounted: Path, wait: Wait) -> Non
     assert scullvfs("mount", "-o", "mem=16M", mounted).returncode == 0
 
 
+@pytest.mark.long
 def test_umount_does_not_answer(scullvfs: Any, mounted: Path) -> None:
     """A stopped daemon makes nobody hang, neither umount nor mount."""
     pid = scullvfs.pid(mounted)
@@ -184,6 +185,7 @@ def test_umount_does_not_answer(scullvfs: Any, mounted: Path) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 @needs_root
 def test_umount_daemon_does_not_end(scullvfs: Any, mounted: Path) -> None:
     """A copy of the mount in another namespace keeps the daemon alive; umount says so."""
@@ -268,6 +270,7 @@ def test_umount_mount_from_outside_meanwhile(scullvfs: Any, mounted: Path, wait:
     refusal(scullvfs("umount", mounted), "not-mounted")
 
 
+@pytest.mark.long
 @needs_root
 def test_umount_without_fusermount(scullvfs: Any, mountpoint: Path) -> None:
     """Root needs no fusermount3, neither to mount nor to unmount."""

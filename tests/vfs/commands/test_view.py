@@ -113,6 +113,7 @@ def meminfo(mount: Path) -> dict[str, int]:
     return {name: int(kb) // 4 for name, kb in re.findall(r"(\w+): +(\d+) kB", text)}
 
 
+@pytest.mark.long
 def test_state_is_what_the_files_say(scullvfs: Scullvfs, mount: Callable[[str], Path]) -> None:
     """Devices, legend and window of all members of the family."""
     mnt = mount("mem=64M,drivers=scullv:scullp:scullc:scull,devs=2")
@@ -151,6 +152,7 @@ def test_state_is_what_the_files_say(scullvfs: Scullvfs, mount: Callable[[str], 
         assert "no part of the window" in page.told("band?from=0&to=1000")["trouble"]
 
 
+@pytest.mark.long
 def test_quantum_is_what_the_files_say(scullvfs: Scullvfs, mounted: Path) -> None:
     """Its frames are those that the page tables lead to, and the cells are where they are."""
     (mounted / "scullv1").write_bytes(bytes(3 * QUANTUM))
@@ -345,6 +347,7 @@ def test_interrupted_while_the_mount_hangs(scullvfs: Scullvfs, mounted: Path) ->
             os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_interrupted_with_a_silent_connection(scullvfs: Scullvfs, mounted: Path) -> None:
     """Browsers open some that they may need."""
     with served(scullvfs, mounted) as page:
@@ -353,6 +356,7 @@ def test_interrupted_with_a_silent_connection(scullvfs: Scullvfs, mounted: Path)
     silent.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_ended(scullvfs: Scullvfs, mounted: Path, number: signal.Signals) -> None:
     """By any signal that ends a daemon, with status 0."""
@@ -377,6 +381,7 @@ def test_port(scullvfs: Scullvfs, mounted: Path) -> None:
     assert done.returncode == ExitStatus.USAGE
 
 
+@pytest.mark.long
 def test_only_here(scullvfs: Scullvfs, mounted: Path) -> None:
     """It listens at 127.0.0.1 and nowhere else."""
     with served(scullvfs, mounted) as page:
@@ -455,6 +460,7 @@ def test_no_mount(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_dead_mount(scullvfs: Scullvfs, mounted: Path) -> None:
     """From the start there is nothing to show."""
     os.kill(scullvfs.pid(mounted), signal.SIGKILL)
@@ -477,6 +483,7 @@ def test_hung_mount(scullvfs: Scullvfs, mounted: Path) -> None:
     assert "does not answer within " in done.stderr
 
 
+@pytest.mark.long
 def test_closed_files(
     scullvfs: Scullvfs, mount: Callable[[str], Path], open_to_others: None
 ) -> None:
@@ -494,6 +501,7 @@ def test_closed_files(
     assert "Permission denied; its owner and root may read proc/kcore" in done.stderr
 
 
+@pytest.mark.long
 def test_needs_no_extra(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
     """Neither Rich nor Jinja2 has to be installed."""
     for library in ("rich", "jinja2"):

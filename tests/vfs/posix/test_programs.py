@@ -69,6 +69,7 @@ def fio(mnt: Path, options: str) -> tuple[int, int]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ["psync", "vsync", "mmap"])
 @pytest.mark.parametrize("pattern", ["write", "randwrite", "randrw"])
 def test_fio_verify(mnt: Path, pattern: str, engine: str) -> None:
@@ -77,6 +78,7 @@ def test_fio_verify(mnt: Path, pattern: str, engine: str) -> None:
     assert read >= written > MIB
 
 
+@pytest.mark.long
 def test_fio_verify_past_the_page_cache(mnt: Path) -> None:
     """Without the page cache the driver gives fio what it took from it, 16 requests in flight."""
     options = "--ioengine=libaio --iodepth=16 --direct=1 --bsrange=4k-64k --bs_unaligned=0"
@@ -120,6 +122,7 @@ def test_cp_sparse(mnt: Path, sparse: Path) -> None:
     assert used(copy) < 2 * MIB
 
 
+@pytest.mark.long
 def test_cp_device_to_device(mnt: Path, sparse: Path) -> None:
     """`cp` finds the holes of a device by itself; --sparse=never fills them."""
     run('cp --sparse=always "$sparse" "$mnt/scullv0"', sparse=sparse, mnt=mnt)
@@ -133,6 +136,7 @@ def test_cp_device_to_device(mnt: Path, sparse: Path) -> None:
     assert used(mnt / "scullv2") < 2 * MIB
 
 
+@pytest.mark.long
 def test_dd(mnt: Path, sparse: Path) -> None:
     """dd seeks, skips, appends, keeps what is there, and leaves holes."""
     device = mnt / "scullv0"
@@ -150,6 +154,7 @@ def test_dd(mnt: Path, sparse: Path) -> None:
     run(f'truncate -s 20M "$device"; {copy}; cmp "$device" "$mnt/scullv1"', mnt=mnt, device=device)
 
 
+@pytest.mark.long
 def test_tar_sparse(mnt: Path, sparse: Path, tmp_path: Path) -> None:
     """`tar -S` archives the holes of devices as holes, and extracts them as such."""
     run('cp --sparse=always "$sparse" "$mnt/scullv0"; seq 9999 > "$mnt/scullv1"',
@@ -232,6 +237,7 @@ def test_sqlite_journal_in_a_file(mnt: Path) -> None:
 # -- others --------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_sort(mnt: Path) -> None:
     """shuf and sort write, read and rewrite large texts, one device in place."""
     run('seq 200000 > "$mnt/scullv0"; shuf "$mnt/scullv0" -o "$mnt/scullv1"', mnt=mnt)

@@ -106,6 +106,7 @@ def test_written_back_by(mnt: Path, how: str) -> None:
             assert os.fstat(fd).st_blocks * 512 == 41 * QUANTUM
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(3))
 def test_random_calls(mnt: Path, seed: int) -> None:
     """Whatever a program does, it reads what it wrote, and the driver has it in the end."""
@@ -216,6 +217,7 @@ def daemon(scullvfs: Scullvfs, mountpoint: Path) -> Iterator[subprocess.Popen[st
         yield process
 
 
+@pytest.mark.long
 def test_out_of_memory(daemon: subprocess.Popen[str], mountpoint: Path) -> None:
     """The write succeeds; fsync says ENOMEM once, and so does the log."""
     with opened(mountpoint / "scullv0") as fd:
