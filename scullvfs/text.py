@@ -19,6 +19,7 @@ __all__ = [
     "argument",
     "make_streams_safe",
     "mangled",
+    "noun",
     "one_line",
     "shell_word",
     "shown",
@@ -115,3 +116,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return "".join(map(_octal, error.object[error.start : error.end])), error.end
+
+
+def noun(count: int, what: str, plural: str = "") -> str:
+    """The word for so many of a thing: `page` for 1, else `pages`, or `plural`, if given."""
+    return what if count == 1 else plural or f"{what}s"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 import click
 
 from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
-from scullvfs.text import shown
+from scullvfs.text import noun, shown
 
 from .candidates import complete_file, complete_mounts
 from .help import Command
@@ -117,7 +117,8 @@ def _ended(last: bytes, output: str, mount: Mount) -> str:
 
     line = last.rstrip(b"\n").rpartition(b"\n")[2]
     if last.endswith(b"\n") and line.startswith(b'{"end":'):
-        return f"{json.loads(line)['end']} calls are in {shown(output)}"
+        calls = json.loads(line)["end"]
+        return f"{calls} {noun(calls, 'call is', 'calls are')} in {shown(output)}"
     if line.startswith(b'{"lost":'):
         raise ScullvfsError(
             f"the mount on {shown(mount.path)} was quicker than {shown(output)} could be written, "

@@ -9,7 +9,7 @@ import click
 
 import scullvfs
 from scullvfs.errors import BadFileError, ExitStatus
-from scullvfs.text import shown
+from scullvfs.text import noun, shown
 
 from .candidates import complete_directory, complete_file
 from .help import Command
@@ -80,7 +80,8 @@ def replay(to: int | None, mount: str | None, file: str) -> ExitStatus:
                 return ExitStatus.DIFFERENT
     _look_at_end(done, file, to)
     if mount is None:
-        click.echo(f"{done.calls} calls made again: no difference")
+        calls = f"{done.calls} {noun(done.calls, 'call')}"
+        click.echo(f"{calls} made again: no difference")
         return ExitStatus.SUCCESS
     from dataclasses import replace
 
@@ -92,7 +93,8 @@ def replay(to: int | None, mount: str | None, file: str) -> ExitStatus:
 
 def _look_at_end(done: Replayed, file: str, to: int | None) -> None:
     """Raise BadFileError for a recording that is not whole, as far as it was to be made again."""
-    so_far = f"its {done.calls} calls made again without a difference"
+    calls = f"{done.calls} {noun(done.calls, 'call')}"
+    so_far = f"its {calls} made again without a difference"
     if done.lost:
         raise BadFileError(f"{shown(file)} ends where its recorder was too slow; {so_far}")
     if not done.whole:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from scullvfs.mm import PAGE_SIZE
 from scullvfs.options.parsers import format_size
 from scullvfs.scull.family import DRIVERS
-from scullvfs.text import one_line
+from scullvfs.text import noun, one_line
 
 from .books import Books
 from .file import opened
@@ -37,14 +37,16 @@ def summary(path: str) -> Iterator[str]:
     header = chunks.header
     yield f"format {header.format}, by scullvfs {one_line(header.version)}"
     yield f"options: {header.options}"
-    yield f"RAM: {format_size(options.mem)}, {written[0] // PAGE_SIZE} pages of it not zeros"
+    pages = written[0] // PAGE_SIZE
+    yield f"RAM: {format_size(options.mem)}, {pages} {noun(pages, 'page')} of it not zeros"
     yield from _books(books)
 
 
 def _books(books: Books) -> Iterator[str]:
     seconds = books["clock"] / 1_000_000_000
     machine = books["machine"]
-    yield f"up for {seconds:.0f} s; {len(machine['log']['records'])} lines in its log"
+    lines = len(machine["log"]["records"])
+    yield f"up for {seconds:.0f} s; {lines} {noun(lines, 'line')} in its log"
     yield f"areas: {len(machine['vmap_space']['busy']['areas'])}"
     yield f"handles: {len(books['commands']['handles'])}"
     for module in books["modules"]:

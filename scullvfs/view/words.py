@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from scullvfs.mm.layout import LAYOUTS, PAGE_SHIFT, PAGE_SIZE
 from scullvfs.scull.family import DRIVERS
+from scullvfs.text import noun
 
 from .core import NONE
 from .device import Device, Group, Quantum, Run
@@ -48,7 +49,7 @@ def bytes_words(count: int) -> str:
 
 def count_words(count: int, what: str, plural: str = "") -> str:
     """A number of things: 1 page, 2,000 pages."""
-    return f"{count:,} {what if count == 1 else plural or what + 's'}"
+    return f"{count:,} {noun(count, what, plural)}"
 
 
 def hexadecimal(address: int, digits: int = 16) -> str:

@@ -27,6 +27,7 @@ def test_end_of_a_recording() -> None:
         return _ended(last, "run.scull", mount)
 
     assert ended(b'...}\n{"end":7,"sum":"01234567"}\n') == "7 calls are in run.scull"
+    assert ended(b'...}\n{"end":1,"sum":"01234567"}\n') == "1 call is in run.scull"
     for name, last in (
         ("record-slow", b'...}\n{"lost":true,"sum":"01234567"}\n'),
         ("record-cut", b'...}\n{"n":7,"at":'),
