@@ -76,16 +76,32 @@ def record(output: str, data: bool, mountpoint: str) -> None:
 
 @contextmanager
 def _opened(output: str, mount: Mount) -> Iterator[BinaryIO]:
-    """The file, as it is; it must not be in the mount: the recorder would wait for itself."""
+    """The file, as it is; it must not be in the mount: the recorder would wait for itself.
+
+    One that is new is gone again if nothing comes into it.
+    """
     try:
-        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
+        fd, new = _open_or_create(output)
         with open(fd, "wb") as file:
             device = os.fstat(file.fileno()).st_dev
             if f"{os.major(device)}:{os.minor(device)}" == mount.st_dev:
                 raise UsageError(f"{shown(output)} is in the mount that is to be recorded")
-            yield file
+            try:
+                yield file
+            finally:
+                if new and not os.fstat(fd).st_size:
+                    os.unlink(output)
     except OSError as error:
         raise UsageError(f"cannot write {shown(output)}: {error.strerror}") from None
+
+
+def _open_or_create(path: str) -> tuple[int, bool]:
+    """A descriptor, and whether the file is new."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+    try:
+        return os.open(path, flags | os.O_EXCL, 0o666), True
+    except FileExistsError:  # a link that leads nowhere, too
+        return os.open(path, flags, 0o666), False
 
 
 @contextmanager

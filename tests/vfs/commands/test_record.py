@@ -205,7 +205,7 @@ def test_to_a_call_and_mounted(
 
 @pytest.mark.long
 def test_used_or_open(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
-    """What a recording cannot begin with is one line that says what to do."""
+    """What a recording cannot begin with is one line that says what to do, and makes no file."""
     file = tmp_path / "run.scull"
     with opened(mounted / "scullv0", os.O_RDONLY):
         refusal(scullvfs("record", mounted, "-o", file), "record-busy")
@@ -213,6 +213,10 @@ def test_used_or_open(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None
         assert scullvfs("record", mounted, "-o", file).returncode == ExitStatus.BUSY
     (mounted / "scullv0").write_bytes(b"x")
     refusal(scullvfs("record", mounted, "-o", file), "record-used")
+    assert not file.exists()
+    file.touch()
+    refusal(scullvfs("record", mounted, "-o", file), "record-used")
+    assert file.exists()  # it was there before
 
 
 def test_errnos(mounted: Path) -> None:
