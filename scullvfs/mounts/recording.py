@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import subprocess
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -26,6 +28,9 @@ __all__ = ["RECORD", "begin_recording", "end_recording", "record_file"]
 
 RECORD: Final = "sys/kernel/debug/record"
 """The path of the file within a mount."""
+PATIENCE: Final = 0.5
+"""Seconds in which whoever only looks at a mount, such as a page of `scullvfs view`, leaves a
+moment in which none of its files is open."""
 
 
 def record_file(whole: bool) -> str:
@@ -46,12 +51,34 @@ def begin_recording(mount: Mount, whole: bool) -> subprocess.Popen[bytes]:
     """
     name = record_file(whole)
 
-    def could_begin() -> bytes:
-        os.close(os.open(f"{enter(mount)}/{name}", os.O_RDONLY))
-        return b""
+    end = time.monotonic() + PATIENCE
 
-    _asked(mount, could_begin)
-    return begin_reader(mount, name)
+    def could_begin() -> bytes:
+        while True:
+            try:
+                os.close(os.open(f"{enter(mount)}/{name}", os.O_RDONLY))
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > end:
+                    raise
+                time.sleep(PATIENCE / 100)
+            else:
+                return b""
+
+    while True:
+        _asked(mount, could_begin)
+        reader = begin_reader(mount, name)
+        if _has_begun(reader) or time.monotonic() > end:
+            return reader
+        with reader:  # somebody has looked in between
+            pass
+
+
+def _has_begun(reader: subprocess.Popen[bytes]) -> bool:
+    """Whether it has something to read, or waits for it; else it has ended without a word."""
+    assert reader.stdout is not None
+    poll = select.poll()
+    poll.register(reader.stdout, select.POLLIN)
+    return [event for _, event in poll.poll(ANSWER_TIMEOUT * 1000)] != [select.POLLHUP]
 
 
 def end_recording(mount: Mount) -> None:

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from scullvfs.errors import ExitStatus
+from scullvfs.mounts import recording as recording_of_mounts
+from scullvfs.mounts.mountinfo import Mount, mount_at
 from scullvfs.mounts.recording import RECORD
 
 from ..helpers import Scullvfs, end, opened, shell, wait_until
@@ -217,6 +219,52 @@ def test_used_or_open(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None
     file.touch()
     refusal(scullvfs("record", mounted, "-o", file), "record-used")
     assert file.exists()  # it was there before
+
+
+LOOKER = """
+import os, sys, time
+os.open(sys.argv[1], os.O_RDONLY)
+print(flush=True)
+time.sleep(0.45)
+"""
+"""Has a file open for a moment, in which a command comes as far as to ask for it to be closed."""
+
+
+@pytest.mark.long
+def test_beside_a_looker(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None:
+    """Who looks at a mount, as a page of view does, keeps no recording from beginning."""
+    file = tmp_path / "run.scull"
+    command = [sys.executable, "-c", LOOKER, mounted / "proc/meminfo"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as looker:
+        assert looker.stdout is not None
+        looker.stdout.readline()
+        with recording(scullvfs, mounted, file):
+            (mounted / "scullv0").write_bytes(b"x")
+    assert scullvfs("replay", file).returncode == 0
+
+
+def test_somebody_looks_in_between(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused between the look whether it could begin and the beginning begins again."""
+    tries = []
+
+    def begin_reader(mount: Mount, name: str) -> subprocess.Popen[bytes]:
+        tries.append(name)
+        with opened(mounted / "proc/meminfo", os.O_RDONLY) if len(tries) == 1 else nullcontext():
+            reader = reader_of(mount, name)
+            if len(tries) == 1:
+                reader.wait()
+            return reader
+
+    reader_of = recording_of_mounts.begin_reader
+    monkeypatch.setattr(recording_of_mounts, "begin_reader", begin_reader)
+    mount = mount_at(str(mounted))
+    assert mount is not None
+    with recording_of_mounts.begin_recording(mount, False) as reader:
+        assert reader.stdout is not None
+        assert json.loads(reader.stdout.readline())["scullvfs"]
+        recording_of_mounts.end_recording(mount)
+        reader.stdout.read()
+    assert len(tries) == 2
 
 
 def test_errnos(mounted: Path) -> None:
