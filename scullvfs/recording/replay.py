@@ -112,10 +112,9 @@ class Replay:
                 node.make_names()
         self.vfs.opened = header.opened
         for node in self.tree.nodes.values():
-            if isinstance(node, RecordFile):
-                node.begin = _busy
-            elif isinstance(node, SnapshotFile):
-                node.begin = _nothing
+            if isinstance(node, RecordFile | SnapshotFile):
+                self._stack.callback(setattr, node, "begin", node.begin)  # for who goes on
+                node.begin = _busy if isinstance(node, RecordFile) else _nothing
 
     def run(self, to: int | None = None) -> Replayed:
         """Make the calls up to the one of that number, or all.

@@ -201,8 +201,17 @@ def test_to_a_call_and_mounted(
         (there / "sys/kernel/debug/validate").write_text("1")
         again = scullvfs("record", there, "-o", tmp_path / "again")
         assert again.returncode == ExitStatus.BUSY
+        done = scullvfs("snapshot", "save", there, "-o", tmp_path / "saved")  # as that advises
+        assert (done.returncode, done.stderr) == (0, "")
     finally:
         assert scullvfs("umount", there).returncode == 0
+    assert scullvfs("mount", "-o", f"restore={tmp_path}/saved", there).returncode == 0
+    try:
+        with recording(scullvfs, there, tmp_path / "again"):
+            assert (there / "scullv0").read_bytes() == b"other"
+    finally:
+        assert scullvfs("umount", there).returncode == 0
+    assert scullvfs("replay", tmp_path / "again").returncode == 0
 
 
 @pytest.mark.long
