@@ -89,6 +89,7 @@ class Recorder:
     ) -> None:
         self._clock: Final = clock
         self._vfs: Final = vfs
+        self._node_of: Final = vfs.getattr  # which is not recorded
         self._machine: Final = machine
         self._start: Final = machine.log.start
         self._running: Final = machine.running
@@ -239,7 +240,7 @@ class Recorder:
         def call(*args: Any) -> Any:
             if of_handle and not vfs.file(args[0]).recorded:
                 return plain(*args)
-            if name in _WAIT and self.is_full:
+            if self.is_full and self._can_wait(name, args):
                 raise self._full(name, args)
             head = self._head_of(name, arguments(*args))
             try:
@@ -317,6 +318,10 @@ class Recorder:
             return count
 
         return write
+
+    def _can_wait(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Not who opens what is not recorded: to ask for the status, or to end the recording."""
+        return name in _WAIT and (name != "open" or self._node_of(args[0]).recorded)
 
     def _full(self, name: str, args: tuple[Any, ...]) -> WouldWait:
         """A call is to wait, as nobody takes the lines; it has not begun."""

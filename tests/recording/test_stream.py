@@ -113,7 +113,10 @@ def test_reading_texts_is_no_use(made: World) -> None:
 
 
 def test_full(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls wait while nobody reads, and go on when somebody does; memory is bounded."""
+    """Calls wait while nobody reads, and go on when somebody does; memory is bounded.
+
+    Who asks the daemon how it is, or ends the recording, waits for nobody.
+    """
     stream = made.record(whole=True)
     device = opened(made, "scullv0")
     data = bytes(range(256)) * 256
@@ -135,6 +138,8 @@ def test_full(made: World, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(WouldWait):
             call()
         refused_again.append(call)
+    opened(made, "proc/fs/scullvfs/status", os.O_RDONLY)
+    opened(made, "sys/kernel/debug/record", os.O_WRONLY)
     woken: list[int] = []
     held.waiting[lambda: woken.append(1)] = None
     recording = stream.take(1 << 19)
