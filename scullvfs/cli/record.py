@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from scullvfs.errors import ExitStatus, ScullvfsError, UsageError
+from scullvfs.errors import BusyError, ExitStatus, ScullvfsError, UsageError
 from scullvfs.text import noun, shown
 
 from .candidates import complete_file, complete_mounts
@@ -54,11 +54,12 @@ def record(output: str, data: bool, mountpoint: str) -> None:
     the length of what is written to devices and a sum over it, and a replay writes something else;
     addresses, frames and all other results are the same.
     """
+    from scullvfs.interrupts import interruptible
     from scullvfs.mounts.place import find_scullvfs
     from scullvfs.mounts.recording import begin_recording
 
     mount = find_scullvfs(mountpoint)
-    with _opened(output, mount) as file:
+    with interruptible(), _opened(output, mount) as file:
         reader = begin_recording(mount, data)
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             file.truncate()  # what was there before: another recorder may be writing it
@@ -80,28 +81,34 @@ def _opened(output: str, mount: Mount) -> Iterator[BinaryIO]:
 
     One that is new is gone again if nothing comes into it.
     """
+    new = not os.path.exists(output)
     try:
-        fd, new = _open_or_create(output)
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
         with open(fd, "wb") as file:
-            device = os.fstat(file.fileno()).st_dev
-            if f"{os.major(device)}:{os.minor(device)}" == mount.st_dev:
+            status = os.fstat(fd)
+            if f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}" == mount.st_dev:
                 raise UsageError(f"{shown(output)} is in the mount that is to be recorded")
+            if stat.S_ISREG(status.st_mode):
+                _lock(fd, output)
             try:
                 yield file
             finally:
                 if new and not os.fstat(fd).st_size:
-                    os.unlink(output)
+                    os.unlink(os.path.realpath(output))
     except OSError as error:
         raise UsageError(f"cannot write {shown(output)}: {error.strerror}") from None
 
 
-def _open_or_create(path: str) -> tuple[int, bool]:
-    """A descriptor, and whether the file is new."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+def _lock(fd: int, output: str) -> None:
+    """Have the file for this recording alone, where the file system has locks (Linux: flock(2))."""
+    import fcntl
+
     try:
-        return os.open(path, flags | os.O_EXCL, 0o666), True
-    except FileExistsError:  # a link that leads nowhere, too
-        return os.open(path, flags, 0o666), False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BusyError(f"another recording is being written to {shown(output)}") from None
+    except OSError:
+        pass
 
 
 @contextmanager

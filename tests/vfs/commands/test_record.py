@@ -228,6 +228,42 @@ def test_used_or_open(scullvfs: Scullvfs, mounted: Path, tmp_path: Path) -> None
     file.touch()
     refusal(scullvfs("record", mounted, "-o", file), "record-used")
     assert file.exists()  # it was there before
+    link = tmp_path / "link"
+    link.symlink_to("nowhere")
+    refusal(scullvfs("record", mounted, "-o", link), "record-used")
+    assert link.is_symlink()
+    assert not link.exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_before_it_begins(
+    scullvfs: Scullvfs, mounted: Path, tmp_path: Path, number: int
+) -> None:
+    """A signal that comes while it asks whether it may begin leaves no file behind."""
+    file = tmp_path / "run.scull"
+    with (
+        opened(mounted / "scullv0", os.O_RDONLY),
+        scullvfs.start("record", mounted, "-o", file) as process,
+    ):
+        wait_until(file.exists, "it is about to begin")
+        process.send_signal(number)
+        _, err = process.communicate()
+    assert (process.returncode, err) == (ExitStatus.INTERRUPTED, "\nscullvfs: interrupted\n")
+    assert not file.exists()
+
+
+@pytest.mark.long
+def test_two_into_one_file(
+    scullvfs: Scullvfs, mount: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Of two mounts that are recorded into one file the second one's is refused."""
+    file = tmp_path / "run.scull"
+    one, other = mount(OPTIONS), mount(OPTIONS)
+    with recording(scullvfs, one, file):
+        refusal(scullvfs("record", other, "-o", file), "record-twice")
+        (one / "scullv0").write_bytes(b"x")
+    assert scullvfs("replay", file).returncode == 0
 
 
 LOOKER = """
@@ -314,7 +350,7 @@ def test_a_second_recorder_spoils_nothing(
         for _ in range(50):
             (mnt / "scullv0").write_bytes(b"x")
         has_a_write(file)
-        refusal(scullvfs("record", mnt, "-o", file), "record-busy")
+        refusal(scullvfs("record", mnt, "-o", file), "record-twice")
     done = scullvfs("replay", file)
     assert (done.returncode, done.stderr) == (0, "")
     with recording(scullvfs, mount(OPTIONS), file):
