@@ -62,7 +62,7 @@ def record(output: str, data: bool, mountpoint: str) -> None:
     with interruptible(), _opened(output, mount) as file:
         reader = begin_recording(mount, data)
         if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            file.truncate()  # what was there before: another recorder may be writing it
+            file.truncate()  # not sooner: a mount that refuses leaves what was there
         click.echo(f"recording {shown(mount.path)}", err=True)
         last = b""
         assert reader.stdout is not None

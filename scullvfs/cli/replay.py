@@ -80,8 +80,7 @@ def replay(to: int | None, mount: str | None, file: str) -> ExitStatus:
                 return ExitStatus.DIFFERENT
     _look_at_end(done, file, to)
     if mount is None:
-        calls = f"{done.calls} {noun(done.calls, 'call')}"
-        click.echo(f"{calls} made again: no difference")
+        click.echo(f"{_made_again(done)}: no difference")
         return ExitStatus.SUCCESS
     from dataclasses import replace
 
@@ -91,10 +90,13 @@ def replay(to: int | None, mount: str | None, file: str) -> ExitStatus:
     return mount_scullvfs(options, mount, foreground=False, last=True)
 
 
+def _made_again(done: Replayed) -> str:
+    return f"{done.calls} {noun(done.calls, 'call')} made again"
+
+
 def _look_at_end(done: Replayed, file: str, to: int | None) -> None:
     """Raise BadFileError for a recording that is not whole, as far as it was to be made again."""
-    calls = f"{done.calls} {noun(done.calls, 'call')}"
-    so_far = f"its {calls} made again without a difference"
+    so_far = f"its {_made_again(done)} without a difference"
     if done.lost:
         raise BadFileError(f"{shown(file)} ends where its recorder was too slow; {so_far}")
     if not done.whole:
