@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
@@ -131,18 +132,28 @@ def test_figures(family: Path) -> None:
     watch(family, person)
 
 
+WRITER = """
+import os, sys
+device = os.open(sys.argv[1], os.O_RDWR)
+while True:
+    os.pwrite(device, bytes(4096), 0)
+"""
+"""Writes for as long as it is let: dd would come to the end of RAM, maybe between two looks."""
+
+
 @pytest.mark.long
 def test_rates(family: Path) -> None:
     """While a device is written there are calls, bytes and a cost; then there are none."""
 
     async def person(app: TopApp, pilot: Pilot[None]) -> None:
-        command = ["dd", "if=/dev/zero", f"of={family}/scullv2", "bs=64k", "conv=notrunc"]
-        with subprocess.Popen([*command, "count=1000000", "oflag=seek_bytes"]) as writer:
+        with subprocess.Popen([sys.executable, "-c", WRITER, family / "scullv2"]) as writer:
             row = r"^scullv2 .* [\d,]{2,} +0 +[\d.]+M +[\d.]+ [mµ]s +0$"
             pattern = re.compile(row, re.MULTILINE)
-            text = await until(app, pilot, pattern.search, "it is written")
+            try:
+                text = await until(app, pilot, pattern.search, "it is written")
+            finally:
+                writer.kill()
             assert re.search(r"calls +\[ .*[▁-█]\] [\d,]+/s  read 0/s  write [\d.]+M/s", text)
-            writer.kill()
         pattern = re.compile(r"^scullv2 .* 0 +0 +0 +\d+$", re.MULTILINE)
         await until(app, pilot, pattern.search, "nothing is written any more")
 
