@@ -17,12 +17,14 @@ from .operations import Operations
 from .polling import Poller, install
 from .slices import SLICE
 
-__all__ = ["housekeeping", "serve"]
+__all__ = ["housekeeping", "serve", "untouched"]
 
 log = logging.getLogger(__name__)
 
 GRACE: Final = 0.05
 """Seconds that freed memory waits: a device that is emptied is often filled again at once."""
+MANY: Final = 256
+"""That part of the surplus is many: it would take some ten seconds to use all of it up."""
 RETRY: Final = 0.1
 """Seconds after which housekeeping that has failed is tried again, the first time."""
 LONGEST_RETRY: Final = 3600.0
@@ -50,6 +52,22 @@ async def serve(operations: Operations, busy_poll: int) -> None:
         nursery.cancel_scope.cancel()  # what is not answered yet
 
 
+async def untouched(machine: Machine) -> None:
+    """Wait until the frames that are to be given back are left alone for a while.
+
+    While a device is emptied they become more, and while it is filled again fewer: then each of
+    them that the host has got back would cost a page fault.
+    """
+    await trio.sleep(GRACE)
+    before = machine.page_alloc.nr_surplus
+    while before:
+        await trio.sleep(GRACE)
+        left = machine.page_alloc.nr_surplus
+        if abs(left - before) * MANY < before:
+            return
+        before = left
+
+
 async def housekeeping(machine: Machine) -> None:
     """Give freed memory back to the host, a slice at a time between requests; never returns.
 
@@ -65,7 +83,7 @@ async def housekeeping(machine: Machine) -> None:
     pause = RETRY
     while True:
         await woken.wait()
-        await trio.sleep(GRACE)
+        await untouched(machine)
         woken = trio.Event()
         try:
             over = monotonic_ns() + SLICE

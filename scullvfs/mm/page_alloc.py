@@ -338,6 +338,11 @@ class PageAllocator:
             zone.release_free()
 
     @property
+    def nr_surplus(self) -> int:
+        """Freed frames whose memory `idle_work()` gives back to the host."""
+        return sum(zone.nr_surplus for zone in self.zones)
+
+    @property
     def nr_free(self) -> int:
         """Frames not handed out."""
         return sum(zone.nr_free for zone in self.zones)
