@@ -11,6 +11,7 @@ from scullvfs.fs.devices import FILE_RULES
 from scullvfs.fuse import lowlevel
 from scullvfs.fuse.operations import Operations
 from scullvfs.mm import Machine
+from scullvfs.mm.vmalloc_ahead import VmallocAhead
 from scullvfs.options.table import MountOptions, format_options
 from scullvfs.recording.lines import PLAIN, Writer
 from scullvfs.recording.stream import Recordings
@@ -51,6 +52,8 @@ def assemble(options: MountOptions, undo: ExitStack) -> tuple[Machine, Operation
         quantum=max(options.quantum(driver) for driver in options.loaded()),
         writeback=options.writeback,
     )
+    if options.quirks != "ldd3":  # with which a write may look anywhere
+        operations.vfs.ahead = VmallocAhead(machine)
     if options.replay:
         replay_for(options, machine, tree, operations.vfs)
     Recordings(

@@ -154,6 +154,8 @@ class DeviceFile(File):
 class DeviceHandle(Handle):
     """An open device."""
 
+    looks = False
+
     def __init__(self, file: DeviceFile) -> None:
         self._file = file
         self._device = file.device

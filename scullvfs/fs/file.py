@@ -48,6 +48,8 @@ class Handle:
     """What it was opened with: the flags of open(2)."""
     left: Left = None
     """What the open has left to do, if it has emptied the file."""
+    looks = True
+    """Whether reading or writing looks at the machine, beyond what the file itself has of it."""
 
     def read(self, pos: int, count: int) -> View:
         """Up to `count` bytes at `pos`, for read(2)."""

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from scullvfs.mm.access import Buffer, View
 from scullvfs.mm.sched import Running, Task
+from scullvfs.mm.vmalloc_ahead import VmallocAhead
 from scullvfs.mm.workqueue import Left, Steps
 
 from .calls import ROW_BITS, CallTable, Counting, Kind, Statistics
@@ -52,6 +53,8 @@ class OpenFiles:
         self._files: dict[int, Handle] = {}
         self.opened = 0
         """How many files have been opened; handles are numbered by it."""
+        self.ahead: VmallocAhead | None = None
+        """Makes areas while requests are served, and before anybody looks undoes them."""
 
     def __len__(self) -> int:
         """How many files are open."""
@@ -96,11 +99,15 @@ class OpenFiles:
     def read(self, fh: int, off: int, size: int, page_cache: bool) -> View:
         """read(2), or a fill of the page cache; see `Handle.read()` and `read_pages()`."""
         handle = self._files[fh]
+        if handle.looks and self.ahead is not None:
+            self.ahead.undo()
         return handle.read_pages(off, size) if page_cache else handle.read(off, size)
 
     def write(self, fh: int, off: int, data: Buffer, flags: int | None) -> int:
         """write(2); `flags` are those of the open file now, if they are known to have changed."""
         handle = self._files[fh]
+        if handle.looks and self.ahead is not None:
+            self.ahead.undo()
         if handle.file.mode & PRIVILEGES and handle.file.direct_io:
             remove_privileges(handle.file, self._running.current.pid)
         flags = handle.flags if flags is None else flags

@@ -11,10 +11,12 @@ import trio
 
 from scullvfs.mm import Machine
 from scullvfs.mm.sched import IDLE
+from scullvfs.mm.vmalloc_ahead import VmallocAhead
 
 from . import lowlevel
+from .lowlevel import Served
 from .operations import Operations
-from .polling import Poller, install
+from .polling import Poller, Serve, install
 from .slices import SLICE
 
 __all__ = ["housekeeping", "serve", "untouched"]
@@ -36,7 +38,7 @@ async def serve(operations: Operations, busy_poll: int) -> None:
     Args:
         busy_poll: microseconds of polling without sleeping after each request, 0 for none.
     """
-    poller = Poller(busy_poll)
+    poller = Poller(busy_poll, _serve_ahead(operations.vfs.ahead))
     async with trio.open_nursery() as nursery:
         operations.slices.start_soon = operations.held.start_soon = nursery.start_soon
         if install(poller):
@@ -50,6 +52,21 @@ async def serve(operations: Operations, busy_poll: int) -> None:
                 )
             await pyfuse3.main()
         nursery.cancel_scope.cancel()  # what is not answered yet
+
+
+def _serve_ahead(ahead: VmallocAhead | None) -> Serve:
+    """`lowlevel.serve()`; while it lasts, areas are made ahead."""
+    if ahead is None:
+        return lowlevel.serve
+
+    def serve(end: int, spin_ns: int, sleep_ms: int) -> Served:
+        ahead.begin()
+        try:
+            return lowlevel.serve(end, spin_ns, sleep_ms)
+        finally:
+            ahead.end()
+
+    return serve
 
 
 async def untouched(machine: Machine) -> None:

@@ -71,7 +71,7 @@ from . import lowlevel
 from .cpu_latency import CpuLatency
 from .lowlevel import Served
 
-__all__ = ["Poller", "install"]
+__all__ = ["Poller", "Serve", "install"]
 
 TURN: Final = 3_000_000
 """Nanoseconds of serving requests after which other tasks get their turn."""

@@ -103,6 +103,42 @@ class BusyAreas:
             its_data.insert(at, data)
             its_objects.insert(at, objects)
 
+    def room(self, start: int, kind: tuple[int, int, str, int, bool]) -> int:
+        """How many areas of a kind `add_run()` takes there."""
+        chunk = bisect_right(self._firsts, start) - 1
+        if chunk < 0 or kind not in self._number_of:
+            return 0
+        return CHUNK - len(self._chunks[chunk][0])
+
+    def add_run(
+        self, start: int, kind: tuple[int, int, str, int, bool], data: range, objects: range
+    ) -> None:
+        """`add()` areas of one kind that follow each other, as far as there is `room()`.
+
+        Args:
+            data, objects: of each of them.
+        """
+        number, count, size = self._number_of[kind], len(data), kind[0]
+        self.counts[number] += count
+        self.nbytes += count * size
+        columns = self._chunks[bisect_right(self._firsts, start) - 1]
+        starts, its_numbers, its_data, its_objects = columns
+        at = bisect_right(starts, start)
+        starts[at:at] = array("Q", range(start, start + count * size, size))
+        its_numbers[at:at] = array("I", [number]) * count
+        its_data[at:at] = array("Q", data)
+        its_objects[at:at] = array("Q", objects)
+
+    def drop_run(self, start: int, count: int) -> None:
+        """Take out the last areas of `add_run()`."""
+        chunk, at = self._find(start)
+        columns = self._chunks[chunk]
+        number = columns[1][at]
+        self.counts[number] -= count
+        self.nbytes -= count * self.kinds[number].size
+        for column in columns:
+            del column[at : at + count]
+
     def _new_chunk(self, chunk: int, start: int, number: int, data: int, objects: int) -> None:
         self._firsts.insert(chunk, start)
         columns = array("Q", [start]), array("I", [number]), array("Q", [data])

@@ -93,6 +93,26 @@ class FreeAreas:
         self._clip(found, at, size)
         return at
 
+    def next_run(self, size: int) -> tuple[int, int]:
+        """Where the next areas of `size` bytes are if they come one behind the other, and how many.
+
+        None are, (0, 0), where that has to be looked for.
+        """
+        found = self._lowest
+        if found is None or size < self._fitted or found.start < self.start:
+            return 0, 0
+        return found.start, max((min(found.end - 1, self.end) - found.start) // size, 0)
+
+    def take_run(self, nbytes: int) -> None:
+        """Take the first bytes of `next_run()`, all of them for whole areas.
+
+        With a negative number those taken last are given back, if nothing has happened since.
+        """
+        found = self._lowest
+        assert found is not None
+        found.start += nbytes
+        self._tree.resized(found)
+
     def _lowest_match(self, size: int, align: int) -> FreeRange | None:
         """Linux: mm/vmalloc.c:find_vmap_lowest_match()"""
         first, mask = self.start, align - 1

@@ -15,14 +15,29 @@ scheduled itself since then is for the next one.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from .errors import KernelBug
 from .gfp import GFP_RECLAIM_MASK
+from .layout import PAGE_SIZE
 from .slub import BAD, END, NO_SLAB, USED, KmemCache, SlabPage
 
 __all__ = ["ObjectNumbers"]
+
+
+_PLACES: Final = array("H", range(PAGE_SIZE))
+_ALL_USED: Final = array("H", [USED]) * PAGE_SIZE
+
+
+def _run(links: array[int], index: int, step: int, most: int) -> int:
+    """How many places from `index` on are linked each to the one a step from it."""
+    count = 1
+    while count < most and links[index] == index + step:
+        index += step
+        count += 1
+    return min(count, most)
 
 
 class ObjectNumbers:
@@ -70,6 +85,44 @@ class ObjectNumbers:
         links[index] = USED
         page.inuse += 1
         return page.number + index
+
+    def next_listed(self, most: int) -> range:
+        """The numbers of the next objects, `most` at the most: the cpu's slab's, side by side.
+
+        They are what so many calls of `alloc()` would give, whether they rise or fall.
+        """
+        page = self.cache.cpu
+        links, index, count = page.links, page.head, min(page.objects - page.inuse, most)
+        first, step = page.number + index, 1
+        if count > 1 and links[index] == index - 1:
+            step, low = -1, index - count + 1
+            if low < 0 or links[low + 1 : index + 1] != _PLACES[low:index]:
+                count = _run(links, index, step, count)
+        elif links[index : index + count - 1] != _PLACES[index + 1 : index + count]:
+            count = _run(links, index, step, count)
+        return range(first, first + count * step, step)
+
+    def refill(self, gfp: int) -> bool:
+        """Have a slab with a free object as the cpu's, as `alloc()` has; False without memory."""
+        return self.cache.cpu.head < BAD or self._next_slab(self.cache, gfp & GFP_RECLAIM_MASK)
+
+    def alloc_listed(self, numbers: range) -> None:
+        """Allocate the first ones of `next_listed()`; what is in them is left as it was.
+
+        To free them again, the last one first, leaves all as it was before.
+        """
+        page, count = self.cache.cpu, len(numbers)
+        last = numbers[-1] - page.number
+        low = min(page.head, last)
+        page.head = page.links[last]
+        page.links[low : low + count] = _ALL_USED[:count]
+        page.inuse += count
+
+    def addresses(self, numbers: range) -> range:
+        """Where some objects of the cpu's slab are."""
+        page, size = self.cache.cpu, self.cache.size
+        base = page.address - page.number * size
+        return range(base + numbers.start * size, base + numbers.stop * size, numbers.step * size)
 
     def free(self, number: int) -> None:
         """Free an object.

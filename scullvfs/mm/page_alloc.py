@@ -26,7 +26,7 @@ from .pcp_map import MAPPED
 from .ram import Ram
 from .restoring import Claims, random_state, restore_random
 from .workqueue import Workqueue
-from .zone import Zone, ZoneState, ZoneStatistics
+from .zone import Listed, Zone, ZoneState, ZoneStatistics
 
 __all__ = ["MAX_PAGE_ORDER", "PageAllocState", "PageAllocator", "PageStatistics"]
 
@@ -150,6 +150,20 @@ class PageAllocator:
         if len(frames) < nr_pages:
             frames.extend(self._lowmem.alloc_bulk(nr_pages - len(frames), zero))
         return frames
+
+    @property
+    def nr_listed(self) -> int:
+        """Frames that `alloc_listed()` can give."""
+        zone = self._highest
+        return min(zone.nr_listed, len(zone.hot) + zone.buddy.nr_free - zone.wmark.min)
+
+    def alloc_listed(self, nr_pages: int) -> Listed:
+        """What calls of `alloc_pages_bulk()` with GFP_HIGHUSER would give, without zeros."""
+        return self._highest.alloc_listed(nr_pages)
+
+    def put_listed(self, listed: Listed, first: int) -> None:
+        """Have some of them as if they had never been taken; see `Zone.put_listed()`."""
+        self._highest.put_listed(listed, first)
 
     def nr_available(self, gfp: int) -> int:
         """Frames that `alloc_pages_bulk()` can give; the last ones of a zone are kept back.

@@ -238,6 +238,30 @@ class PageTables:
             done += count
         return True
 
+    def room(self, address: int) -> int:
+        """Entries from that of `address` to the end of its lowest-level table, 0 without one."""
+        place = self._walk(address)
+        return 0 if place < 0 else self._pte_mask + 1 - (place & self._pte_mask)
+
+    def map_run(self, address: int, entries: array[int], nr_mapped: int) -> None:
+        """`map_pages()` of areas that follow each other, all in one table, which is there.
+
+        Args:
+            entries: of all pages, 0 for each guard page.
+            nr_mapped: how many of them are not 0.
+        """
+        place = self._walk(address)
+        self._words[place : place + len(entries)] = entries
+        self._entries[place >> self._table_bits] += nr_mapped
+        self.entries_written += nr_mapped
+
+    def forget_run(self, address: int, nr_pages: int, nr_mapped: int) -> None:
+        """Have the last pages of `map_run()` as if they had never been mapped."""
+        place = self._walk(address)
+        self._words[place : place + nr_pages] = self._none[:nr_pages]
+        self._entries[place >> self._table_bits] -= nr_mapped
+        self.entries_written -= nr_mapped
+
     def unmap_pages(self, address: int, nr_pages: int) -> array[int]:
         """Clear the entries of `nr_pages` pages from `address` on, mapped or not.
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
-__all__ = ["LAYERS", "Layer", "Replaced", "around", "replace", "replacing"]
+__all__ = ["LAYERS", "Layer", "Replaced", "around", "is_plain", "replace", "replacing", "times"]
 
 T = TypeVar("T")
 
@@ -30,15 +30,17 @@ LAYERS: Final = "__layers__"
 class Layer(IntEnum):
     """What can stand in the place of a method, the innermost first; one of each at a time."""
 
-    RECORD = 0
+    AHEAD = 0
+    """Does the same more quickly (`vmalloc_ahead`)."""
+    RECORD = 1
     """Notes what is given and what is taken back (`touched`)."""
-    INSIDE = 1
+    INSIDE = 2
     """Fails where Linux's function asks whether it shall."""
-    HOOK = 2
+    HOOK = 3
     """Fails as the function is entered that asks there (`fail_function` of should_failslab)."""
-    ENTRY = 3
+    ENTRY = 4
     """Fails as the function itself is entered (`fail_function`)."""
-    TRACE = 4
+    TRACE = 5
     """Records what it was asked and what it gave, so also that it has failed."""
 
 
@@ -50,6 +52,8 @@ def replace(
     Args:
         wrap: makes it of the method, or of the layer inside.
     """
+    global _times
+    _times += 1
     every: dict[str, dict[Layer, Callable[[Replaced], Replaced]]] = vars(part).setdefault(
         LAYERS, {}
     )
@@ -68,6 +72,20 @@ def replace(
         del every[name]
     if not every:
         del vars(part)[LAYERS]
+
+
+def times() -> int:
+    """How often anything was replaced or put back until now, of whatever part."""
+    return _times
+
+
+_times = 0
+
+
+def is_plain(part: object) -> bool:
+    """Whether each of its methods does what it does without layers, but for AHEAD."""
+    every = vars(part).get(LAYERS, {}).values()
+    return all(layers.keys() == {Layer.AHEAD} for layers in every)
 
 
 def around(part: object, name: str, layer: Layer, method: Replaced) -> Replaced:

@@ -175,6 +175,13 @@ class VmapSpace:
             return None
         return start, va
 
+    def next_run(self, size: int) -> tuple[int, int]:
+        """`FreeAreas.next_run()`, where `alloc_vmap_area()` would take those and nothing else."""
+        free = self.free_areas
+        if self._drain_pending or free.spare is None or (self.pools and self.pools.get(size)):
+            return 0, 0
+        return free.next_run(size)
+
     def _take(self, size: int, align: int, gfp: int) -> int | None:
         """Take addresses out of a free range, with something in reserve if that can be had.
 

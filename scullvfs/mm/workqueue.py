@@ -70,6 +70,8 @@ class Workqueue:
         """Whether a step is being done, which allocates and frees itself."""
         self._in_slices = False
         """Whether somebody has begun to do it a step at a time."""
+        self._undo: Callable[[], None] | None = None
+        """What is to be called before all that."""
 
     def __len__(self) -> int:
         """How many works are not done."""
@@ -90,8 +92,16 @@ class Workqueue:
         self.queued += 1
         self.pending = self._is_pending()
 
+    def undo_first(self, undo: Callable[[], None] | None) -> None:
+        """Have something called before anything is allocated or freed, or with None no more.
+
+        It is called once, has to leave all as if it had never been necessary, and is no work.
+        """
+        self._undo = undo
+        self.pending = self._is_pending()
+
     def _is_pending(self) -> bool:
-        waits = self._scheduled or (self._works and not self._in_slices)
+        waits = self._undo or self._scheduled or (self._works and not self._in_slices)
         return bool(waits) and not self._busy
 
     def flush(self) -> None:
@@ -99,6 +109,10 @@ class Workqueue:
 
         Linux: kernel/workqueue.c:__flush_workqueue()
         """
+        if self._undo is not None:
+            undo, self._undo = self._undo, None
+            undo()
+            self.pending = self._is_pending()
         while self.pending and self.step():
             pass
 

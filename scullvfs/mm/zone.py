@@ -49,7 +49,7 @@ from .ram import ZERO_PAGE, Ram
 from .restoring import Claims, StateError
 from .watermark import zone_batchsize, zone_highsize, zone_watermarks
 
-__all__ = ["KEPT", "Zone", "ZoneState", "ZoneStatistics"]
+__all__ = ["KEPT", "Listed", "Zone", "ZoneState", "ZoneStatistics"]
 
 KEPT: Final = 8192
 """`idle_work()` leaves the host's memory behind this many freed frames as it is (32 MiB): those
@@ -101,6 +101,17 @@ class ZoneState(TypedDict):
     blocks: list[list[int]]
     alloc_factor: int
     buddy: BuddyState
+
+
+class Listed(NamedTuple):
+    """Frames from the per-cpu list, and what was there before."""
+
+    frames: array[int]
+    dirty: int
+    """Of so many, the first ones, it is not known that they read as zeros."""
+    hot: bool
+    """Whether somebody had freed them."""
+    released: int
 
 
 class Zone:
@@ -193,6 +204,34 @@ class Zone:
         if zero:
             self._clear_pages(frames[: nr_pages - clean] if clean else frames)
         return frames
+
+    @property
+    def nr_listed(self) -> int:
+        """Frames that `alloc_listed()` can give."""
+        return len(self.hot) or (0 if self.overwritten_cold else len(self.cold))
+
+    def alloc_listed(self, nr_pages: int) -> Listed:
+        """Take frames that are on the per-cpu list, none of them filled with zeros.
+
+        They are what calls of `alloc_bulk()` would give.
+        """
+        hot, released = bool(self.hot), self.released
+        frames = self.alloc_bulk(nr_pages, zero=False)
+        dirty = nr_pages - (released - self.released) if hot else nr_pages * self._keep
+        return Listed(frames, dirty, hot, released)
+
+    def put_listed(self, listed: Listed, first: int) -> None:
+        """Have the frames from place `first` on as if they had never been taken.
+
+        Nobody has taken or freed any since, or written to these.
+        """
+        frames = listed.frames[first:]
+        frames.reverse()
+        if listed.hot:
+            self.hot += frames
+            self.released = min(listed.released, len(self.hot))
+        else:
+            self.cold += frames
 
     def _unsettle(self, left: int, frames: array[int]) -> int:
         """All but the `left` lowest freed frames are taken; returns how many of them are clean.

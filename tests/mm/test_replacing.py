@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 
 from scullvfs.mm import Machine
-from scullvfs.mm.replacing import Layer, Replaced, replacing
+from scullvfs.mm.replacing import Layer, Replaced, is_plain, replacing, times
 
 
 class Part:
@@ -24,11 +24,14 @@ def make(part: Part, method: Replaced, name: str) -> Replaced:
     return lambda number: f"{name}({method(number)})"
 
 
-@pytest.mark.parametrize("order", [*permutations(Layer)])
+OTHERS = [layer for layer in Layer if layer is not Layer.AHEAD]
+
+
+@pytest.mark.parametrize("order", [*permutations(OTHERS)])
 def test_order(order: tuple[Layer, ...]) -> None:
     """Whichever comes first, the trace is outermost; and each goes while the others stay."""
     part = Part()
-    switches = {layer: replacing(layer, (part, "call", make)) for layer in Layer}
+    switches = {layer: replacing(layer, (part, "call", make)) for layer in OTHERS}
     for layer in order:
         switches[layer](layer.name)
     assert part.call(5) == "TRACE(ENTRY(HOOK(INSIDE(RECORD(5)))))"
@@ -41,6 +44,23 @@ def test_order(order: tuple[Layer, ...]) -> None:
             expected = f"{each.name}({expected})"
         assert part.call(5) == expected
     assert vars(part) == {}
+
+
+@pytest.mark.parametrize("layer", OTHERS)
+def test_is_plain(layer: Layer) -> None:
+    """It is as long as there is no layer, or only the one that does the same, innermost."""
+    part = Part()
+    ahead, other = (replacing(each, (part, "call", make)) for each in (Layer.AHEAD, layer))
+    before = times()
+    assert is_plain(part)
+    ahead("AHEAD")
+    assert is_plain(part)
+    other("other")
+    assert not is_plain(part)
+    assert part.call(5) == "other(AHEAD(5))"
+    other(None)
+    assert is_plain(part)
+    assert times() == before + 3
 
 
 def test_twice_on_twice_off() -> None:
