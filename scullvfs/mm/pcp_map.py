@@ -1,7 +1,8 @@
 """The single frames on a per-cpu list, as the blocks that they would make if all had gone back.
 
 To put frames into a map (`FreeMap`) and to take them out takes some time each, and most come and go
-many times before anybody asks.  So the map lags behind the list, by some thousand frames:
+many times before anybody asks.  So the map lags behind the list, by what a device of 128 MiB has:
+who empties it and fills it again has nothing to do with the map.
 
     hot    |  in the map  |      not yet        |    the last one freed is on top
            0           mapped               len(hot)
@@ -18,8 +19,10 @@ from .free_map import FreeMap
 
 __all__ = ["PcpMap"]
 
+LAG: Final = 1 << 15
+"""The map lags behind by so many frames at the most: two milliseconds' work for who asks."""
 MAPPED: Final = 4096
-"""The map lags behind by so many frames at the most: some tenths of a millisecond's work."""
+"""So many are put into it, or taken out, at once: some tenths of a millisecond's work."""
 RECOUNTED: Final = 16
 """Chunks of the map that `recount()` counts: some tenths of a millisecond's work."""
 
@@ -55,9 +58,9 @@ class PcpMap:
         self._forget()
 
     def freed(self, hot: array[int], end: int) -> None:
-        """Frames were freed: put those below place `end` into the map, if they are many."""
-        if end - self.mapped > MAPPED:
-            self._map_to(hot, end)
+        """Frames were freed: of those below place `end` put some into the map, if they are many."""
+        if end - self.mapped > LAG:
+            self._map_to(hot, end - LAG + MAPPED)
 
     def _forget(self) -> None:
         """Have no frame in the map that was taken."""
