@@ -49,6 +49,10 @@ class KernelMemory:
         self._page_offset: Final = layout.page_offset
         self._high_memory: Final = page_alloc.high_memory
         self._pointer_size: Final = layout.pointer_size
+        self._last_pointer: Final = (
+            page_alloc.high_memory - layout.page_offset - layout.pointer_size
+        )
+        """Where the last pointer that the linear mapping reaches is in RAM."""
         self._word_shift: Final = layout.pointer_size.bit_length() - 1
         self._va_bits: Final = layout.va_bits
         self._kernel_half: Final = layout.page_offset >> layout.va_bits
@@ -225,8 +229,8 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
-        phys = self._contiguous(address, self._pointer_size, False)
-        if phys < 0:  # as _word() has it, without the call
+        phys = address - self._page_offset  # as _word() has it, without the calls
+        if not 0 <= phys <= self._last_pointer:
             self._fault(address, address & PAGE_MASK, write=False)
         return self._words[phys >> self._word_shift]
 
@@ -236,8 +240,8 @@ class KernelMemory:
         Raises:
             PageFault: the address is elsewhere.
         """
-        phys = self._contiguous(address, self._pointer_size, False)
-        if phys < 0:
+        phys = address - self._page_offset
+        if not 0 <= phys <= self._last_pointer:
             self._fault(address, address & PAGE_MASK, write=True)
         self._words[phys >> self._word_shift] = value
 

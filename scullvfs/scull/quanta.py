@@ -88,6 +88,7 @@ class Quanta:
         """The quantum sets that a truncate has taken off until now; it frees them at its end."""
         self._memory = machine.memory
         self._load: Final = machine.memory.load
+        self._store: Final = machine.memory.store
         self.copy_from_user: Callable[[int, Buffer], None] = machine.memory.write
         """What copies from a process, unless something stands in its place (`faults`)."""
         self._slab = machine.slab
@@ -217,7 +218,7 @@ class Quanta:
         Raises:
             OSError: ENOMEM.
         """
-        size = self._quantum_size(item, self.quantum)
+        size = self._quantum_size(item, self.quantum) if self.quirk_ldd3 else self.quantum
         try:
             quantum = self._allocate(size, whole and size == self.quantum)
         except PageFault as fault:
@@ -226,7 +227,7 @@ class Quanta:
             raise OSError(errno.ENOMEM, "no memory for the quantum")
         if self.zeroes and not whole:
             self._memory.memset(quantum, 0, size)
-        self._memory.store(slot, quantum)
+        self._store(slot, quantum)
         self.nr_quanta += 1
         self.allocated += size
         if self.quirk_ldd3:
