@@ -28,7 +28,7 @@ where there is one:
     page_owner           who holds which frames, where that is kept
     linear_mapping       which large pages map all of low memory
     vmalloc, ioremap     areas, by what they are mapped to; frames that a caller has: `vmap_pages`
-    vmalloc_ahead        areas made before they are asked for, many in one go
+    vmalloc_ahead        areas made before they are asked for; `objects_ahead` their objects
     vm_map_ram           and for a short time, out of a block (`vmap_block`)
     kvfree_rcu           what is freed a grace period later
     percpu               what each CPU has a copy of, out of a chunk (`percpu_chunk`)

@@ -111,7 +111,11 @@ class BusyAreas:
         return CHUNK - len(self._chunks[chunk][0])
 
     def add_run(
-        self, start: int, kind: tuple[int, int, str, int, bool], data: range, objects: range
+        self,
+        start: int,
+        kind: tuple[int, int, str, int, bool],
+        data: array[int],
+        objects: array[int],
     ) -> None:
         """`add()` areas of one kind that follow each other, as far as there is `room()`.
 
@@ -126,8 +130,8 @@ class BusyAreas:
         at = bisect_right(starts, start)
         starts[at:at] = array("Q", range(start, start + count * size, size))
         its_numbers[at:at] = array("I", [number]) * count
-        its_data[at:at] = array("Q", data)
-        its_objects[at:at] = array("Q", objects)
+        its_data[at:at] = data
+        its_objects[at:at] = objects
 
     def drop_run(self, start: int, count: int) -> None:
         """Take out the last areas of `add_run()`."""

@@ -86,6 +86,12 @@ class ObjectNumbers:
         page.inuse += 1
         return page.number + index
 
+    @property
+    def nr_free(self) -> int:
+        """How many free objects the cpu's slab has."""
+        page = self.cache.cpu
+        return page.objects - page.inuse
+
     def next_listed(self, most: int) -> range:
         """The numbers of the next objects, `most` at the most: the cpu's slab's, side by side.
 
@@ -107,16 +113,29 @@ class ObjectNumbers:
         return self.cache.cpu.head < BAD or self._next_slab(self.cache, gfp & GFP_RECLAIM_MASK)
 
     def alloc_listed(self, numbers: range) -> None:
-        """Allocate the first ones of `next_listed()`; what is in them is left as it was.
-
-        To free them again, the last one first, leaves all as it was before.
-        """
+        """Allocate the first ones of `next_listed()`; what is in them is left as it was."""
         page, count = self.cache.cpu, len(numbers)
         last = numbers[-1] - page.number
         low = min(page.head, last)
         page.head = page.links[last]
         page.links[low : low + count] = _ALL_USED[:count]
         page.inuse += count
+
+    def free_listed(self, numbers: range) -> None:
+        """Undo `alloc_listed()` of these, or of the last ones, as if it had never been."""
+        page, count = self.cache.cpu, len(numbers)
+        if not count:
+            return
+        first, last = numbers[0] - page.number, numbers[-1] - page.number
+        low = min(first, last)
+        following = low + 1 if numbers.step > 0 else low - 1
+        if low or numbers.step > 0:
+            page.links[low : low + count] = _PLACES[following : following + count]
+        else:
+            page.links[1:count] = _PLACES[: count - 1]
+        page.links[last] = page.head
+        page.head = first
+        page.inuse -= count
 
     def addresses(self, numbers: range) -> range:
         """Where some objects of the cpu's slab are."""

@@ -157,6 +157,12 @@ class PageAllocator:
         zone = self._highest
         return min(zone.nr_listed, len(zone.hot) + zone.buddy.nr_free - zone.wmark.min)
 
+    @property
+    def shares_list(self) -> bool:
+        """Whether frames for slabs come from the same list, one after the other, for a while."""
+        zone = self._highest
+        return zone is self._lowmem and zone.buddy.nr_free > zone.wmark.min
+
     def alloc_listed(self, nr_pages: int) -> Listed:
         """What calls of `alloc_pages_bulk()` with GFP_HIGHUSER would give, without zeros."""
         return self._highest.alloc_listed(nr_pages)

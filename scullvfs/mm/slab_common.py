@@ -316,13 +316,33 @@ class SlabCommon:
             pfn = self._alloc_pages(order, gfp)
         if pfn is None:
             return False
+        self._add_slab(cache, pfn, order)
+        return True
+
+    def _add_slab(self, cache: KmemCache, pfn: int, order: int) -> None:
         page = SlabPage(cache, pfn, order)
         self._slabs[pfn] = page  # the same number as the slab's own, and not another object
         for frame in range(pfn + 1, pfn + (1 << order)):
             self._slabs[frame] = page
         self._nr_pages += 1 << order
         cache.add_slab(page)
-        return True
+
+    def grow_at(self, cache: KmemCache, pfn: int) -> tuple[SlabPage, int]:
+        """Have a new slab as the cpu's, whose last one is full, in a frame of zeros.
+
+        As an allocation does that finds no other slab, and gets this frame.  Returns what
+        `shrink_to()` takes.
+        """
+        before = cache.cpu, len(cache.slabs)
+        cache.next_slab()
+        self._add_slab(cache, pfn, 0)
+        return before
+
+    def shrink_to(self, cache: KmemCache, before: tuple[SlabPage, int]) -> None:
+        """Undo the last `grow_at()`: nothing of that slab is allocated any more."""
+        del self._slabs[cache.cpu.pfn]
+        self._nr_pages -= 1
+        cache.remove_last_slab(*before)
 
     def _discard_slab(self, page: SlabPage) -> None:
         """Give an empty slab's frames back; it is on no list (Linux: mm/slub.c:discard_slab())."""

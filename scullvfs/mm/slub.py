@@ -321,6 +321,26 @@ class KmemCache:
         self.nr_objects -= page.objects
         self.nr_slabs -= 1
 
+    @property
+    def grows_by_a_frame(self) -> bool:
+        """Whether a new slab comes next, of one frame, when the cpu's has no free object."""
+        return not (self.order or self.partial or self.node or self.destroyed)
+
+    def remove_last_slab(self, before: SlabPage, nr_numbers: int) -> None:
+        """Have the cpu's slab, the last one added and empty, as if it had never been.
+
+        Args:
+            before: what was the cpu's, and full.
+            nr_numbers: how long `slabs` was.
+        """
+        self.remove_slab(self.cpu)
+        if len(self.slabs) > nr_numbers:
+            self.slabs.pop()
+            self._unused.pop()
+        self.nr_full -= 1
+        before.links = before.links[:]
+        self._set_cpu(before)
+
     def _set_cpu(self, page: SlabPage) -> None:
         self.cpu = page
         self.cpu_address = page.address

@@ -15,12 +15,12 @@ last bit.
     made ----> handed out, by the next `vmalloc()` with the same arguments
          +---> undone, by `end()` or `undo()`, or before anything else is allocated or freed
 
-That is so because none is made that would change more than its own place.  They end with the cpu's
-slab, with the per-cpu list, with the page table, with the range of free addresses; there one area
-is made as ever, and may fetch the next one.  (A slab's successor may be fetched for the first of
-them, which is asked for already.)  None is made at all while a method on the way is replaced
-(`replacing`), with page_owner or without `init_on_alloc`, where an array of pages fills no object,
-or where it comes from the cache of the struct vm_structs (16 pages on i386).
+That is so because none is made that would change more than can be told beforehand.  They end with
+the per-cpu list, with the page table, with the range of free addresses; there one area is made as
+ever, and may fetch the next one.  Where the cpu's slab ends, a new one in the next frame follows
+(`objects_ahead`).  None is made at all while a method on the way is replaced (`replacing`), with
+page_owner or without `init_on_alloc`, where an array of pages fills no object, or where it comes
+from the cache of the struct vm_structs (16 pages on i386).
 
 Linux has nothing like it.
 """
@@ -28,14 +28,17 @@ Linux has nothing like it.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
+from sys import byteorder
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .frame_words import FrameWords
 from .gfp import GFP_KERNEL
 from .layout import PAGE_SHIFT, PAGE_SIZE
+from .objects_ahead import ObjectsAhead
 from .ram import WORD_FORMAT
 from .replacing import Layer, Replaced, is_plain, replace, times
-from .vm_struct import VM_ALLOC, objects_of
+from .vm_struct import VM_ALLOC, VM_SHIFT
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -54,21 +57,17 @@ class _Run(NamedTuple):
     """Areas that follow each other, made and not undone."""
 
     start: int
+    nr_areas: int
     nr_pages: int
     """Of each, the guard page left out."""
     listed: Listed
-    """The frames of all of them."""
-    objects: list[tuple[ObjectNumbers, range]]
-    """What they take of slabs: of each cache an object for an area."""
-    arrays: range
-    """Where the arrays of their pages are in RAM,"""
-    before: bytes
-    """and what was there, the lowest first."""
-
-    @property
-    def nr_areas(self) -> int:
-        """How many there are."""
-        return len(self.arrays)
+    """The frames of all of them, and of new slabs."""
+    grown_at: list[int]
+    """For each new slab which area's pages follow its frame in there."""
+    objects: tuple[ObjectsAhead, ...]
+    """What they take of slabs: struct vm_structs, vmap_areas, arrays of pages."""
+    before: list[bytes]
+    """What was where the arrays are, for each slab."""
 
 
 class VmallocAhead:
@@ -108,10 +107,8 @@ class VmallocAhead:
         self._window = 1
         """How many areas of that were to be made when they were made last."""
         self._run: _Run | None = None
-        self._left = 0
-        """How many of it were not handed out,"""
-        self._next = self._step = 0
-        """the address of the first of these, and how far the next one is from there."""
+        self._rest: Final[list[int]] = []
+        """Those of it that were not handed out, the next one last."""
         self._dirty: list[array[int]] = []
         """The frames of each that are to be filled with zeros, the next one's last."""
         # Frames of which somebody keeps the owner, and objects that are not wiped, are for others.
@@ -129,17 +126,16 @@ class VmallocAhead:
             self.undo()
 
     def _around(self, plain: Replaced) -> Replaced:
+        rest = self._rest
+
         def vmalloc(size: int, caller: str = "", whole: bool = False) -> int | None:
             wanted = size, caller, whole
-            if not (self._left and wanted == self._wanted) and not self._make(wanted):
+            if not (rest and wanted == self._wanted) and not self._make(wanted):
                 address: int | None = plain(size, caller, whole)
                 return address
-            self._left -= 1
-            if self._dirty:
+            if not whole and self._dirty:
                 self._ram.clear_pages(self._dirty.pop())
-            start = self._next
-            self._next = start + self._step
-            return start
+            return rest.pop()
 
         return vmalloc
 
@@ -157,8 +153,9 @@ class VmallocAhead:
         run = self._run = self._make_run(size >> PAGE_SHIFT, caller)
         if run is None:
             return False
-        self._left, self._next, self._step = run.nr_areas, run.start, size + PAGE_SIZE
-        self._dirty = [] if whole else _dirty(run.listed, run.nr_pages)
+        starts = range(run.start, run.start + run.nr_areas * (size + PAGE_SIZE), size + PAGE_SIZE)
+        self._rest.extend(reversed(starts))
+        self._dirty = [] if whole else _dirty(run)
         self._workqueue.undo_first(self.undo)
         return True
 
@@ -184,25 +181,47 @@ class VmallocAhead:
         caches = self._vm.vm_structs, space.vmap_areas, arrays
         if not all(cache.refill(GFP_KERNEL) for cache in caches):
             return None
-        count = min(count, page_alloc.nr_listed // nr_pages)  # new slabs have taken some
+        grows = page_alloc.shares_list
+        objects = tuple([ObjectsAhead(each, self._slab, count, grows) for each in caches])
+        count = min(count, *[each.reach for each in objects])
+        growths = _growths(objects, count)
+        if count * nr_pages + len(growths) > page_alloc.nr_listed:
+            count = (page_alloc.nr_listed - len(growths)) // nr_pages
+            growths = [growth for growth in growths if growth[0] < count]
         if count < 1:
             return None
-        numbers = [cache.next_listed(count) for cache in caches]
-        count = min(map(len, numbers))
-        vms, vas, array_numbers = numbers = [each[:count] for each in numbers]
-        for cache, each in zip(caches, numbers, strict=True):
-            cache.alloc_listed(each)
-        listed = page_alloc.alloc_listed(count * nr_pages)
-        pfns = array(self._word_format, listed.frames)
+        listed = page_alloc.alloc_listed(count * nr_pages + len(growths))
+        frames = self._take_objects(objects, count, nr_pages, listed, growths)
+        pfns = array(self._word_format, frames)
         pgtable.map_run(start, self._entries_of(pfns, nr_pages, count), count * nr_pages)
         space.free_areas.take_run(count * area_size)
-        data = arrays.addresses(array_numbers)
-        step = objects_of(vms.step, 0) + vas.step
-        first = objects_of(vms.start, vas.start)
-        space.busy.add_run(start, kind, data, range(first, first + count * step, step))
+        vms, vas, arrays_taken = objects
+        space.busy.add_run(start, kind, arrays_taken.addresses(), _paired(vms, vas))
         self._vm.nr_vmalloc_pages += count * nr_pages
-        before = self._write_arrays(pfns, data)
-        return _Run(start, nr_pages, listed, [*zip(caches, numbers, strict=True)], data, before)
+        before = self._write_arrays(pfns, arrays_taken)
+        grown_at = [area for area, _ in growths]
+        return _Run(start, count, nr_pages, listed, grown_at, objects, before)
+
+    def _take_objects(
+        self,
+        objects: tuple[ObjectsAhead, ...],
+        count: int,
+        nr_pages: int,
+        listed: Listed,
+        growths: list[tuple[int, int]],
+    ) -> array[int]:
+        """Take objects of each cache; returns the frames without those of new slabs."""
+        frames = listed.frames[:] if growths else listed.frames
+        slabs: list[list[int]] = [[] for _ in objects]
+        for place, (area, cache) in reversed([*enumerate(growths)]):
+            at = area * nr_pages + place
+            pfn = frames.pop(at)
+            slabs[cache].insert(0, pfn)
+            if at < listed.dirty:
+                self._ram.clear_pages((pfn,))
+        for each, of_each in zip(objects, slabs, strict=True):
+            each.take(count, of_each)
+        return frames
 
     def _arrays_of(self, array_size: int) -> ObjectNumbers | None:
         """The cache that arrays of so many bytes come from, if they fill its objects."""
@@ -227,22 +246,31 @@ class VmallocAhead:
                 entries[at * slots : at * slots + nr_pages] = words[at * nr_pages :][:nr_pages]
         return entries
 
-    def _write_arrays(self, pfns: array[int], arrays: range) -> bytes:
-        """Write the arrays of pages, which lie side by side; returns what was there."""
-        words, size = self._pointers.of(pfns), abs(arrays.step)
-        if arrays.step < 0:
-            firsts = range(len(words) - size, -1, -size)
-            words = b"".join([words[first : first + size] for first in firsts])
-        phys = min(arrays[0], arrays[-1]) - self._page_offset
-        ram = self._ram.bytes
-        before = bytes(ram[phys : phys + len(words)])
-        ram[phys : phys + len(words)] = words
+    def _write_arrays(self, pfns: array[int], arrays: ObjectsAhead) -> list[bytes]:
+        """Write the arrays of pages, side by side in each slab; returns what was there."""
+        words, at, ram = self._pointers.of(pfns), 0, self._ram.bytes
+        before = []
+        for piece in arrays.pieces:
+            span = self._span(piece.addresses)
+            size, nbytes = abs(piece.addresses.step), span.stop - span.start
+            part = words[at : at + nbytes]
+            if piece.addresses.step < 0:
+                part = b"".join([part[i : i + size] for i in range(nbytes - size, -1, -size)])
+            before.append(bytes(ram[span]))
+            ram[span] = part
+            at += nbytes
         return before
+
+    def _span(self, addresses: range) -> slice:
+        """The bytes of RAM of objects that lie side by side."""
+        lowest = min(addresses[0], addresses[-1]) - self._page_offset
+        return slice(lowest, lowest + len(addresses) * abs(addresses.step))
 
     def undo(self) -> None:
         """Have those that nobody has got as if they had never been made."""
-        run, left = self._run, self._left
-        self._run, self._left, self._dirty = None, 0, []
+        run, left, start = self._run, len(self._rest), self._rest[-1] if self._rest else 0
+        self._run, self._dirty = None, []
+        self._rest.clear()
         self._workqueue.undo_first(None)
         if run is None or not left:
             return
@@ -250,26 +278,50 @@ class VmallocAhead:
         self._window = max(taken, 1)
         self._vm.nr_vmalloc_pages -= left * nr_pages
         self._restore_arrays(run, taken)
-        self._space.busy.drop_run(self._next, left)
-        self._space.free_areas.take_run(-left * self._step)
-        self._pgtable.forget_run(self._next, left * slots - 1, left * nr_pages)
-        self._page_alloc.put_listed(run.listed, taken * nr_pages)
-        for cache, numbers in run.objects:
-            cache.free_bulk(reversed(numbers[taken:]))
+        self._space.busy.drop_run(start, left)
+        self._space.free_areas.take_run(-(left * slots << PAGE_SHIFT))
+        self._pgtable.forget_run(start, left * slots - 1, left * nr_pages)
+        for each in run.objects:
+            each.undo(taken)
+        slabs = bisect_left(run.grown_at, taken)
+        self._page_alloc.put_listed(run.listed, taken * nr_pages + slabs)
 
     def _restore_arrays(self, run: _Run, taken: int) -> None:
-        arrays, size = run.arrays[taken:], abs(run.arrays.step)
-        lowest = min(run.arrays[0], run.arrays[-1])
-        first = min(arrays[0], arrays[-1])
-        before = run.before[first - lowest :][: len(arrays) * size]
-        self._ram.bytes[first - self._page_offset :][: len(before)] = before
+        """Have in RAM what was where the arrays of all but the first areas are."""
+        for piece, before in zip(run.objects[2].pieces, run.before, strict=True):
+            addresses = piece.addresses[taken:]
+            taken = max(taken - len(piece.addresses), 0)
+            if addresses:
+                span, whole = self._span(addresses), self._span(piece.addresses)
+                self._ram.bytes[span] = before[span.start - whole.start :][: span.stop - span.start]
+
+    def __len__(self) -> int:
+        """How many areas there are that nobody has got."""
+        return len(self._rest)
 
     def __repr__(self) -> str:
-        return f"<VmallocAhead window={self._window}>"
+        return f"<VmallocAhead areas={len(self)} window={self._window}>"
 
 
-def _dirty(listed: Listed, nr_pages: int) -> list[array[int]]:
+def _growths(objects: tuple[ObjectsAhead, ...], count: int) -> list[tuple[int, int]]:
+    """(area, place in `objects`) of each new slab, in the order in which they are made."""
+    found = [(at, place) for place, each in enumerate(objects) for at in each.grown_at(count)]
+    found.sort()
+    return found
+
+
+def _paired(vms: ObjectsAhead, vas: ObjectsAhead) -> array[int]:
+    """`objects_of()` each pair, all at once."""
+    high, low = (int.from_bytes(each.numbers(), byteorder) for each in (vms, vas))
+    pairs = high << VM_SHIFT | low
+    return array("Q", pairs.to_bytes(8 * len(vms), byteorder))
+
+
+def _dirty(run: _Run) -> list[array[int]]:
     """The frames of each area but for those that read as zeros already, the last area first."""
-    frames, dirty = listed.frames, listed.dirty
-    firsts = range(0, len(frames), nr_pages)
-    return [frames[first : min(first + nr_pages, dirty)] for first in reversed(firsts)]
+    frames, dirty = run.listed.frames, run.listed.dirty
+    parts = []
+    for area in range(run.nr_areas - 1, -1, -1):
+        first = area * run.nr_pages + bisect_right(run.grown_at, area)
+        parts.append(frames[first : min(first + run.nr_pages, dirty)])
+    return parts
