@@ -204,8 +204,10 @@ class PageTables:
         `shift` is the level of the entry, for the books; 0 while they are not kept.
         """
         pfn = self._page_alloc.alloc_pages(GFP_PGTABLE_KERNEL, 0)
-        if pfn is None:
-            return 0
+        return 0 if pfn is None else self._hang_in(place, shift, pfn)
+
+    def _hang_in(self, place: int, shift: int, pfn: int) -> int:
+        """Hang the empty table in a frame into an entry, and return that."""
         self._entries[pfn] = 0
         self._lowest += shift == self._lowest_upper
         entry = self._words[place] = (pfn << PAGE_SHIFT) | self._layout.table_flags
@@ -238,13 +240,20 @@ class PageTables:
             done += count
         return True
 
-    def room(self, address: int) -> int:
-        """Entries from that of `address` to the end of its lowest-level table, 0 without one."""
-        place = self._walk(address)
-        return 0 if place < 0 else self._pte_mask + 1 - (place & self._pte_mask)
+    def spans(self, address: int, nr_pages: int) -> Iterator[tuple[int, int]]:
+        """(first, how many) of some pages from `address` on, those of each lowest-level table."""
+        done = 0
+        while done < nr_pages:
+            count = self._span(address + (done << PAGE_SHIFT), nr_pages - done)
+            yield done, count
+            done += count
+
+    def has_table(self, address: int) -> bool:
+        """Whether there is a lowest-level table for an address."""
+        return self._walk(address) >= 0
 
     def map_run(self, address: int, entries: array[int], nr_mapped: int) -> None:
-        """`map_pages()` of areas that follow each other, all in one table, which is there.
+        """`map_pages()` of areas that follow each other, as far as one table goes, which is there.
 
         Args:
             entries: of all pages, 0 for each guard page.
@@ -261,6 +270,29 @@ class PageTables:
         self._words[place : place + nr_pages] = self._none[:nr_pages]
         self._entries[place >> self._table_bits] -= nr_mapped
         self.entries_written -= nr_mapped
+
+    def may_grow_at(self, address: int) -> bool:
+        """Whether a table for an address takes one frame, as those above it are there."""
+        path: list[int] = []
+        return self._walk(address, path=path) < 0 and len(path) == len(self._upper_levels)
+
+    def grow_at(self, address: int, pfn: int) -> None:
+        """Have a lowest-level table for an address, in a frame of zeros."""
+        path: list[int] = []
+        self._walk(address, path=path)
+        self._hang_in(path[-1], self._lowest_upper, pfn)
+
+    def shrink_at(self, address: int) -> None:
+        """Undo the last `grow_at()`; the table is empty."""
+        path: list[int] = []
+        self._walk(address, path=path)
+        table, above = path[-1] >> self._table_bits, path[-2]
+        assert not self._entries.pop(table)
+        self._walked = -1
+        self._words[above] = 0
+        self._entries[above >> self._table_bits] -= 1
+        self.entries_written -= 1
+        self._lowest -= 1
 
     def unmap_pages(self, address: int, nr_pages: int) -> array[int]:
         """Clear the entries of `nr_pages` pages from `address` on, mapped or not.

@@ -28,7 +28,8 @@ Linux has nothing like it.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
+from collections.abc import Iterator
 from sys import byteorder
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -49,6 +50,8 @@ __all__ = ["MOST", "VmallocAhead"]
 
 MOST: Final = 64
 """Areas that are made in one go at the most."""
+TABLE: Final = 3
+"""In `_Run.growths`: a page table, and not a slab of the first, second or third cache."""
 MOST_PAGES: Final = 1024
 """Pages that they have at the most, all of them."""
 
@@ -62,8 +65,10 @@ class _Run(NamedTuple):
     """Of each, the guard page left out."""
     listed: Listed
     """The frames of all of them, and of new slabs."""
-    grown_at: list[int]
-    """For each new slab which area's pages follow its frame in there."""
+    growths: list[tuple[int, int]]
+    """Which of these frames are none of theirs, see `_growths()`;"""
+    tables: list[tuple[int, int]]
+    """those of page tables: which area needs it first, and which addresses."""
     objects: tuple[ObjectsAhead, ...]
     """What they take of slabs: struct vm_structs, vmap_areas, arrays of pages."""
     before: list[bytes]
@@ -173,7 +178,6 @@ class VmallocAhead:
         start, count = space.next_run(area_size)
         count = min(
             *(count, self._window, MOST_PAGES // nr_pages, space.busy.room(start, kind)),
-            (pgtable.room(start) + 1) // slots,
         )
         arrays = self._arrays.get(array_size) or self._arrays_of(array_size)
         if count < 1 or arrays is None:
@@ -184,44 +188,75 @@ class VmallocAhead:
         grows = page_alloc.shares_list
         objects = tuple([ObjectsAhead(each, self._slab, count, grows) for each in caches])
         count = min(count, *[each.reach for each in objects])
-        growths = _growths(objects, count)
+        count, tables = self._missing_tables(start, count, nr_pages, grows)
+        growths = _growths(objects, tables, count)
         if count * nr_pages + len(growths) > page_alloc.nr_listed:
             count = (page_alloc.nr_listed - len(growths)) // nr_pages
             growths = [growth for growth in growths if growth[0] < count]
+            tables = [table for table in tables if table[0] < count]
         if count < 1:
             return None
         listed = page_alloc.alloc_listed(count * nr_pages + len(growths))
-        frames = self._take_objects(objects, count, nr_pages, listed, growths)
+        frames, new = self._sorted_out(listed, growths, nr_pages)
+        for each, of_each in zip(objects, new, strict=False):
+            each.take(count, of_each)
+        for (_, address), pfn in zip(tables, new[TABLE], strict=True):
+            pgtable.grow_at(address, pfn)
         pfns = array(self._word_format, frames)
-        pgtable.map_run(start, self._entries_of(pfns, nr_pages, count), count * nr_pages)
+        entries = self._entries_of(pfns, nr_pages, count)
+        for first, nr, nr_mapped in self._spans(start, 0, count, nr_pages):
+            pgtable.map_run(start + (first << PAGE_SHIFT), entries[first : first + nr], nr_mapped)
         space.free_areas.take_run(count * area_size)
         vms, vas, arrays_taken = objects
         space.busy.add_run(start, kind, arrays_taken.addresses(), _paired(vms, vas))
         self._vm.nr_vmalloc_pages += count * nr_pages
         before = self._write_arrays(pfns, arrays_taken)
-        grown_at = [area for area, _ in growths]
-        return _Run(start, count, nr_pages, listed, grown_at, objects, before)
+        return _Run(start, count, nr_pages, listed, growths, tables, objects, before)
 
-    def _take_objects(
-        self,
-        objects: tuple[ObjectsAhead, ...],
-        count: int,
-        nr_pages: int,
-        listed: Listed,
-        growths: list[tuple[int, int]],
-    ) -> array[int]:
-        """Take objects of each cache; returns the frames without those of new slabs."""
-        frames = listed.frames[:] if growths else listed.frames
-        slabs: list[list[int]] = [[] for _ in objects]
-        for place, (area, cache) in reversed([*enumerate(growths)]):
-            at = area * nr_pages + place
+    def _missing_tables(
+        self, start: int, count: int, nr_pages: int, grows: bool
+    ) -> tuple[int, list[tuple[int, int]]]:
+        """(area that needs it first, address) of page tables that are to be made.
+
+        And how many of the areas there can be, if they are to be made ahead.
+        """
+        slots = nr_pages + 1
+        tables: list[tuple[int, int]] = []
+        for slot, _ in self._pgtable.spans(start, count * slots - 1):
+            address = start + (slot << PAGE_SHIFT)
+            if not self._pgtable.has_table(address):
+                area = (slot + 1) // slots  # behind it, if it is the guard page's
+                if not grows or not self._pgtable.may_grow_at(address):
+                    return area, tables
+                tables.append((area, address))
+        return count, tables
+
+    def _spans(
+        self, start: int, first: int, count: int, nr_pages: int
+    ) -> Iterator[tuple[int, int, int]]:
+        """(first slot, how many, how many are mapped) of each page table, from an area on."""
+        slots = nr_pages + 1
+        begin, nr = first * slots, (count - first) * slots - 1
+        for slot, n in self._pgtable.spans(start + (begin << PAGE_SHIFT), nr):
+            at, end = begin + slot, begin + slot + n
+            guards = end // slots - at // slots
+            yield at, n, n - guards
+
+    def _sorted_out(
+        self, listed: Listed, growths: list[tuple[int, int]], nr_pages: int
+    ) -> tuple[array[int], list[list[int]]]:
+        """The frames of the areas, and those of each kind of growth, which are zeros then."""
+        new: list[list[int]] = [[], [], [], []]
+        if not growths:
+            return listed.frames, new
+        frames = listed.frames[:]
+        for place, (area, kind) in reversed([*enumerate(growths)]):
+            at = area * nr_pages + place + (nr_pages if kind == TABLE else 0)
             pfn = frames.pop(at)
-            slabs[cache].insert(0, pfn)
+            new[kind].insert(0, pfn)
             if at < listed.dirty:
                 self._ram.clear_pages((pfn,))
-        for each, of_each in zip(objects, slabs, strict=True):
-            each.take(count, of_each)
-        return frames
+        return frames, new
 
     def _arrays_of(self, array_size: int) -> ObjectNumbers | None:
         """The cache that arrays of so many bytes come from, if they fill its objects."""
@@ -280,11 +315,15 @@ class VmallocAhead:
         self._restore_arrays(run, taken)
         self._space.busy.drop_run(start, left)
         self._space.free_areas.take_run(-(left * slots << PAGE_SHIFT))
-        self._pgtable.forget_run(start, left * slots - 1, left * nr_pages)
+        for first, nr, nr_mapped in self._spans(run.start, taken, run.nr_areas, nr_pages):
+            self._pgtable.forget_run(run.start + (first << PAGE_SHIFT), nr, nr_mapped)
+        for area, address in reversed(run.tables):
+            if area >= taken:
+                self._pgtable.shrink_at(address)
         for each in run.objects:
             each.undo(taken)
-        slabs = bisect_left(run.grown_at, taken)
-        self._page_alloc.put_listed(run.listed, taken * nr_pages + slabs)
+        growths = bisect_left(run.growths, (taken,))
+        self._page_alloc.put_listed(run.listed, taken * nr_pages + growths)
 
     def _restore_arrays(self, run: _Run, taken: int) -> None:
         """Have in RAM what was where the arrays of all but the first areas are."""
@@ -295,17 +334,24 @@ class VmallocAhead:
                 span, whole = self._span(addresses), self._span(piece.addresses)
                 self._ram.bytes[span] = before[span.start - whole.start :][: span.stop - span.start]
 
-    def __len__(self) -> int:
+    @property
+    def nr_ahead(self) -> int:
         """How many areas there are that nobody has got."""
         return len(self._rest)
 
     def __repr__(self) -> str:
-        return f"<VmallocAhead areas={len(self)} window={self._window}>"
+        return f"<VmallocAhead areas={self.nr_ahead} window={self._window}>"
 
 
-def _growths(objects: tuple[ObjectsAhead, ...], count: int) -> list[tuple[int, int]]:
-    """(area, place in `objects`) of each new slab, in the order in which they are made."""
+def _growths(
+    objects: tuple[ObjectsAhead, ...], tables: list[tuple[int, int]], count: int
+) -> list[tuple[int, int]]:
+    """(area, place in `objects`) of each new slab, (area, TABLE) of each table, in their order.
+
+    A slab's frame comes before those of the area that needs it first, and a page table's behind.
+    """
     found = [(at, place) for place, each in enumerate(objects) for at in each.grown_at(count)]
+    found += [(area, TABLE) for area, _ in tables]
     found.sort()
     return found
 
@@ -322,6 +368,6 @@ def _dirty(run: _Run) -> list[array[int]]:
     frames, dirty = run.listed.frames, run.listed.dirty
     parts = []
     for area in range(run.nr_areas - 1, -1, -1):
-        first = area * run.nr_pages + bisect_right(run.grown_at, area)
+        first = area * run.nr_pages + bisect_left(run.growths, (area, TABLE))
         parts.append(frames[first : min(first + run.nr_pages, dirty)])
     return parts

@@ -32,7 +32,7 @@ class Pair:
         """Do the same on both; the results are equal."""
         result = call(self.machine)
         assert call(self.other) == result
-        self.made = max(self.made, len(self.ahead))
+        self.made = max(self.made, self.ahead.nr_ahead)
         return result
 
     def vmalloc(self, size: int, caller: str = CALLER, whole: bool = False) -> int:
@@ -184,14 +184,14 @@ def test_window(make_machine: Callable[..., Machine]) -> None:
     left = []
     for _ in range(15):
         machine.vm.vmalloc(P, CALLER, True)
-        left.append(len(ahead))
+        left.append(ahead.nr_ahead)
     assert left[:7] == [0, 1, 0, 3, 2, 1, 0]
     machine.vm.vmalloc(P, "another", True)
-    assert len(ahead) == 0
+    assert ahead.nr_ahead == 0
     machine.vm.vmalloc(P, "another", True)
-    assert len(ahead) == 1
+    assert ahead.nr_ahead == 1
     ahead.end()
-    assert len(ahead) == 0
+    assert ahead.nr_ahead == 0
     assert MOST >= 16
 
 
