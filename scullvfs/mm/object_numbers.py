@@ -108,9 +108,17 @@ class ObjectNumbers:
             count = _run(links, index, step, count)
         return range(first, first + count * step, step)
 
-    def refill(self, gfp: int) -> bool:
-        """Have a slab with a free object as the cpu's, as `alloc()` has; False without memory."""
-        return self.cache.cpu.head < BAD or self._next_slab(self.cache, gfp & GFP_RECLAIM_MASK)
+    def refill(self, gfp: int, may_grow: bool) -> bool:
+        """Have a slab with a free object as the cpu's, as `alloc()` has, if that cannot fail.
+
+        Args:
+            may_grow: there are single frames for new slabs.
+        """
+        cache, head = self.cache, self.cache.cpu.head
+        if head < BAD:
+            return True
+        has_slab = cache.partial or cache.node or (may_grow and not cache.order)
+        return bool(head != BAD and has_slab and self._next_slab(cache, gfp & GFP_RECLAIM_MASK))
 
     def alloc_listed(self, numbers: range) -> None:
         """Allocate the first ones of `next_listed()`; what is in them is left as it was."""

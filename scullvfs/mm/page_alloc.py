@@ -50,6 +50,10 @@ def _mark(zone: Zone, gfp: int) -> int:
     return mark
 
 
+FEW: Final = 8
+"""New slabs and page tables that one call may take."""
+
+
 class PageStatistics(NamedTuple):
     """The page allocator's books, in frames."""
 
@@ -156,6 +160,12 @@ class PageAllocator:
         """Frames that `alloc_listed()` can give."""
         zone = self._highest
         return min(zone.nr_listed, len(zone.hot) + zone.buddy.nr_free - zone.wmark.min)
+
+    @property
+    def has_single_frames(self) -> bool:
+        """Whether a frame for each of some slabs can be had, whatever is allocated meanwhile."""
+        zone = self._lowmem
+        return zone.buddy.nr_free > zone.wmark.min + FEW
 
     @property
     def shares_list(self) -> bool:

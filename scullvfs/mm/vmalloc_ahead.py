@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .frame_words import FrameWords
 from .gfp import GFP_KERNEL
-from .layout import PAGE_SHIFT, PAGE_SIZE
+from .layout import PAGE_SHIFT, PAGE_SIZE, PFN_PHYS
 from .objects_ahead import ObjectsAhead
 from .ram import WORD_FORMAT
 from .replacing import Layer, Replaced, is_plain, replace, times
@@ -73,6 +73,8 @@ class _Run(NamedTuple):
     """What they take of slabs: struct vm_structs, vmap_areas, arrays of pages."""
     before: list[bytes]
     """What was where the arrays are, for each slab."""
+    cleared: list[tuple[int, int, bytes]]
+    """New slabs and page tables: for which area, in which frame, and what was in there."""
 
 
 class VmallocAhead:
@@ -183,7 +185,8 @@ class VmallocAhead:
         if count < 1 or arrays is None:
             return None
         caches = self._vm.vm_structs, space.vmap_areas, arrays
-        if not all(cache.refill(GFP_KERNEL) for cache in caches):
+        may_grow = page_alloc.has_single_frames
+        if not all(cache.refill(GFP_KERNEL, may_grow) for cache in caches):
             return None
         grows = page_alloc.shares_list
         objects = tuple([ObjectsAhead(each, self._slab, count, grows) for each in caches])
@@ -197,7 +200,7 @@ class VmallocAhead:
         if count < 1:
             return None
         listed = page_alloc.alloc_listed(count * nr_pages + len(growths))
-        frames, new = self._sorted_out(listed, growths, nr_pages)
+        frames, new, cleared = self._sorted_out(listed, growths, nr_pages)
         for each, of_each in zip(objects, new, strict=False):
             each.take(count, of_each)
         for (_, address), pfn in zip(tables, new[TABLE], strict=True):
@@ -211,7 +214,7 @@ class VmallocAhead:
         space.busy.add_run(start, kind, arrays_taken.addresses(), _paired(vms, vas))
         self._vm.nr_vmalloc_pages += count * nr_pages
         before = self._write_arrays(pfns, arrays_taken)
-        return _Run(start, count, nr_pages, listed, growths, tables, objects, before)
+        return _Run(start, count, nr_pages, listed, growths, tables, objects, before, cleared)
 
     def _missing_tables(
         self, start: int, count: int, nr_pages: int, grows: bool
@@ -244,19 +247,24 @@ class VmallocAhead:
 
     def _sorted_out(
         self, listed: Listed, growths: list[tuple[int, int]], nr_pages: int
-    ) -> tuple[array[int], list[list[int]]]:
-        """The frames of the areas, and those of each kind of growth, which are zeros then."""
+    ) -> tuple[array[int], list[list[int]], list[tuple[int, int, bytes]]]:
+        """The frames of the areas, and those of each kind of growth, which are zeros then.
+
+        And what was in these, as `_Run.cleared` has it.
+        """
         new: list[list[int]] = [[], [], [], []]
+        cleared: list[tuple[int, int, bytes]] = []
         if not growths:
-            return listed.frames, new
-        frames = listed.frames[:]
+            return listed.frames, new, cleared
+        frames, ram = listed.frames[:], self._ram.bytes
         for place, (area, kind) in reversed([*enumerate(growths)]):
             at = area * nr_pages + place + (nr_pages if kind == TABLE else 0)
             pfn = frames.pop(at)
             new[kind].insert(0, pfn)
             if at < listed.dirty:
+                cleared.append((area, pfn, bytes(ram[PFN_PHYS(pfn) : PFN_PHYS(pfn + 1)])))
                 self._ram.clear_pages((pfn,))
-        return frames, new
+        return frames, new, cleared
 
     def _arrays_of(self, array_size: int) -> ObjectNumbers | None:
         """The cache that arrays of so many bytes come from, if they fill its objects."""
@@ -322,6 +330,9 @@ class VmallocAhead:
                 self._pgtable.shrink_at(address)
         for each in run.objects:
             each.undo(taken)
+        for area, pfn, before in run.cleared:
+            if area >= taken:
+                self._ram.bytes[PFN_PHYS(pfn) : PFN_PHYS(pfn + 1)] = before
         growths = bisect_left(run.growths, (taken,))
         self._page_alloc.put_listed(run.listed, taken * nr_pages + growths)
 

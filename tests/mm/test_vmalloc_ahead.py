@@ -59,12 +59,7 @@ class Pair:
         ours, others = ({**each.state(), "log": None} for each in (self.machine, self.other))
         assert ours == others  # the log's times are the clock's
         assert self.machine.statistics() == self.other.statistics()
-        free = self.machine.page_alloc.check()  # which may be zeros at any time
-        ours, others = (bytes(each.ram.bytes) for each in (self.machine, self.other))
-        assert all(
-            ours[at : at + P] == others[at : at + P] or at // P in free
-            for at in range(0, len(ours), P)
-        )
+        assert bytes(self.machine.ram.bytes) == bytes(self.other.ram.bytes)
         for zone, other in zip(
             self.machine.page_alloc.zones, self.other.page_alloc.zones, strict=True
         ):
@@ -172,6 +167,26 @@ def test_random_calls(options: dict[str, object], seed: int) -> None:
     pair.machine.check()
     makes = options.get("init_on_alloc", True) and not options.get("page_owner")
     assert bool(pair.made) == bool(makes)
+
+
+@pytest.mark.long
+def test_one_failure_is_reported_once() -> None:
+    """Whatever there is no memory for: for a slab, too, which is the case with 13, 17, 57, 76."""
+    for taken in (*range(20), 57, 76):
+        missed = []
+        for is_ahead in (False, True):
+            machine = Machine(8 * MIB, shuffle=False)
+            ahead = VmallocAhead(machine)
+            for _ in range(taken):
+                machine.page_alloc.alloc_pages(GFP_KERNEL, 0)
+            if is_ahead:
+                ahead.begin()
+            while machine.vm.vmalloc(P, CALLER, True) is not None:
+                pass
+            ahead.end()
+            missed.append(machine.log.nopage.missed)
+            machine.close()
+        assert missed[0] == missed[1], taken
 
 
 def test_window(make_machine: Callable[..., Machine]) -> None:
