@@ -64,7 +64,7 @@ class _Run(NamedTuple):
     nr_pages: int
     """Of each, the guard page left out."""
     listed: Listed
-    """The frames of all of them, and of new slabs."""
+    """The frames of all of them, and those of new slabs and page tables."""
     growths: list[tuple[int, int]]
     """Which of these frames are none of theirs, see `_growths()`;"""
     tables: list[tuple[int, int]]
@@ -178,9 +178,8 @@ class VmallocAhead:
         area_size = slots << PAGE_SHIFT
         kind = area_size, VM_ALLOC, caller, nr_pages, False
         start, count = space.next_run(area_size)
-        count = min(
-            *(count, self._window, MOST_PAGES // nr_pages, space.busy.room(start, kind)),
-        )
+        room = space.busy.room(start, kind)
+        count = min(count, self._window, MOST_PAGES // nr_pages, room)
         arrays = self._arrays.get(array_size) or self._arrays_of(array_size)
         if count < 1 or arrays is None:
             return None
