@@ -31,7 +31,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
 from sys import byteorder
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from .frame_words import FrameWords
 from .gfp import GFP_KERNEL
@@ -56,25 +56,32 @@ MOST_PAGES: Final = 1024
 """Pages that they have at the most, all of them."""
 
 
-class _Run(NamedTuple):
+class _Run:
     """Areas that follow each other, made and not undone."""
 
-    start: int
-    nr_areas: int
-    nr_pages: int
-    """Of each, the guard page left out."""
-    listed: Listed
-    """The frames of all of them, and those of new slabs and page tables."""
-    growths: list[tuple[int, int]]
-    """Which of these frames are none of theirs, see `_growths()`;"""
-    tables: list[tuple[int, int]]
-    """those of page tables: which area needs it first, and which addresses."""
-    objects: tuple[ObjectsAhead, ...]
-    """What they take of slabs: struct vm_structs, vmap_areas, arrays of pages."""
-    before: list[bytes]
-    """What was where the arrays are, for each slab."""
-    cleared: list[tuple[int, int, bytes]]
-    """New slabs and page tables: for which area, in which frame, and what was in there."""
+    # No NamedTuple, which takes a thousandth of a second to make of so many fields.
+    __slots__ = (
+        *("before", "cleared", "growths", "listed", "nr_areas", "nr_pages", "objects"),
+        *("start", "tables"),
+    )
+
+    def __init__(self, start: int, nr_areas: int, nr_pages: int) -> None:
+        self.start = start
+        self.nr_areas = nr_areas
+        self.nr_pages = nr_pages
+        """Of each, the guard page left out."""
+        self.listed: Listed
+        """The frames of all of them, and those of new slabs and page tables."""
+        self.growths: list[tuple[int, int]]
+        """Which of these frames are none of theirs, see `_growths()`;"""
+        self.tables: list[tuple[int, int]]
+        """those of page tables: which area needs it first, and which addresses."""
+        self.objects: tuple[ObjectsAhead, ...]
+        """What they take of slabs: struct vm_structs, vmap_areas, arrays of pages."""
+        self.before: list[bytes]
+        """What was where the arrays are, for each slab."""
+        self.cleared: list[tuple[int, int, bytes]]
+        """New slabs and page tables: for which area, in which frame, and what was in there."""
 
 
 class VmallocAhead:
@@ -198,8 +205,10 @@ class VmallocAhead:
             tables = [table for table in tables if table[0] < count]
         if count < 1:
             return None
-        listed = page_alloc.alloc_listed(count * nr_pages + len(growths))
-        frames, new, cleared = self._sorted_out(listed, growths, nr_pages)
+        run = _Run(start, count, nr_pages)
+        run.objects, run.growths, run.tables = objects, growths, tables
+        run.listed = page_alloc.alloc_listed(count * nr_pages + len(growths))
+        frames, new, run.cleared = self._sorted_out(run)
         for each, of_each in zip(objects, new, strict=False):
             each.take(count, of_each)
         for (_, address), pfn in zip(tables, new[TABLE], strict=True):
@@ -212,8 +221,8 @@ class VmallocAhead:
         vms, vas, arrays_taken = objects
         space.busy.add_run(start, kind, arrays_taken.addresses(), _paired(vms, vas))
         self._vm.nr_vmalloc_pages += count * nr_pages
-        before = self._write_arrays(pfns, arrays_taken)
-        return _Run(start, count, nr_pages, listed, growths, tables, objects, before, cleared)
+        run.before = self._write_arrays(pfns, arrays_taken)
+        return run
 
     def _missing_tables(
         self, start: int, count: int, nr_pages: int, grows: bool
@@ -245,7 +254,7 @@ class VmallocAhead:
             yield at, n, n - guards
 
     def _sorted_out(
-        self, listed: Listed, growths: list[tuple[int, int]], nr_pages: int
+        self, run: _Run
     ) -> tuple[array[int], list[list[int]], list[tuple[int, int, bytes]]]:
         """The frames of the areas, and those of each kind of growth, which are zeros then.
 
@@ -253,14 +262,14 @@ class VmallocAhead:
         """
         new: list[list[int]] = [[], [], [], []]
         cleared: list[tuple[int, int, bytes]] = []
-        if not growths:
-            return listed.frames, new, cleared
-        frames, ram = listed.frames[:], self._ram.bytes
-        for place, (area, kind) in reversed([*enumerate(growths)]):
-            at = area * nr_pages + place + (nr_pages if kind == TABLE else 0)
+        if not run.growths:
+            return run.listed.frames, new, cleared
+        frames, ram = run.listed.frames[:], self._ram.bytes
+        for place, (area, kind) in reversed([*enumerate(run.growths)]):
+            at = (area + (kind == TABLE)) * run.nr_pages + place
             pfn = frames.pop(at)
             new[kind].insert(0, pfn)
-            if at < listed.dirty:
+            if at < run.listed.dirty:
                 cleared.append((area, pfn, bytes(ram[PFN_PHYS(pfn) : PFN_PHYS(pfn + 1)])))
                 self._ram.clear_pages((pfn,))
         return frames, new, cleared
