@@ -287,7 +287,8 @@ class PageTables:
         path: list[int] = []
         self._walk(address, path=path)
         table, above = path[-1] >> self._table_bits, path[-2]
-        assert not self._entries.pop(table)
+        nr_entries = self._entries.pop(table)
+        assert not nr_entries
         self._walked = -1
         self._words[above] = 0
         self._entries[above >> self._table_bits] -= 1
