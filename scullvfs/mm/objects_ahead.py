@@ -90,7 +90,7 @@ class ObjectsAhead:
 
 
 def _joined(ranges: list[range]) -> array[int]:
-    words = array("Q", ranges[0])
-    for each in ranges[1:]:
-        words.extend(array("Q", each))
+    words = array("Q")
+    for each in ranges:
+        words.extend(each)
     return words

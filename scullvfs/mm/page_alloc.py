@@ -170,8 +170,7 @@ class PageAllocator:
     @property
     def shares_list(self) -> bool:
         """Whether frames for slabs come from the same list, one after the other, for a while."""
-        zone = self._highest
-        return zone is self._lowmem and zone.buddy.nr_free > zone.wmark.min
+        return self._highest is self._lowmem and self.has_single_frames
 
     def alloc_listed(self, nr_pages: int) -> Listed:
         """What calls of `alloc_pages_bulk()` with GFP_HIGHUSER would give, without zeros."""

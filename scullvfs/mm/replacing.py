@@ -16,7 +16,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final, TypeVar
 
-__all__ = ["LAYERS", "Layer", "Replaced", "around", "is_plain", "replace", "replacing", "times"]
+__all__ = ["LAYERS", "Layer", "Replaced", "around", "is_plain", "replace", "replacing"]
 
 T = TypeVar("T")
 
@@ -52,8 +52,6 @@ def replace(
     Args:
         wrap: makes it of the method, or of the layer inside.
     """
-    global _times
-    _times += 1
     every: dict[str, dict[Layer, Callable[[Replaced], Replaced]]] = vars(part).setdefault(
         LAYERS, {}
     )
@@ -74,18 +72,10 @@ def replace(
         del vars(part)[LAYERS]
 
 
-def times() -> int:
-    """How often anything was replaced or put back until now, of whatever part."""
-    return _times
-
-
-_times = 0
-
-
 def is_plain(part: object) -> bool:
-    """Whether each of its methods does what it does without layers, but for AHEAD."""
-    every = vars(part).get(LAYERS, {}).values()
-    return all(layers.keys() == {Layer.AHEAD} for layers in every)
+    """Whether nothing stands in the place of its methods, but for AHEAD, which does the same."""
+    every: dict[str, dict[Layer, Any]] | None = vars(part).get(LAYERS)
+    return every is None or all(layers.keys() == {Layer.AHEAD} for layers in every.values())
 
 
 def around(part: object, name: str, layer: Layer, method: Replaced) -> Replaced:

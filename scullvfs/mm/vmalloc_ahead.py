@@ -38,7 +38,7 @@ from .gfp import GFP_KERNEL
 from .layout import PAGE_SHIFT, PAGE_SIZE, PFN_PHYS
 from .objects_ahead import ObjectsAhead
 from .ram import WORD_FORMAT
-from .replacing import Layer, Replaced, is_plain, replace, times
+from .replacing import Layer, Replaced, is_plain, replace
 from .vm_struct import VM_ALLOC, VM_SHIFT
 
 if TYPE_CHECKING:
@@ -109,10 +109,6 @@ class VmallocAhead:
             *(self._vm, self._vm.vm_structs, self._space, self._space.vmap_areas),
             *(self._page_alloc, self._slab, self._pgtable, machine.memory),
         )
-        self._replaced = -1
-        """How often methods had been replaced when it was looked whether any of these are,"""
-        self._are_plain = False
-        """and that none was."""
         self._arrays: Final[dict[int, ObjectNumbers]] = {}
         """Bytes of an array of pages -> the cache that it comes from, if it fills an object."""
         self._serving = False
@@ -175,9 +171,7 @@ class VmallocAhead:
 
     def _can_be_told(self) -> bool:
         """Whether nothing stands or waits on the way."""
-        if self._replaced != times():
-            self._replaced, self._are_plain = times(), all(map(is_plain, self._parts))
-        return self._are_plain and not self._workqueue.pending
+        return not self._workqueue.pending and all(map(is_plain, self._parts))
 
     def _make_run(self, nr_pages: int, caller: str) -> _Run | None:
         space, pgtable, page_alloc = self._space, self._pgtable, self._page_alloc

@@ -211,13 +211,13 @@ class Zone:
         return len(self.hot) or (0 if self.overwritten_cold else len(self.cold))
 
     def alloc_listed(self, nr_pages: int) -> Listed:
-        """Take frames that are on the per-cpu list, none of them filled with zeros.
+        """Take frames that are on the per-cpu list, without filling them with zeros.
 
-        They are what calls of `alloc_bulk()` would give.
+        They are what calls of `alloc_bulk()` would give.  Only where free frames keep nothing.
         """
         hot, released = bool(self.hot), self.released
         frames = self.alloc_bulk(nr_pages, zero=False)
-        dirty = nr_pages - (released - self.released) if hot else nr_pages * self._keep
+        dirty = nr_pages - (released - self.released) if hot else 0
         return Listed(frames, dirty, hot, released)
 
     def put_listed(self, listed: Listed, first: int) -> None:
