@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 GRACE: Final = 0.05
 """Seconds that freed memory waits: a device that is emptied is often filled again at once."""
 MANY: Final = 256
-"""That part of the surplus is many: it would take some ten seconds to use all of it up."""
+"""A surplus of which less than this part comes or goes within GRACE is left alone: at that pace
+it would take more than ten seconds to use it up."""
 RETRY: Final = 0.1
 """Seconds after which housekeeping that has failed is tried again, the first time."""
 LONGEST_RETRY: Final = 3600.0

@@ -20,7 +20,7 @@ from .free_map import FreeMap
 __all__ = ["PcpMap"]
 
 LAG: Final = 1 << 15
-"""The map lags behind by so many frames at the most: two milliseconds' work for who asks."""
+"""The map lags behind by so many frames at the most: some milliseconds' work for who asks."""
 MAPPED: Final = 4096
 """So many are put into it, or taken out, at once: some tenths of a millisecond's work."""
 RECOUNTED: Final = 16
